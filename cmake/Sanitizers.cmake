@@ -1,0 +1,9 @@
+# PENSTOCK_SANITIZE instruments our own targets. Linked PRIVATE and only inside the build tree, like penstock_strict.
+add_library(penstock_sanitizers INTERFACE)
+if(PENSTOCK_SANITIZE)
+  list(JOIN PENSTOCK_SANITIZE "," penstock_sanitize_list)
+  target_compile_options(penstock_sanitizers INTERFACE
+    -fsanitize=${penstock_sanitize_list} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_definitions(penstock_sanitizers INTERFACE _GLIBCXX_ASSERTIONS)
+  target_link_options(penstock_sanitizers INTERFACE -fsanitize=${penstock_sanitize_list})
+endif()
