@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// Where time comes from: every deadline of the library is a point on a `Clock`.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+#include "penstock/core/detail/world.hpp"
+
+namespace penstock::inline PENSTOCK_ABI {
+
+using Duration = std::chrono::nanoseconds;
+/// A point on a monotonic clock. `TimePoint::max()` as a deadline means for ever.
+using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
+
+/// `duration` in nanoseconds, held at the ends of the range instead of overflowing; a NaN is zero.
+template <class Rep, class Period>
+constexpr Duration saturated(std::chrono::duration<Rep, Period> duration) noexcept;
+
+/// `from + duration`, held at the ends of time instead of overflowing.
+constexpr TimePoint saturated_add(TimePoint from, Duration duration) noexcept;
+
+namespace detail {
+class TimerQueue;
+}
+
+/// A callback at a point in time; a node that lives with its owner and costs no allocation to arm.
+///
+/// Threads: one owner arms and disarms it; the callback runs on a thread of the clock, without a lock.
+/// The owner disarms it before it goes, unless the callback has run.
+class Timer {
+ public:
+  using Fire = void (*)(Timer&) noexcept;
+
+  explicit Timer(Fire fire) noexcept : fire_(fire) {}
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+ private:
+  friend class detail::TimerQueue;
+
+  const Fire fire_;
+  TimePoint when_{};
+  std::uint64_t sequence_ = 0;  // first armed, first fired, among equal deadlines
+  Timer* child_ = nullptr;      // links of a pairing heap; guarded by its queue's mutex
+  Timer* next_ = nullptr;
+  Timer* previous_ = nullptr;   // the elder sibling, or the parent of the eldest
+  bool queued_ = false;
+};
+
+/// A monotonic clock that can call back. Time-outs, tickers and windows read it, so a test that hands in a `ManualClock`
+/// decides what time it is.
+///
+/// Threads: any member, from any thread.
+class Clock {
+ public:
+  virtual ~Clock() = default;
+
+  [[nodiscard]] virtual TimePoint now() const noexcept = 0;
+
+  /// Makes sure that timers will fire. Called before the first `arm`, once is enough.
+  /// Throws: std::system_error if the clock needs a thread and cannot start it.
+  virtual void start_timers() = 0;
+
+  /// Has `timer` called at `when`, or soon after. Returns false, and will not call, if `when` has come already; a timer
+  /// for `TimePoint::max()` is never called. The timer must not be armed.
+  virtual bool arm(Timer& timer, TimePoint when) noexcept = 0;
+
+  /// Takes `timer` back. When this returns it is not armed and no other thread runs its callback.
+  ///
+  /// Blocks: while another thread runs the callback. From the callback itself it returns at once.
+  virtual void disarm(Timer& timer) noexcept = 0;
+
+  /// Whether a point on this clock is a point of the machine's steady clock, so that a thread may sleep until it.
+  [[nodiscard]] virtual bool is_machine_time() const noexcept { return false; }
+
+  /// The machine's steady clock, shared by all who ask for none. Its timer thread starts with the first timer that a
+  /// coroutine or callback needs; threads that wait for a deadline sleep by themselves. It lives until the process ends.
+  static Clock& steady() noexcept;
+};
+
+/// A steady clock with a timer thread of its own, for those who must share none.
+class SteadyClock final : public Clock {
+ public:
+  SteadyClock();
+  ~SteadyClock() override;
+  SteadyClock(const SteadyClock&) = delete;
+  SteadyClock& operator=(const SteadyClock&) = delete;
+
+  [[nodiscard]] TimePoint now() const noexcept override { return detail::world::now(); }
+  void start_timers() override;
+  bool arm(Timer& timer, TimePoint when) noexcept override;
+  void disarm(Timer& timer) noexcept override;
+  [[nodiscard]] bool is_machine_time() const noexcept override { return true; }
+
+ private:
+  class TimerThread;
+
+  const std::unique_ptr<TimerThread> timers_;
+};
+
+// --- implementation ---
+
+template <class Rep, class Period>
+constexpr Duration saturated(std::chrono::duration<Rep, Period> duration) noexcept {
+  using Seconds = std::chrono::duration<long double>;
+  if constexpr (std::is_floating_point_v<Rep>) {
+    if (duration.count() != duration.count()) return Duration::zero();  // std::isnan is not constexpr in C++20
+  }
+  // Compared in long double, whose 64 bits of mantissa hold every count of nanoseconds.
+  const long double seconds = std::chrono::duration_cast<Seconds>(duration).count();
+  if (seconds >= std::chrono::duration_cast<Seconds>(Duration::max()).count()) return Duration::max();
+  if (seconds <= std::chrono::duration_cast<Seconds>(Duration::min()).count()) return Duration::min();
+  return std::chrono::duration_cast<Duration>(duration);
+}
+
+constexpr TimePoint saturated_add(TimePoint from, Duration duration) noexcept {
+  if (duration >= Duration::zero()) {
+    return from > TimePoint::max() - duration ? TimePoint::max() : from + duration;
+  }
+  // `min()` has no negative, so the room below is asked for by subtraction from the other side.
+  return from.time_since_epoch() < Duration::min() - duration ? TimePoint::min() : from + duration;
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI

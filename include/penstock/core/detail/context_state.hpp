@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// The shared part of cancellable contexts: a flag, its cause, and who wants to be told.
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <utility>
+
+#include "absl/status/status.h"
+
+#include "penstock/core/clock.hpp"
+#include "penstock/core/detail/callback_gate.hpp"
+#include "penstock/core/detail/world.hpp"
+
+namespace penstock::inline PENSTOCK_ABI {
+class Context;
+}
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+class ContextState;
+
+/// A callback for the moment a context is cancelled; a node that lives with its owner. Runs without a lock.
+class CancelHook {
+ public:
+  using Fire = void (*)(CancelHook&) noexcept;
+
+  explicit CancelHook(Fire fire) noexcept : fire_(fire) {}
+  CancelHook(const CancelHook&) = delete;
+  CancelHook& operator=(const CancelHook&) = delete;
+
+ private:
+  friend class ContextState;
+
+  const Fire fire_;
+  CancelHook* next_ = nullptr;  // guarded by the state's mutex, as all below
+  CancelHook* previous_ = nullptr;
+  bool listed_ = false;
+};
+
+/// Shares the ownership of a `ContextState`.
+class ContextStatePtr {
+ public:
+  ContextStatePtr() = default;
+  explicit ContextStatePtr(ContextState* owned) noexcept : state_(owned) {}  // takes the caller's reference
+  ContextStatePtr(const ContextStatePtr& other) noexcept;
+  ContextStatePtr(ContextStatePtr&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+  ContextStatePtr& operator=(ContextStatePtr other) noexcept {
+    std::swap(state_, other.state_);
+    return *this;
+  }
+  ~ContextStatePtr();
+
+  explicit operator bool() const noexcept { return state_ != nullptr; }
+  ContextState* operator->() const noexcept { return state_; }
+
+ private:
+  ContextState* state_ = nullptr;
+};
+
+class ContextState {
+ public:
+  /// Cancelled when `parent` is (null: has none).
+  ContextState(ContextStatePtr parent, Clock& clock);
+  ContextState(const ContextState&) = delete;
+  ContextState& operator=(const ContextState&) = delete;
+
+  /// Cancels also when `token` is asked to stop.
+  void follow(std::stop_token token);
+
+  /// Cancels for `cause` as of `when`; returns false, and changes nothing, if it was cancelled before.
+  bool cancel(absl::Status cause, TimePoint when) noexcept;
+
+  [[nodiscard]] Clock& clock() const noexcept { return clock_; }
+
+  /// When it was cancelled on its clock; `TimePoint::max()` if it was not.
+  [[nodiscard]] TimePoint cancelled_at() const noexcept {
+    return TimePoint(Duration(cancelled_at_.load(std::memory_order_acquire)));  // C1 acquire
+  }
+
+  /// OK if it was not cancelled.
+  [[nodiscard]] absl::Status cause() const;
+
+  /// Lists `hook`, unless the state was cancelled already: then it returns false and will not call.
+  bool add(CancelHook& hook) noexcept;
+
+  /// Takes `hook` back; waits while another thread runs it.
+  void remove(CancelHook& hook) noexcept;
+
+ private:
+  friend class ContextStatePtr;
+  struct ParentHook : CancelHook {
+    ParentHook(Fire fire, ContextState& self) noexcept : CancelHook(fire), state(self) {}
+    ContextState& state;
+  };
+  struct StopRequested {
+    ContextState* state;
+    void operator()() const noexcept;
+  };
+
+  ~ContextState();
+  void retain() noexcept;
+  /// A reference for one who has only the address: fails once the last reference is gone.
+  bool try_retain() noexcept;
+  void release() noexcept;
+
+  // The count of references. R1  release in release() -> acquire by the last one: what the others did to the state is
+  // visible to its destructor.
+  world::Atomic<std::uint32_t> references_{1};
+  // Time of cancellation in nanoseconds, or that of TimePoint::max().
+  //   C1  release in cancel() -> acquire in cancelled_at(): who sees the time sees what led to the cancellation.
+  // A stale value lets an operation that was about to end run on until its next look: allowed.
+  world::Atomic<Duration::rep> cancelled_at_{TimePoint::max().time_since_epoch().count()};
+  Clock& clock_;
+  mutable world::Mutex mutex_;  // leaf: hooks run, and causes are destroyed, without it
+  absl::Status cause_;          // guarded by mutex_, as all below
+  CancelHook* first_ = nullptr;
+  CancelHook* last_ = nullptr;
+  CallbackGate gate_;
+  const ContextStatePtr parent_;
+  ParentHook parent_hook_;
+  std::optional<std::stop_callback<StopRequested>> stop_callback_;
+};
+
+inline ContextStatePtr::ContextStatePtr(const ContextStatePtr& other) noexcept : state_(other.state_) {
+  if (state_ != nullptr) state_->retain();
+}
+
+inline ContextStatePtr::~ContextStatePtr() {
+  if (state_ != nullptr) state_->release();
+}
+
+/// The way from a context to its state for the library's own waits.
+class ContextAccess {
+ public:
+  static ContextState* state(const Context& ctx) noexcept;
+};
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

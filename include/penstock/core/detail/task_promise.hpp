@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// The machinery behind `Task`: promises, and the root coroutine of a spawned task.
+
+#include <coroutine>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "penstock/core/context.hpp"
+#include "penstock/core/detail/coroutine_wait.hpp"
+#include "penstock/core/detail/wait_list.hpp"
+#include "penstock/core/executor.hpp"
+#include "penstock/core/mutex.hpp"
+#include "penstock/core/op_status.hpp"
+
+namespace penstock::inline PENSTOCK_ABI {
+template <class T>
+class Task;
+}
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+/// What a coroutine came to: nothing yet, a value, or an exception. Made in one thread and taken in one.
+template <class T>
+class TaskResult {
+ public:
+  template <class U>
+  void return_value(U&& value) {
+    value_.emplace(std::forward<U>(value));
+  }
+  void unhandled_exception() noexcept { exception_ = std::current_exception(); }
+
+  T take() {
+    if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
+    return std::move(*value_);
+  }
+  std::exception_ptr take_exception() noexcept { return std::exchange(exception_, nullptr); }
+
+ private:
+  static_assert(std::is_object_v<T> && std::is_move_constructible_v<T>, "a task returns void or a movable value");
+
+  std::optional<T> value_;
+  std::exception_ptr exception_;
+};
+
+template <>
+class TaskResult<void> {
+ public:
+  void return_void() noexcept {}
+  void unhandled_exception() noexcept { exception_ = std::current_exception(); }
+
+  void take() {
+    if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
+  }
+  std::exception_ptr take_exception() noexcept { return std::exchange(exception_, nullptr); }
+
+ private:
+  std::exception_ptr exception_;
+};
+
+/// The promise of `Task<T>`.
+///
+/// The awaiting coroutine resumes the task as a plain call, and afterwards both say that they are done with their half:
+/// the one that awaits, that it is suspended; the task, that it has ended. Whoever comes second lets the awaiting one
+/// run. So a task that ends at once returns into its caller and a loop over such tasks uses no stack. Symmetric transfer
+/// would do the same, but g++ 12 makes it a real tail call only when it optimises.
+template <class T>
+class TaskPromise : public TaskResult<T> {
+ public:
+  Task<T> get_return_object() noexcept;
+  std::suspend_always initial_suspend() const noexcept { return {}; }
+  auto final_suspend() const noexcept { return Final{}; }
+  [[nodiscard]] Executor* executor() const noexcept { return executor_; }
+
+  class Awaiter {
+   public:
+    explicit Awaiter(std::coroutine_handle<TaskPromise> task) noexcept : task_(task) {}
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> caller) noexcept {
+      TaskPromise& promise = task_.promise();
+      promise.executor_ = &executor_of(caller);
+      promise.caller_ = caller;
+      task_.resume();
+      return !promise.other_half_done_.exchange(true, std::memory_order_acq_rel);  // H1
+    }
+    T await_resume() { return task_.promise().take(); }
+
+   private:
+    std::coroutine_handle<TaskPromise> task_;
+  };
+
+ private:
+  struct Final {
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<TaskPromise> task) const noexcept {
+      TaskPromise& promise = task.promise();
+      const std::coroutine_handle<> caller = promise.caller_;
+      if (promise.other_half_done_.exchange(true, std::memory_order_acq_rel)) caller.resume();  // H1
+    }
+    void await_resume() const noexcept {}
+  };
+
+  Executor* executor_ = nullptr;
+  std::coroutine_handle<> caller_;
+  // H1  release by the first half -> acquire by the second: the task's result, and the caller's suspended frame, are
+  //     complete before the caller runs on.
+  world::Atomic<bool> other_half_done_{false};
+};
+
+template <class T>
+class SpawnedTask;
+
+/// What `run_spawned` returns: the promise, which the caller owns together with the coroutine.
+template <class T>
+struct SpawnedRoot {
+  using promise_type = SpawnedTask<T>;
+  SpawnedTask<T>* promise;
+};
+
+/// The promise of the coroutine that runs a spawned task, shared by that coroutine and its `JoinHandle`: the frame goes
+/// with the later of the two.
+template <class T>
+class SpawnedTask : public TaskResult<T> {
+ public:
+  SpawnedTask(Executor* executor, const Task<T>& /*task*/) noexcept : executor_(executor) {}
+
+  SpawnedRoot<T> get_return_object() noexcept { return {this}; }
+  std::suspend_always initial_suspend() const noexcept { return {}; }
+  auto final_suspend() const noexcept { return Final{}; }
+  [[nodiscard]] Executor* executor() const noexcept { return executor_; }
+
+  void start() noexcept { executor_->post(start_); }
+
+  OpStatus wait(const Context& ctx) {
+    Waiter waiter(ctx);
+    WaitNode node(waiter, nullptr);
+    {
+      MutexLock lock(mutex_);
+      if (ended_) return OpStatus::kOk;
+      joining_.push(node);
+    }
+    const Waiter::Outcome outcome = waiter.wait();
+    if (outcome < Waiter::kServed) {
+      MutexLock lock(mutex_);
+      joining_.remove(node);
+    }
+    return to_op_status(outcome);
+  }
+
+  void release() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;  // R1
+    // Both are gone: an exception that was not taken has no other witness.
+    if (std::exception_ptr exception = this->take_exception()) executor_->on_exception(std::move(exception));
+    std::coroutine_handle<SpawnedTask>::from_promise(*this).destroy();
+  }
+
+  class Awaiter {
+   public:
+    explicit Awaiter(SpawnedTask& root) noexcept : root_(root) {}
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> caller) {
+      wait_.emplace(Context::background(), caller, nullptr);
+      {
+        MutexLock lock(root_.mutex_);
+        if (root_.ended_) return false;
+        root_.joining_.push(wait_->node());
+      }
+      return wait_->suspend();
+    }
+    T await_resume() { return root_.take(); }
+
+   private:
+    SpawnedTask& root_;
+    std::optional<CoroutineWait> wait_;
+  };
+
+ private:
+  struct Final {
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<SpawnedTask> root) const noexcept { root.promise().end(); }
+    void await_resume() const noexcept {}
+  };
+  struct Start : Work {
+    explicit Start(SpawnedTask& root) noexcept
+        : Work([](Work& work) noexcept {
+            std::coroutine_handle<SpawnedTask>::from_promise(static_cast<Start&>(work).self).resume();
+          }),
+          self(root) {}
+    SpawnedTask& self;
+  };
+
+  void end() noexcept {
+    WakeList wake;
+    {
+      MutexLock lock(mutex_);
+      ended_ = true;
+      joining_.claim_all(Waiter::kServed, wake);
+    }
+    wake.wake_all();
+    release();
+  }
+
+  Executor* const executor_;
+  Start start_{*this};
+  // R1  release by the first owner to go -> acquire by the last, who destroys the frame.
+  world::Atomic<std::uint32_t> references_{2};
+  Mutex mutex_;  // leaf
+  WaitList joining_ ABSL_GUARDED_BY(mutex_);
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

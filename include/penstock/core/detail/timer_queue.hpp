@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// Timers in the order of their deadlines.
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+
+#include "penstock/core/clock.hpp"
+#include "penstock/core/detail/callback_gate.hpp"
+#include "penstock/core/detail/world.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+/// An intrusive pairing heap (Fredman, Sedgewick, Sleator and Tarjan, 1986) with a mutex: arming and disarming cost no
+/// memory, so neither can fail. Arming is O(1), firing and disarming O(log n) amortised.
+///
+/// Threads: any member, from any thread. Callbacks run without the mutex; several threads may fire at once.
+class TimerQueue {
+ public:
+  TimerQueue() = default;
+  TimerQueue(const TimerQueue&) = delete;
+  TimerQueue& operator=(const TimerQueue&) = delete;
+
+  enum class Added : std::uint8_t { kQueued, kFirst, kNever };
+
+  /// Queues `timer`; kFirst says that nothing is due before it, kNever that `when` is the end of time.
+  Added add(Timer& timer, TimePoint when) noexcept;
+
+  /// Takes `timer` out and waits until no other thread runs its callback.
+  void remove(Timer& timer) noexcept;
+
+  /// Takes `timer` out if it has not fired; returns whether it did.
+  bool withdraw(Timer& timer) noexcept;
+
+  /// Calls the earliest timer that is due at `now`; returns false if none is.
+  bool fire_one(TimePoint now) noexcept;
+
+  /// The earliest deadline; `TimePoint::max()` if there is none.
+  [[nodiscard]] TimePoint next() const noexcept;
+
+  [[nodiscard]] std::size_t size() const noexcept;
+
+ private:
+  static bool before(const Timer& a, const Timer& b) noexcept;
+  static Timer* meld(Timer* a, Timer* b) noexcept;
+  static Timer* meld_siblings(Timer* first) noexcept;
+  void unlink(Timer& timer) noexcept;
+
+  mutable world::Mutex mutex_;  // leaf: nothing else is locked while it is held
+  Timer* root_ = nullptr;       // guarded by mutex_, as all below
+  std::size_t size_ = 0;
+  std::uint64_t next_sequence_ = 0;
+  CallbackGate gate_;
+};
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

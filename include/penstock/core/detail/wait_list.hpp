@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// The one way to wait: every operation that waits, of a thread or of a coroutine, is a node on a list and is woken
+/// through a claim that exactly one party wins.
+///
+/// A waiting operation is a `Waiter`, with one `WaitNode` on each list that may serve it (a receive has one, a select
+/// one for each case). Its life:
+///
+///   1. The operation finds, under the list's lock, that it has to wait, and puts its node at the end of the list.
+///   2. It lets go of the lock, registers with its context (cancellation, deadline) and parks or suspends.
+///   3. A claim ends the wait. Whoever can serve it takes nodes from the front of the list, under the lock, until one
+///      claim succeeds; hands the value over through `WaitNode::slot`; lets go of the lock; and calls `wake`. The
+///      deadline and the cancellation claim without the lock. One of them wins, and only the winner wakes.
+///   4. The operation takes its registrations back. If it was not served by a list it locks and unlinks its nodes.
+///
+/// So a node is on its list only while its operation lives; a claim that fails costs the claimer one step; and the value
+/// of a hand-over is written and published before the waiter can run on.
+
+#include <cstdint>
+
+#include "penstock/core/context.hpp"
+#include "penstock/core/detail/context_state.hpp"
+#include "penstock/core/detail/parker.hpp"
+#include "penstock/core/detail/world.hpp"
+#include "penstock/core/executor.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+/// One waiting operation.
+///
+/// Threads: one owner waits; anybody may claim, and the one whose claim succeeded wakes.
+class Waiter {
+ public:
+  /// How a wait ended. A list serves with kServed, or kServed + n for the n-th case of a select.
+  using Outcome = std::uint32_t;
+  static constexpr Outcome kPending = 0;
+  static constexpr Outcome kTimedOut = 1;
+  static constexpr Outcome kCancelled = 2;
+  static constexpr Outcome kAbandoned = 3;  // the waiting coroutine was destroyed
+  static constexpr Outcome kClosed = 4;     // whatever it waited for is closed for good
+  static constexpr Outcome kServed = 5;
+
+  /// A waiting thread, the calling one, for at most as long as `ctx` lasts; `ctx` outlives the waiter.
+  ///
+  /// Throws: std::system_error if the clock of `ctx` needs a timer thread and cannot start it. So this comes before the
+  /// first node is listed. A thread that waits in machine time needs none.
+  explicit Waiter(const Context& ctx);
+  /// A waiting coroutine: `work` resumes it, on `executor`. Throws: as above, and any deadline needs timers here.
+  Waiter(const Context& ctx, Executor& executor, Work& work);
+  Waiter(const Waiter&) = delete;
+  Waiter& operator=(const Waiter&) = delete;
+
+  /// Ends the wait with `outcome`; false if another claim came first. The winner calls `wake` once it holds no lock.
+  bool claim(Outcome outcome) noexcept {
+    Outcome pending = kPending;
+    return outcome_.compare_exchange_strong(pending, outcome, std::memory_order_relaxed, std::memory_order_relaxed);
+  }
+
+  /// Lets the owner run on. The waiter may be gone when this returns.
+  void wake() noexcept;
+
+  /// Parks the calling thread, the owner, until a claim wins and its winner has called `wake`. The deadline and the
+  /// cancellation of the context are among the claimers.
+  Outcome wait() noexcept;
+
+  /// For a coroutine that has listed its nodes and unlocked: lets the end of the context claim the wait, and returns
+  /// whether the coroutine stays suspended. Once it does, another thread may run it: touch nothing of it any more.
+  [[nodiscard]] bool suspend() noexcept;
+
+  /// For a coroutine that runs again: takes back the registrations. Returns the outcome.
+  Outcome resume() noexcept;
+
+ private:
+  struct Hook : CancelHook {
+    Hook(Fire fire, Waiter& waiter) noexcept : CancelHook(fire), self(waiter) {}
+    Waiter& self;
+  };
+  struct Deadline : Timer {
+    Deadline(Fire fire, Waiter& waiter) noexcept : Timer(fire), self(waiter) {}
+    Waiter& self;
+  };
+
+  enum class Gate : std::uint8_t { kOpening, kOpen, kWoken };
+
+  Waiter(const Context& ctx, Executor* executor, Work* work, bool needs_timer);
+  void withdraw() noexcept;
+
+  void claim_and_wake(Outcome outcome) noexcept {
+    if (claim(outcome)) wake();
+  }
+
+  // Decides who wins and nothing else: what the winner did is published by wake() (the parker's token, the executor's
+  // queue), and a loser does not touch the waiter. So its order is relaxed.
+  world::Atomic<Outcome> outcome_{kPending};
+  // A coroutine could be claimed and resumed, and its frame be gone, while suspend() is still registering with the
+  // context. So of suspend() and wake() the second one lets it run.
+  //   W1  release by the first -> acquire by the second: registrations and hand-over are both done.
+  world::Atomic<Gate> gate_;
+  const bool needs_timer_;
+  Parker parker_;
+  const Context& ctx_;
+  Executor* const executor_;  // null: a thread, which parks
+  Work* const work_;
+  Hook hook_;
+  Deadline deadline_;
+};
+
+/// The place of a waiting operation on one list.
+struct WaitNode {
+  WaitNode(Waiter& waiting, void* value, Waiter::Outcome outcome_when_served = Waiter::kServed) noexcept
+      : waiter(&waiting), slot(value), served(outcome_when_served) {}
+  WaitNode(const WaitNode&) = delete;
+  WaitNode& operator=(const WaitNode&) = delete;
+
+  Waiter* const waiter;
+  void* const slot;             ///< Where the value is taken from, or put.
+  const Waiter::Outcome served;  ///< What a claim through this node says.
+  bool listed = false;          // guarded by the list's lock, as all below
+  WaitNode* next = nullptr;     // on the list, then on a WakeList
+  WaitNode* previous = nullptr;
+};
+
+/// Waiters that have been claimed under a lock, to be woken after it.
+class WakeList {
+ public:
+  WakeList() = default;
+  WakeList(const WakeList&) = delete;
+  WakeList& operator=(const WakeList&) = delete;
+
+  void push(WaitNode& node) noexcept {
+    node.next = nullptr;
+    (last_ == nullptr ? first_ : last_->next) = &node;
+    last_ = &node;
+  }
+
+  /// Wakes them in the order in which they were claimed. Called without a lock.
+  void wake_all() noexcept;
+
+ private:
+  WaitNode* first_ = nullptr;
+  WaitNode* last_ = nullptr;
+};
+
+/// First come, first served. Threads: guarded by the owner's lock.
+class WaitList {
+ public:
+  WaitList() = default;
+  WaitList(const WaitList&) = delete;
+  WaitList& operator=(const WaitList&) = delete;
+
+  /// No operation is on the list. False does not promise that one can still be claimed.
+  [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+
+  void push(WaitNode& node) noexcept;
+
+  /// Takes `node` off, if it is still on.
+  void remove(WaitNode& node) noexcept;
+
+  /// Takes nodes off the front until one can be claimed, and returns that one, or null. The caller hands over, unlocks,
+  /// and wakes it.
+  WaitNode* claim_first() noexcept;
+
+  /// Claims everybody with `outcome` and leaves the list empty.
+  void claim_all(Waiter::Outcome outcome, WakeList& wake) noexcept;
+
+ private:
+  WaitNode* pop() noexcept;
+
+  WaitNode* first_ = nullptr;
+  WaitNode* last_ = nullptr;
+};
+
+/// kTimedOut and kCancelled as a status; kClosed as kClosed; anything served as kOk.
+OpStatus to_op_status(Waiter::Outcome outcome) noexcept;
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// The seam between the library and the machine: atomics, mutexes, condition variables, futexes, threads, thread-local
+/// values, time and randomness are reached through `detail::world` and nowhere else.
+///
+/// In production each name is an alias or an inline call of the real thing and costs nothing. With PENSTOCK_MODEL the
+/// same names come from the model checker (tests/model), which runs threads as fibers and decides every step.
+
+#include "penstock/version.hpp"
+
+#if defined(PENSTOCK_MODEL)
+#include "model/world.hpp"  // IWYU pragma: export
+#else
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <string_view>
+#include <thread>
+
+namespace penstock::inline PENSTOCK_ABI::detail::world {
+
+template <class T>
+using Atomic = std::atomic<T>;
+using Mutex = std::mutex;
+using CondVar = std::condition_variable;  // waits are the parker's business: only the portable parker uses it
+using Thread = std::thread;
+using ThreadId = std::thread::id;
+using TimePoint = std::chrono::time_point<std::chrono::steady_clock, std::chrono::nanoseconds>;
+
+inline TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
+inline ThreadId this_thread_id() noexcept { return std::this_thread::get_id(); }
+
+/// Tells the processor that the caller spins.
+inline void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Gives the rest of the time slice away; for a wait on a thread that is known to be running.
+inline void yield() noexcept { std::this_thread::yield(); }
+
+/// Names the calling thread for debuggers and `top -H`; at most 15 bytes are kept.
+void set_thread_name(std::string_view name) noexcept;
+
+/// The calling thread's own `T`, one for each `Tag`; default-constructed on first use.
+template <class Tag, class T>
+T& thread_local_value() noexcept {
+  static thread_local T value{};
+  return value;
+}
+
+/// A number in [0, bound), from a small generator of the calling thread. Fair, fast, and no secret.
+/// Requires: bound > 0.
+std::uint32_t random_below(std::uint32_t bound) noexcept;
+
+// The futex operations wait and wake on the monotonic clock, in this process only. `wake` uses nothing but the address:
+// the word may be gone by then, and a waiter must take any return as a hint to look again.
+void futex_wait(const Atomic<std::uint32_t>& word, std::uint32_t expected) noexcept;
+/// Returns false once `deadline` has passed.
+bool futex_wait_until(const Atomic<std::uint32_t>& word, std::uint32_t expected, TimePoint deadline) noexcept;
+void futex_wake_one(const void* word) noexcept;
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail::world
+
+#endif  // PENSTOCK_MODEL

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+#include "penstock/core/executor.hpp"
+
+#include <memory>
+#include <utility>
+
+#include "penstock/core/detail/world.hpp"
+#include "penstock/core/run_loop.hpp"
+
+namespace penstock::inline PENSTOCK_ABI {
+namespace {
+
+/// A posted function on the heap; deletes itself when it has run.
+struct PostedFunction : Work {
+  PostedFunction(Executor& on, absl::AnyInvocable<void() &&> posted)
+      : Work([](Work& work) noexcept { static_cast<PostedFunction&>(work).run_and_delete(); }),
+        executor(on),
+        function(std::move(posted)) {}
+
+  void run_and_delete() noexcept {
+    const std::unique_ptr<PostedFunction> self(this);
+    std::exception_ptr escaped;
+    try {
+      std::move(function)();
+    } catch (...) {
+      escaped = std::current_exception();
+    }
+    if (escaped) executor.on_exception(std::move(escaped));
+  }
+
+  Executor& executor;
+  absl::AnyInvocable<void() &&> function;
+};
+
+/// Runs on the posting thread. A thread that is inside already only adds to its queue, and the outermost call drains it.
+class InlineExecutor final : public Executor {
+ public:
+  using Executor::post;
+
+  void post(Work& work) noexcept override {
+    Trampoline& mine = detail::world::thread_local_value<InlineExecutor, Trampoline>();
+    mine.queue.push(work);
+    if (mine.running) return;
+    mine.running = true;
+    while (Work* const next = mine.queue.pop()) next->run(*next);
+    mine.running = false;
+  }
+
+ private:
+  struct Trampoline {
+    WorkQueue queue;
+    bool running = false;
+  };
+};
+
+}  // namespace
+
+void Executor::post(absl::AnyInvocable<void() &&> function) {
+  post(*new PostedFunction(*this, std::move(function)));  // owns itself until it has run
+}
+
+void Executor::on_exception(std::exception_ptr exception) noexcept {
+  std::rethrow_exception(std::move(exception));  // noexcept: ends the process, and names the exception
+}
+
+Executor& Executor::inline_executor() noexcept {
+  static InlineExecutor executor;
+  return executor;
+}
+
+void RunLoop::post(Work& work) noexcept {
+  detail::WaitNode* idle = nullptr;
+  {
+    MutexLock lock(mutex_);
+    queue_.push(work);
+    idle = idle_.claim_first();
+  }
+  if (idle != nullptr) idle->waiter->wake();
+}
+
+Work* RunLoop::take() {
+  for (;;) {
+    detail::Waiter waiter(Context::background());
+    detail::WaitNode node(waiter, nullptr);
+    {
+      MutexLock lock(mutex_);
+      if (Work* const work = queue_.pop()) return work;
+      if (stopping_) {
+        stopping_ = false;
+        return nullptr;
+      }
+      idle_.push(node);
+    }
+    waiter.wait();
+  }
+}
+
+void RunLoop::run() {
+  while (Work* const work = take()) work->run(*work);
+}
+
+std::size_t RunLoop::run_ready() {
+  std::size_t count = 0;
+  for (;; ++count) {
+    Work* work = nullptr;
+    {
+      MutexLock lock(mutex_);
+      work = queue_.pop();
+    }
+    if (work == nullptr) return count;
+    work->run(*work);
+  }
+}
+
+void RunLoop::stop() noexcept {
+  detail::WakeList wake;
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+    idle_.claim_all(detail::Waiter::kServed, wake);
+  }
+  wake.wake_all();
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI

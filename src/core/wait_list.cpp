@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+#include "penstock/core/detail/wait_list.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+Waiter::Waiter(const Context& ctx, Executor* executor, Work* work, bool needs_timer)
+    : gate_(executor != nullptr && ctx.can_end() ? Gate::kOpening : Gate::kOpen),
+      needs_timer_(needs_timer),
+      ctx_(ctx),
+      executor_(executor),
+      work_(work),
+      hook_([](CancelHook& hook) noexcept { static_cast<Hook&>(hook).self.claim_and_wake(kCancelled); }, *this),
+      deadline_([](Timer& timer) noexcept { static_cast<Deadline&>(timer).self.claim_and_wake(kTimedOut); }, *this) {
+  if (needs_timer_) ctx_.clock().start_timers();
+}
+
+Waiter::Waiter(const Context& ctx)
+    : Waiter(ctx, nullptr, nullptr, ctx.deadline() != TimePoint::max() && !ctx.clock().is_machine_time()) {}
+
+Waiter::Waiter(const Context& ctx, Executor& executor, Work& work)
+    : Waiter(ctx, &executor, &work, ctx.deadline() != TimePoint::max()) {}
+
+void Waiter::wake() noexcept {
+  if (executor_ == nullptr) return parker_.unpark();
+  // Nothing is registered for a context that cannot end, and suspend() does not look at the gate either.
+  if (!ctx_.can_end() || gate_.exchange(Gate::kWoken, std::memory_order_acq_rel) == Gate::kOpen) {  // W1
+    executor_->post(*work_);
+  }
+}
+
+Waiter::Outcome Waiter::wait() noexcept {
+  const bool sleeps_until_deadline = ctx_.deadline() != TimePoint::max() && !needs_timer_;
+  ContextState* const state = ContextAccess::state(ctx_);
+  if (state != nullptr && !state->add(hook_)) claim_and_wake(kCancelled);
+  if (needs_timer_ && !ctx_.clock().arm(deadline_, ctx_.deadline())) claim_and_wake(kTimedOut);
+
+  // A lost claim means that the winner is about to wake us, so its token is waited for without a deadline.
+  if (!sleeps_until_deadline) {
+    parker_.park();
+  } else if (!parker_.park_until(ctx_.deadline()) && !claim(kTimedOut)) {
+    parker_.park();
+  }
+  withdraw();
+  return outcome_.load(std::memory_order_relaxed);
+}
+
+bool Waiter::suspend() noexcept {
+  if (!ctx_.can_end()) return true;
+  ContextState* const state = ContextAccess::state(ctx_);
+  if (state != nullptr && !state->add(hook_)) claim_and_wake(kCancelled);
+  if (needs_timer_ && !ctx_.clock().arm(deadline_, ctx_.deadline())) claim_and_wake(kTimedOut);
+  return gate_.exchange(Gate::kOpen, std::memory_order_acq_rel) != Gate::kWoken;  // W1
+}
+
+Waiter::Outcome Waiter::resume() noexcept {
+  withdraw();
+  return outcome_.load(std::memory_order_relaxed);
+}
+
+void Waiter::withdraw() noexcept {
+  if (needs_timer_) ctx_.clock().disarm(deadline_);
+  if (ContextState* const state = ContextAccess::state(ctx_)) state->remove(hook_);
+}
+
+void WakeList::wake_all() noexcept {
+  for (WaitNode* node = first_; node != nullptr;) {
+    WaitNode* const next = node->next;  // read first: the node goes with its waiter
+    node->waiter->wake();
+    node = next;
+  }
+  first_ = last_ = nullptr;
+}
+
+void WaitList::push(WaitNode& node) noexcept {
+  node.next = nullptr;
+  node.previous = last_;
+  node.listed = true;
+  (last_ == nullptr ? first_ : last_->next) = &node;
+  last_ = &node;
+}
+
+void WaitList::remove(WaitNode& node) noexcept {
+  if (!node.listed) return;
+  (node.previous == nullptr ? first_ : node.previous->next) = node.next;
+  (node.next == nullptr ? last_ : node.next->previous) = node.previous;
+  node.listed = false;
+}
+
+WaitNode* WaitList::pop() noexcept {
+  WaitNode* const node = first_;
+  if (node != nullptr) remove(*node);
+  return node;
+}
+
+WaitNode* WaitList::claim_first() noexcept {
+  while (WaitNode* const node = pop()) {
+    if (node->waiter->claim(node->served)) return node;
+  }
+  return nullptr;
+}
+
+void WaitList::claim_all(Waiter::Outcome outcome, WakeList& wake) noexcept {
+  while (WaitNode* const node = pop()) {
+    if (node->waiter->claim(outcome)) wake.push(*node);
+  }
+}
+
+OpStatus to_op_status(Waiter::Outcome outcome) noexcept {
+  switch (outcome) {
+    case Waiter::kTimedOut: return OpStatus::kTimedOut;
+    case Waiter::kCancelled:
+    case Waiter::kAbandoned: return OpStatus::kCancelled;
+    case Waiter::kClosed: return OpStatus::kClosed;
+    default: return OpStatus::kOk;
+  }
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail
