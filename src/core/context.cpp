@@ -97,7 +97,9 @@ void ContextState::release() noexcept {
   if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;  // R1
 }
 
-ContextState* ContextAccess::state(const Context& ctx) noexcept { return ctx.state_ ? ctx.state_.operator->() : nullptr; }
+ContextState* ContextAccess::state(const Context& ctx) noexcept {
+  return ctx.state_ ? ctx.state_.operator->() : nullptr;
+}
 
 }  // namespace detail
 
@@ -139,9 +141,12 @@ OpStatus Context::status() const noexcept {
 
 absl::Status Context::cause() const {
   switch (status()) {
-    case OpStatus::kCancelled: return state_->cause();
-    case OpStatus::kTimedOut: return absl::DeadlineExceededError("context: deadline passed");
-    default: return absl::OkStatus();
+    case OpStatus::kCancelled:
+      return state_->cause();
+    case OpStatus::kTimedOut:
+      return absl::DeadlineExceededError("context: deadline passed");
+    default:
+      return absl::OkStatus();
   }
 }
 
@@ -176,7 +181,7 @@ struct DoneCallback::Registration : detail::CancelHook, Timer {
   }
 
   const Context context;
-  absl::AnyInvocable<void() && noexcept> function;
+  absl::AnyInvocable<void()&& noexcept> function;
   // Cancellation and deadline may both come; the first one calls. What the callback needs was handed over with the hook
   // and the timer, under their mutexes, so the flag orders nothing.
   detail::world::Atomic<bool> called{false};

@@ -32,7 +32,8 @@ struct PostedFunction : Work {
   absl::AnyInvocable<void() &&> function;
 };
 
-/// Runs on the posting thread. A thread that is inside already only adds to its queue, and the outermost call drains it.
+/// Runs on the posting thread. A thread that is inside already only adds to its queue, and the outermost call drains
+/// it.
 class InlineExecutor final : public Executor {
  public:
   using Executor::post;

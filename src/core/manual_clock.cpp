@@ -37,8 +37,8 @@ bool ManualClock::arm(Timer& timer, TimePoint when) noexcept {
   if (when <= now()) return false;
   timers_->add(timer, when);
   if (when > now()) return true;
-  // Time moved over `when` while the timer was queued. Either the advance found it, and it has fired, or it is taken out
-  // again here and reported as due.
+  // Time moved over `when` while the timer was queued. Either the advance found it, and it has fired, or it is taken
+  // out again here and reported as due.
   return !timers_->withdraw(timer);
 }
 
@@ -47,9 +47,8 @@ void ManualClock::disarm(Timer& timer) noexcept { timers_->remove(timer); }
 void ManualClock::move_to(TimePoint when) noexcept {
   Duration::rep current = now_.load(std::memory_order_relaxed);
   const Duration::rep wanted = when.time_since_epoch().count();
-  while (current < wanted &&
-         !now_.compare_exchange_weak(current, wanted, std::memory_order_release,  // T1 release
-                                     std::memory_order_relaxed)) {
+  while (current < wanted && !now_.compare_exchange_weak(current, wanted, std::memory_order_release,  // T1 release
+                                                         std::memory_order_relaxed)) {
   }
 }
 

@@ -107,11 +107,15 @@ void WaitList::claim_all(Waiter::Outcome outcome, WakeList& wake) noexcept {
 
 OpStatus to_op_status(Waiter::Outcome outcome) noexcept {
   switch (outcome) {
-    case Waiter::kTimedOut: return OpStatus::kTimedOut;
+    case Waiter::kTimedOut:
+      return OpStatus::kTimedOut;
     case Waiter::kCancelled:
-    case Waiter::kAbandoned: return OpStatus::kCancelled;
-    case Waiter::kClosed: return OpStatus::kClosed;
-    default: return OpStatus::kOk;
+    case Waiter::kAbandoned:
+      return OpStatus::kCancelled;
+    case Waiter::kClosed:
+      return OpStatus::kClosed;
+    default:
+      return OpStatus::kOk;
   }
 }
 

@@ -26,7 +26,9 @@ struct Random {
   std::uint32_t next() noexcept {
     if (state == 0) {
       // The address of a thread-local value differs per thread, the clock per process.
-      state = (reinterpret_cast<std::uintptr_t>(&state) ^ static_cast<std::uint64_t>(now().time_since_epoch().count())) | 1U;
+      state =
+          (reinterpret_cast<std::uintptr_t>(&state) ^ static_cast<std::uint64_t>(now().time_since_epoch().count())) |
+          1U;
     }
     state ^= state >> 12;
     state ^= state << 25;

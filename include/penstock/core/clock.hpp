@@ -48,12 +48,12 @@ class Timer {
   std::uint64_t sequence_ = 0;  // first armed, first fired, among equal deadlines
   Timer* child_ = nullptr;      // links of a pairing heap; guarded by its queue's mutex
   Timer* next_ = nullptr;
-  Timer* previous_ = nullptr;   // the elder sibling, or the parent of the eldest
+  Timer* previous_ = nullptr;  // the elder sibling, or the parent of the eldest
   bool queued_ = false;
 };
 
-/// A monotonic clock that can call back. Time-outs, tickers and windows read it, so a test that hands in a `ManualClock`
-/// decides what time it is.
+/// A monotonic clock that can call back. Time-outs, tickers and windows read it, so a test that hands in a
+/// `ManualClock` decides what time it is.
 ///
 /// Threads: any member, from any thread.
 class Clock {
@@ -79,7 +79,8 @@ class Clock {
   [[nodiscard]] virtual bool is_machine_time() const noexcept { return false; }
 
   /// The machine's steady clock, shared by all who ask for none. Its timer thread starts with the first timer that a
-  /// coroutine or callback needs; threads that wait for a deadline sleep by themselves. It lives until the process ends.
+  /// coroutine or callback needs; threads that wait for a deadline sleep by themselves. It lives until the process
+  /// ends.
   static Clock& steady() noexcept;
 };
 

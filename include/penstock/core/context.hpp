@@ -39,8 +39,8 @@ class Context {
   /// Never ends; `with_timeout` and deadlines are on `clock`, which must outlive the context and all made from it.
   explicit Context(Clock& clock) noexcept : clock_(&clock) {}
 
-  /// This context, but ending once `timeout` has passed. Zero or less has ended already, a NaN is zero, and what reaches
-  /// past the end of time is for ever.
+  /// This context, but ending once `timeout` has passed. Zero or less has ended already, a NaN is zero, and what
+  /// reaches past the end of time is for ever.
   template <class Rep, class Period>
   [[nodiscard]] Context with_timeout(std::chrono::duration<Rep, Period> timeout) const {
     return with_deadline(saturated_add(clock_->now(), saturated(timeout)));

@@ -12,8 +12,8 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 
-/// Time for tests and simulations: it moves only in `advance`, and whatever falls due on the way is called there, on the
-/// calling thread, in the order of the deadlines. Nothing has to sleep to see a time-out.
+/// Time for tests and simulations: it moves only in `advance`, and whatever falls due on the way is called there, on
+/// the calling thread, in the order of the deadlines. Nothing has to sleep to see a time-out.
 ///
 ///     ManualClock clock;
 ///     Context ctx = Context(clock).with_timeout(100ms);

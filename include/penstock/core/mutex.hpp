@@ -13,8 +13,8 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 
-/// `std::mutex` with annotations: `-Wthread-safety` proves which lock guards what. For short critical sections: it waits
-/// without a deadline. Cost: that of `std::mutex`.
+/// `std::mutex` with annotations: `-Wthread-safety` proves which lock guards what. For short critical sections: it
+/// waits without a deadline. Cost: that of `std::mutex`.
 class ABSL_LOCKABLE Mutex {
  public:
   Mutex() = default;

@@ -35,8 +35,8 @@ namespace penstock::inline PENSTOCK_ABI {
 /// awaits it, and hands its result or its exception to that one. Every wait of the library inside it resumes it on that
 /// executor. Dropping a task that was not started destroys it.
 ///
-/// A loop that awaits does not grow the stack, whether the awaited tasks finish at once or later; tasks that await tasks
-/// use stack in proportion to their depth, as function calls do.
+/// A loop that awaits does not grow the stack, whether the awaited tasks finish at once or later; tasks that await
+/// tasks use stack in proportion to their depth, as function calls do.
 ///
 /// Cost: one allocation, of the coroutine's frame.
 template <class T = void>

@@ -5,10 +5,10 @@
 /// Lets the owner of a callback take it back while another thread may be running it.
 ///
 /// An object that calls registered callbacks (a timer queue, a cancellation state) takes one out of its list under its
-/// mutex, enters the gate, unlocks, calls, locks and leaves the gate. Whoever removes a callback locks the mutex, unlinks
-/// it if it is still listed, and otherwise passes through `await`, which returns when no other thread runs it any more:
-/// after that the callback's memory may go. The rule is that of `std::stop_callback`: a callback that removes itself does
-/// not wait for itself, and nothing of it is touched after it has returned.
+/// mutex, enters the gate, unlocks, calls, locks and leaves the gate. Whoever removes a callback locks the mutex,
+/// unlinks it if it is still listed, and otherwise passes through `await`, which returns when no other thread runs it
+/// any more: after that the callback's memory may go. The rule is that of `std::stop_callback`: a callback that removes
+/// itself does not wait for itself, and nothing of it is touched after it has returned.
 
 #include <mutex>
 

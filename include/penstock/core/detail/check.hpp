@@ -13,7 +13,7 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail
 
-/// Aborts with `text` when `condition` is false, in every build. For invariants of ours and contracts whose breach would
-/// corrupt memory; never for what a caller may try and a status can refuse.
+/// Aborts with `text` when `condition` is false, in every build. For invariants of ours and contracts whose breach
+/// would corrupt memory; never for what a caller may try and a status can refuse.
 #define PENSTOCK_CHECK(condition, text) \
   ((condition) ? void(0) : ::penstock::detail::check_failed(#condition, text, __FILE__, __LINE__))

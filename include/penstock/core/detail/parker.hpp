@@ -9,12 +9,13 @@
 ///   kEmpty --park--> kParked --unpark--> kNotified --park returns--> kEmpty
 ///   kEmpty --unpark--> kNotified            (the next park returns at once)
 ///
-/// `unpark` changes the word in one exchange and afterwards uses nothing but its address. So a waiter whose node lives in
-/// its own frame may leave, and the frame vanish, as soon as it has seen the token: a wake that comes late hits a stranger
-/// as a spurious wake-up, which every futex wait has to bear.
+/// `unpark` changes the word in one exchange and afterwards uses nothing but its address. So a waiter whose node lives
+/// in its own frame may leave, and the frame vanish, as soon as it has seen the token: a wake that comes late hits a
+/// stranger as a spurious wake-up, which every futex wait has to bear.
 ///
-/// Why not the standard's means: `std::counting_semaphore` of g++ 12 can sleep for ever with a token there (GCC PR 98033),
-/// and glibc 2.36's condition variable can lose a signal (sourceware 25847); the portable form lives with the latter.
+/// Why not the standard's means: `std::counting_semaphore` of g++ 12 can sleep for ever with a token there (GCC PR
+/// 98033), and glibc 2.36's condition variable can lose a signal (sourceware 25847); the portable form lives with the
+/// latter.
 
 #include <cstdint>
 
@@ -51,8 +52,7 @@ class FutexParker {
   bool park_until(world::TimePoint deadline) noexcept {
     std::uint32_t expected = kEmpty;
     if (state_.compare_exchange_strong(expected, kParked, std::memory_order_relaxed, std::memory_order_relaxed)) {
-      while (world::futex_wait_until(state_, kParked, deadline) &&
-             state_.load(std::memory_order_relaxed) == kParked) {
+      while (world::futex_wait_until(state_, kParked, deadline) && state_.load(std::memory_order_relaxed) == kParked) {
       }
     }
     return state_.exchange(kEmpty, std::memory_order_acquire) == kNotified;  // P1 acquire
@@ -60,7 +60,8 @@ class FutexParker {
 
   /// Leaves a token, and wakes the thread that waits for it. Tokens do not add up.
   ///
-  /// Cost: one exchange; a system call only if a thread sleeps. The parker may be destroyed once its owner has the token.
+  /// Cost: one exchange; a system call only if a thread sleeps. The parker may be destroyed once its owner has the
+  /// token.
   void unpark() noexcept {
     const void* const address = &state_;
     if (state_.exchange(kNotified, std::memory_order_release) == kParked) {  // P1 release

@@ -67,8 +67,8 @@ class TaskResult<void> {
 ///
 /// The awaiting coroutine resumes the task as a plain call, and afterwards both say that they are done with their half:
 /// the one that awaits, that it is suspended; the task, that it has ended. Whoever comes second lets the awaiting one
-/// run. So a task that ends at once returns into its caller and a loop over such tasks uses no stack. Symmetric transfer
-/// would do the same, but g++ 12 makes it a real tail call only when it optimises.
+/// run. So a task that ends at once returns into its caller and a loop over such tasks uses no stack. Symmetric
+/// transfer would do the same, but g++ 12 makes it a real tail call only when it optimises.
 template <class T>
 class TaskPromise : public TaskResult<T> {
  public:

@@ -15,8 +15,8 @@
 ///      deadline and the cancellation claim without the lock. One of them wins, and only the winner wakes.
 ///   4. The operation takes its registrations back. If it was not served by a list it locks and unlinks its nodes.
 ///
-/// So a node is on its list only while its operation lives; a claim that fails costs the claimer one step; and the value
-/// of a hand-over is written and published before the waiter can run on.
+/// So a node is on its list only while its operation lives; a claim that fails costs the claimer one step; and the
+/// value of a hand-over is written and published before the waiter can run on.
 
 #include <cstdint>
 
@@ -115,10 +115,10 @@ struct WaitNode {
   WaitNode& operator=(const WaitNode&) = delete;
 
   Waiter* const waiter;
-  void* const slot;             ///< Where the value is taken from, or put.
+  void* const slot;              ///< Where the value is taken from, or put.
   const Waiter::Outcome served;  ///< What a claim through this node says.
-  bool listed = false;          // guarded by the list's lock, as all below
-  WaitNode* next = nullptr;     // on the list, then on a WakeList
+  bool listed = false;           // guarded by the list's lock, as all below
+  WaitNode* next = nullptr;      // on the list, then on a WakeList
   WaitNode* previous = nullptr;
 };
 
