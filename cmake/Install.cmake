@@ -24,11 +24,13 @@ install(FILES ${PROJECT_BINARY_DIR}/penstock-config.cmake ${PROJECT_BINARY_DIR}/
 # The prefix is found from where the .pc file lies; how far up depends on the depth of the library folder.
 file(RELATIVE_PATH penstock_pc_up ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 string(REGEX REPLACE "/$" "" penstock_pc_up "${penstock_pc_up}")
+set(penstock_pc_requires "absl_any_invocable, absl_core_headers, absl_status, absl_statusor")
+set(penstock_pc_requires_private "fmt")
 get_target_property(penstock_type penstock TYPE)
-if(penstock_type STREQUAL "SHARED_LIBRARY")
-  set(penstock_pc_requires "Requires.private: fmt")
-else()
-  set(penstock_pc_requires "Requires: fmt")  # a static library brings what it needs along
+if(NOT penstock_type STREQUAL "SHARED_LIBRARY")
+  # Users of a static library link what it needs, and few of them ask pkg-config for --static.
+  string(APPEND penstock_pc_requires ", ${penstock_pc_requires_private}")
+  set(penstock_pc_requires_private "")
 endif()
 configure_file(${PROJECT_SOURCE_DIR}/cmake/penstock.pc.in ${PROJECT_BINARY_DIR}/penstock.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/penstock.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig

@@ -1,0 +1,43 @@
+# CheckReadme.cmake accepts good blocks and finds planted faults.
+#
+#   cmake -DSOURCE_DIR=<project> -DWORK_DIR=<scratch folder> -DCXX=<compiler> -P readme_test.cmake
+cmake_minimum_required(VERSION 3.22)
+string(REPEAT "`" 3 fence)
+file(REMOVE_RECURSE ${WORK_DIR})
+file(WRITE ${WORK_DIR}/examples/01_a.cpp
+  "// SPDX-License-Identifier: MIT\nint main() {\n  // begin: part\n  int a[] = {1, 2};\n  // end: part\n  return a[0]; // ;\n}\n")
+set(failures "")
+
+# expect(<0 or 1: is it a failure> <what the output says> <text of the file>)
+function(expect fails expected text)
+  file(WRITE ${WORK_DIR}/page.md "${text}")
+  execute_process(COMMAND ${CMAKE_COMMAND} -DROOT=${WORK_DIR} -DFILE=page.md -DCXX=${CXX} -DWORK_DIR=${WORK_DIR}/blocks
+    -P ${SOURCE_DIR}/cmake/CheckReadme.cmake RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(result EQUAL 0)
+    set(result 0)
+  else()
+    set(result 1)
+  endif()
+  if(NOT result EQUAL fails OR NOT output MATCHES "${expected}")
+    set(failures "${failures}  '${text}'\n    expected '${expected}', got: ${output}\n" PARENT_SCOPE)
+  endif()
+endfunction()
+
+set(begin "\n${fence}cpp\n")
+set(end "${fence}\n")
+expect(0 "0 blocks compiled, 0 compared with their example, 0 run" "no code\n${fence}text\nint x = ;\n${fence}\n")
+expect(0 "2 blocks compiled" "a${begin}#include <vector>\nstd::vector<int> v{1}; v.clear();\n${end}b${begin}int main() {}\n${end}")
+expect(1 "page.md:2: does not compile" "a${begin}int x = ;\n${end}")
+expect(1 "page.md:7: does not compile" "a${begin}int main() {}\n${end}\n${begin}no::such<int> x;\n${end}")
+expect(0 "1 compared" "<!-- from: examples/01_a.cpp#part -->${begin}int a[] = {1, 2};\n${end}")
+expect(0 "1 compared" "<!-- from: examples/01_a.cpp -->${begin}int main() {\n  // begin: part\n  int a[] = {1, 2};\n  // end: part\n  return a[0]; // ;\n}\n${end}")
+expect(1 "page.md:2: differs from examples/01_a.cpp part" "<!-- from: examples/01_a.cpp#part -->${begin}int a[] = {1, 3};\n${end}")
+expect(1 "has no part 'gone'" "<!-- from: examples/01_a.cpp#gone -->${begin}int a;\n${end}")
+expect(1 "there is no examples/02_b.cpp" "<!-- from: examples/02_b.cpp -->${begin}int a;\n${end}")
+expect(0 "1 run" "${fence}sh test\ntest -f page.md\n${fence}\n")
+expect(1 "page.md:1: exits with 1" "${fence}sh test\nfalse\ntrue\n${fence}\n")
+expect(0 "0 run" "${fence}sh\nfalse\n${fence}\n")
+expect(1 "does not end" "a${begin}int a;\n")
+if(failures)
+  message(FATAL_ERROR "${failures}")
+endif()

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#include "support/allocations.hpp"
+
+#include <cstdlib>
+#include <limits>
+#include <new>
+
+namespace penstock::testing {
+namespace {
+
+constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
+
+thread_local std::uint64_t allocation_count = 0;
+thread_local std::uint64_t failing_allocation = kNever;
+
+void* allocate(std::size_t size, std::size_t alignment) {
+  if (allocation_count++ == failing_allocation) {
+    failing_allocation = kNever;
+    throw std::bad_alloc();
+  }
+  const std::size_t wanted = size == 0 ? 1 : size;
+  void* const memory = alignment <= __STDCPP_DEFAULT_NEW_ALIGNMENT__
+                           ? std::malloc(wanted)
+                           : std::aligned_alloc(alignment, (wanted + alignment - 1) / alignment * alignment);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+Allocations Allocations::now() noexcept { return {allocation_count}; }
+
+FailAllocation::FailAllocation(std::uint64_t nth) noexcept { failing_allocation = allocation_count + nth; }
+FailAllocation::~FailAllocation() { failing_allocation = kNever; }
+bool FailAllocation::has_failed() const noexcept { return failing_allocation == kNever; }
+
+}  // namespace penstock::testing
+
+// The array, nothrow and sized forms of the standard library come down to these.
+void* operator new(std::size_t size) { return penstock::testing::allocate(size, 0); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return penstock::testing::allocate(size, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
