@@ -87,6 +87,8 @@ planted(include/penstock/core/a.hpp "sanitize their own code" "absl::flat_hash_m
 planted(src/core/a.cpp "only the parker waits" "std::this_thread::sleep_for(x);")
 planted(src/core/a.cpp "finish it" "// TODO")
 planted(tests/core/a_test.cpp "no test sleeps" "std::this_thread::sleep_for(x);")
+planted(tests/core/a_test.cpp "no semicolon" "TEST_CASE(\"Subject: one\; two\", \"[core]\") {}")
+allowed(tests/core/a_test.cpp "TEST_CASE(\"Subject: one, two\", \"[core]\") {}")
 string(REPEAT "int x;\n" 400 long_file)
 planted(src/core/a.cpp "at most 400" "${long_file}")
 
