@@ -20,7 +20,7 @@ void ManualClock::advance(Duration duration) noexcept {
   const TimePoint target = saturated_add(now(), std::max(duration, Duration::zero()));
   for (;;) {
     const TimePoint next = timers_->next();
-    if (next > target) break;
+    if (next > target || next == TimePoint::max()) break;  // the end of time is also the target of a long advance
     move_to(next);
     timers_->fire_one(next);
   }

@@ -36,12 +36,34 @@ bool FailAllocation::has_failed() const noexcept { return failing_allocation == 
 
 }  // namespace penstock::testing
 
-// The array, nothrow and sized forms of the standard library come down to these.
-void* operator new(std::size_t size) { return penstock::testing::allocate(size, 0); }
+// All forms, not only the two that the standard library's others come down to: a sanitizer brings its own of each, and
+// memory has to go back to where it came from.
+namespace testing = penstock::testing;
+
+void* operator new(std::size_t size) { return testing::allocate(size, 0); }
+void* operator new[](std::size_t size) { return testing::allocate(size, 0); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
-  return penstock::testing::allocate(size, static_cast<std::size_t>(alignment));
+  return testing::allocate(size, static_cast<std::size_t>(alignment));
 }
+void* operator new[](std::size_t size, std::align_val_t alignment) {
+  return testing::allocate(size, static_cast<std::size_t>(alignment));
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return testing::allocate(size, 0);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+void* operator new[](std::size_t size, const std::nothrow_t& tag) noexcept { return operator new(size, tag); }
+
 void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
+void operator delete[](void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
