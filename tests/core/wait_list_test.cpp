@@ -106,7 +106,7 @@ TEST_CASE("Waiter: exactly one claim wins", "[core][wait_list]") {
   CHECK(waiter.wait() == Waiter::kServed);
 }
 
-TEST_CASE("WaitList: first come, first claimed; the claimed and the removed are gone", "[core][wait_list]") {
+TEST_CASE("WaitList: first come, first claimed, and the claimed and the removed are gone", "[core][wait_list]") {
   Waiter a(Context::background());
   Waiter b(Context::background());
   Waiter c(Context::background());
