@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// How the tests of the checker judge it: a planted bug must be found, its schedule must lead to it again; and the correct
+/// version of the same thing must pass.
+
+#include "support/catch.hpp"
+
+#include "model/explore.hpp"
+
+namespace penstock::checker {
+
+/// Explores `scenario`, which must be found to be of `kind` within `executions`, and replays what was found. The search
+/// must find it without pruning, too, and so must random schedules.
+inline Result must_find(Violation::Kind kind, const Options& options, std::uint64_t executions, const Scenario& scenario) {
+  const auto judge = [&](const Result& result) {
+    if (!result.found(kind)) FAIL(result.describe());
+    const Result again = replay(result.violation->schedule, scenario);
+    if (!again.found(kind)) FAIL(again.describe());
+    CHECK(again.violation->text == result.violation->text);
+    CHECK(again.executions == 1);
+  };
+  const Result result = explore(options, scenario);
+  judge(result);
+  CHECK(result.executions <= executions);
+  CHECK_FALSE(result.violation->trace.empty());
+
+  Options variant = options;
+  variant.prune = false;
+  judge(explore(variant, scenario));
+  variant.executions = 20'000;
+  judge(random(variant, scenario));
+  return result;
+}
+
+/// Explores `scenario` completely and without a violation, with and without pruning and at random.
+inline Result must_pass(const Options& options, const Scenario& scenario) {
+  const Result result = explore(options, scenario);
+  INFO(result.describe());
+  REQUIRE(result.passed());
+
+  Options variant = options;
+  variant.executions = 2'000;
+  const Result random_result = random(variant, scenario);
+  INFO(random_result.describe());
+  CHECK(random_result.passed());
+  return result;
+}
+
+}  // namespace penstock::checker
