@@ -3,6 +3,10 @@
 
 #include <utility>
 
+#include "absl/status/status.h"
+
+#include "penstock/core/detail/context_state.hpp"
+
 namespace penstock::inline PENSTOCK_ABI {
 namespace detail {
 
@@ -97,9 +101,20 @@ void ContextState::release() noexcept {
   if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;  // R1
 }
 
+ContextStatePtr::ContextStatePtr(const ContextStatePtr& other) noexcept : state_(other.state_) {
+  if (state_ != nullptr) state_->retain();
+}
+
+ContextStatePtr::~ContextStatePtr() {
+  if (state_ != nullptr) state_->release();
+}
+
 ContextState* ContextAccess::state(const Context& ctx) noexcept {
   return ctx.state_ ? ctx.state_.operator->() : nullptr;
 }
+
+bool ContextAccess::add(ContextState& state, CancelHook& hook) noexcept { return state.add(hook); }
+void ContextAccess::remove(ContextState& state, CancelHook& hook) noexcept { state.remove(hook); }
 
 }  // namespace detail
 
@@ -149,6 +164,8 @@ absl::Status Context::cause() const {
       return absl::OkStatus();
   }
 }
+
+bool CancelSource::cancel() const noexcept { return cancel(absl::CancelledError()); }
 
 bool CancelSource::cancel(absl::Status cause) const noexcept {
   const detail::ContextStatePtr state = state_;  // a callback may destroy this source

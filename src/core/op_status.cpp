@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "absl/status/status.h"
+
 namespace penstock::inline PENSTOCK_ABI {
 
 std::string_view to_string(OpStatus status) noexcept {

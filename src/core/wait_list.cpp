@@ -31,7 +31,7 @@ void Waiter::wake() noexcept {
 Waiter::Outcome Waiter::wait() noexcept {
   const bool sleeps_until_deadline = ctx_.deadline() != TimePoint::max() && !needs_timer_;
   ContextState* const state = ContextAccess::state(ctx_);
-  if (state != nullptr && !state->add(hook_)) claim_and_wake(kCancelled);
+  if (state != nullptr && !ContextAccess::add(*state, hook_)) claim_and_wake(kCancelled);
   if (needs_timer_ && !ctx_.clock().arm(deadline_, ctx_.deadline())) claim_and_wake(kTimedOut);
 
   // A lost claim means that the winner is about to wake us, so its token is waited for without a deadline.
@@ -47,7 +47,7 @@ Waiter::Outcome Waiter::wait() noexcept {
 bool Waiter::suspend() noexcept {
   if (!ctx_.can_end()) return true;
   ContextState* const state = ContextAccess::state(ctx_);
-  if (state != nullptr && !state->add(hook_)) claim_and_wake(kCancelled);
+  if (state != nullptr && !ContextAccess::add(*state, hook_)) claim_and_wake(kCancelled);
   if (needs_timer_ && !ctx_.clock().arm(deadline_, ctx_.deadline())) claim_and_wake(kTimedOut);
   return gate_.exchange(Gate::kOpen, std::memory_order_acq_rel) != Gate::kWoken;  // W1
 }
@@ -59,7 +59,7 @@ Waiter::Outcome Waiter::resume() noexcept {
 
 void Waiter::withdraw() noexcept {
   if (needs_timer_) ctx_.clock().disarm(deadline_);
-  if (ContextState* const state = ContextAccess::state(ctx_)) state->remove(hook_);
+  if (ContextState* const state = ContextAccess::state(ctx_)) ContextAccess::remove(*state, hook_);
 }
 
 void WakeList::wake_all() noexcept {

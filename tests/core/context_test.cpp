@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "absl/status/status.h"
+
 #include "penstock/core/manual_clock.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"

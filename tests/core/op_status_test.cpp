@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "absl/status/status.h"
+
 #include "support/catch.hpp"
 
 namespace penstock {

@@ -8,10 +8,10 @@
 #include <stop_token>
 
 #include "absl/functional/any_invocable.h"
-#include "absl/status/status.h"
 
 #include "penstock/core/clock.hpp"
-#include "penstock/core/detail/context_state.hpp"
+#include "penstock/core/detail/cancel_hook.hpp"
+#include "penstock/core/detail/status_fwd.hpp"
 #include "penstock/core/op_status.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
@@ -87,11 +87,13 @@ class Context {
 /// Threads: any copy, from any thread.
 class CancelSource {
  public:
-  /// Ends the context: waits under it return kCancelled, and its callbacks run before this returns.
+  /// Ends the context: waits under it return kCancelled, and its callbacks run before this returns. `cause` says why;
+  /// unsaid, it is `absl::CancelledError()`.
   ///
   /// Returns: false if it had been cancelled before; the first cause stays.
   /// Cost: O(waits and callbacks under the context).
-  bool cancel(absl::Status cause = absl::CancelledError()) const noexcept;
+  bool cancel() const noexcept;
+  bool cancel(absl::Status cause) const noexcept;
 
  private:
   friend class Context;

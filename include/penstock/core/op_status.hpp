@@ -7,8 +7,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "absl/status/status.h"
-
+#include "penstock/core/detail/status_fwd.hpp"
 #include "penstock/version.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {

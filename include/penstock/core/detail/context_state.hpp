@@ -8,59 +8,15 @@
 #include <mutex>
 #include <optional>
 #include <stop_token>
-#include <utility>
 
 #include "absl/status/status.h"
 
 #include "penstock/core/clock.hpp"
 #include "penstock/core/detail/callback_gate.hpp"
+#include "penstock/core/detail/cancel_hook.hpp"
 #include "penstock/core/detail/world.hpp"
 
-namespace penstock::inline PENSTOCK_ABI {
-class Context;
-}
-
 namespace penstock::inline PENSTOCK_ABI::detail {
-
-class ContextState;
-
-/// A callback for the moment a context is cancelled; a node that lives with its owner. Runs without a lock.
-class CancelHook {
- public:
-  using Fire = void (*)(CancelHook&) noexcept;
-
-  explicit CancelHook(Fire fire) noexcept : fire_(fire) {}
-  CancelHook(const CancelHook&) = delete;
-  CancelHook& operator=(const CancelHook&) = delete;
-
- private:
-  friend class ContextState;
-
-  const Fire fire_;
-  CancelHook* next_ = nullptr;  // guarded by the state's mutex, as all below
-  CancelHook* previous_ = nullptr;
-  bool listed_ = false;
-};
-
-/// Shares the ownership of a `ContextState`.
-class ContextStatePtr {
- public:
-  ContextStatePtr() = default;
-  explicit ContextStatePtr(ContextState* owned) noexcept : state_(owned) {}  // takes the caller's reference
-  ContextStatePtr(const ContextStatePtr& other) noexcept;
-  ContextStatePtr(ContextStatePtr&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
-  ContextStatePtr& operator=(ContextStatePtr other) noexcept {
-    std::swap(state_, other.state_);
-    return *this;
-  }
-  ~ContextStatePtr();
-
-  explicit operator bool() const noexcept { return state_ != nullptr; }
-  ContextState* operator->() const noexcept { return state_; }
-
- private:
-  ContextState* state_ = nullptr;
-};
 
 class ContextState {
  public:
@@ -124,20 +80,6 @@ class ContextState {
   const ContextStatePtr parent_;
   ParentHook parent_hook_;
   std::optional<std::stop_callback<StopRequested>> stop_callback_;
-};
-
-inline ContextStatePtr::ContextStatePtr(const ContextStatePtr& other) noexcept : state_(other.state_) {
-  if (state_ != nullptr) state_->retain();
-}
-
-inline ContextStatePtr::~ContextStatePtr() {
-  if (state_ != nullptr) state_->release();
-}
-
-/// The way from a context to its state for the library's own waits.
-class ContextAccess {
- public:
-  static ContextState* state(const Context& ctx) noexcept;
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

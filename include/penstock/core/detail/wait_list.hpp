@@ -21,7 +21,7 @@
 #include <cstdint>
 
 #include "penstock/core/context.hpp"
-#include "penstock/core/detail/context_state.hpp"
+#include "penstock/core/detail/cancel_hook.hpp"
 #include "penstock/core/detail/parker.hpp"
 #include "penstock/core/detail/world.hpp"
 #include "penstock/core/executor.hpp"
