@@ -121,7 +121,7 @@ void Execution::finish() {
   }
   if (me.id != 0) delete me.body;
   observing = false;
-  flush_mine();
+  drain();
   if (me.mutexes_held != 0) {
     fail(Violation::Kind::kMisuse,
          thread_label(me.id) + " ends with " + std::to_string(me.mutexes_held) + " mutexes locked");

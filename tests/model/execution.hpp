@@ -163,6 +163,13 @@ class Execution {
     if (current_->holds_store) flush(*current_);
   }
 
+  /// Before a step that empties the buffer and is no decision of its own: others may still see the old value first.
+  void drain() {
+    if (!current_->holds_store) return;
+    schedule();
+    flush_mine();
+  }
+
   // --- time ---
   [[nodiscard]] std::int64_t now() const { return now_; }
   [[nodiscard]] std::uint64_t time_version() const { return time_version_; }

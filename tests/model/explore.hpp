@@ -112,6 +112,6 @@ class Unobserved {
 
 }  // namespace penstock::checker
 
-/// Ends the execution with a violation if `condition` is false. In any thread of a scenario.
-#define MODEL_ASSERT(condition) \
-  ((condition) ? void(0) : ::penstock::checker::assertion_failed(#condition, __FILE__, __LINE__))
+/// Ends the execution with a violation if the condition is false. In any thread of a scenario.
+#define MODEL_ASSERT(...) \
+  ((__VA_ARGS__) ? void(0) : ::penstock::checker::assertion_failed(#__VA_ARGS__, __FILE__, __LINE__))

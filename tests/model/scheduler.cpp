@@ -115,7 +115,7 @@ Fiber& Execution::pick(bool voluntary, bool offer_to_spin_on) {
         if (offer_to_spin_on) here = mix(here, kMaxThreads + current_->id);
         if (!cache_->insert(here, spent_)) leave(Outcome::kPruned);
       }
-      chosen = trail_->decide(count, allowed, common, current_->history + current_->id);
+      chosen = trail_->decide(count, allowed, common, preempts, current_->history + current_->id);
       if (trail_->diverged()) {
         fail(Violation::Kind::kNondeterminism,
              "the same decisions led elsewhere than before: the scenario depends on more than the schedule");
@@ -194,7 +194,7 @@ void Execution::wake(Fiber& sleeper) {
 
 std::uint32_t Execution::choose(std::uint32_t count) {
   const std::uint32_t chosen =
-      count < 2 ? 0 : trail_->decide(count, count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1, count, current_->history);
+      count < 2 ? 0 : trail_->decide(count, count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1, count, false, current_->history);
   current_->history = mix(current_->history, 16 + chosen);
   return chosen;
 }
@@ -202,13 +202,13 @@ std::uint32_t Execution::choose(std::uint32_t count) {
 bool Execution::choose_delay() {
   const bool affordable = spent_ < bound_;
   if (!affordable) bounded_ = true;
-  const bool delays = trail_->decide(2, affordable ? 3 : 1, 2, current_->history) == 1;
+  const bool delays = trail_->decide(2, affordable ? 3 : 1, 2, true, current_->history) == 1;
   if (delays) ++spent_;
   return delays;
 }
 
 bool Execution::choose_spurious_failure() {
-  if (spurious_ >= options_->spurious_wakes || trail_->decide(2, 3, 1, current_->history) == 0) return false;
+  if (spurious_ >= options_->spurious_wakes || trail_->decide(2, 3, 1, false, current_->history) == 0) return false;
   ++spurious_;
   current_->history = mix(current_->history, 13);
   return true;

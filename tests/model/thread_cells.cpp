@@ -25,7 +25,7 @@ bool may_create_thread() noexcept {
 
 std::uint32_t create_thread(ThreadBody& body) noexcept {
   const Entry entry;
-  execution.flush_mine();
+  execution.flush_mine();  // after the decision in may_create_thread
   const std::uint32_t id = execution.create(body).id;
   if (trace.recording()) execution.step("starts " + thread_label(id));
   return id;
@@ -36,7 +36,7 @@ void join_thread(std::uint32_t thread) noexcept {
   const Entry entry;
   Fiber& me = execution.me();
   if (thread == me.id) fail(Violation::Kind::kDeadlock, thread_label(me.id) + " joins itself");
-  execution.flush_mine();
+  execution.drain();
   me.joined_thread = thread;
   execution.schedule();
   me.joined_thread = Fiber::kNothing;

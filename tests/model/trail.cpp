@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <charconv>
+#include <iterator>
 
 namespace penstock::checker {
 namespace {
@@ -43,6 +44,8 @@ void Trail::wander(std::uint64_t seed) {
   search();
   mode_ = Mode::kRandom;
   random_ = Random(seed);
+  constexpr std::uint32_t kStrides[] = {1, 1, 4, 8, 16};
+  stride_ = kStrides[random_.below(std::size(kStrides))];
 }
 
 bool Trail::follow(std::string_view schedule) {
@@ -62,7 +65,8 @@ bool Trail::follow(std::string_view schedule) {
   return true;
 }
 
-std::uint32_t Trail::decide(std::uint32_t count, std::uint64_t allowed, std::uint32_t common, std::uint64_t situation) {
+std::uint32_t Trail::decide(std::uint32_t count, std::uint64_t allowed, std::uint32_t common, bool goes_on,
+                            std::uint64_t situation) {
   const std::size_t at = position_++;
   if (mode_ == Mode::kSearch && at < entries_.size()) {
     Entry& entry = entries_[at];
@@ -72,7 +76,7 @@ std::uint32_t Trail::decide(std::uint32_t count, std::uint64_t allowed, std::uin
   std::uint32_t chosen = 0;
   if (mode_ == Mode::kRandom) {
     const bool rare = common == 0 || (common < count && random_.below(16) == 0);
-    chosen = random_.below(rare ? count : common);
+    if (!goes_on || stride_ == 1 || random_.below(stride_) == 0) chosen = random_.below(rare ? count : common);
   } else if (mode_ == Mode::kReplay && at < script_.size()) {
     chosen = script_[at];
     if (chosen >= count) {

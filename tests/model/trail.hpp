@@ -33,15 +33,17 @@ class Trail {
 
   /// Begins the search of a tree: the next execution takes the first alternative everywhere.
   void search();
-  /// The next execution takes random alternatives.
+  /// The next execution takes random alternatives: everywhere, or, since some bugs need a thread that goes far undisturbed,
+  /// at every fourth, eighth or sixteenth step and otherwise the first.
   void wander(std::uint64_t seed);
   /// The next execution follows a schedule; false if it is none.
   bool follow(std::string_view schedule);
 
   /// Chooses one of `count` alternatives, at least 2. The search tries those whose bit is set in `allowed`, of which the
-  /// first is always one. Alternatives from `common` on are rare events, which a random walk seldom takes. `situation` is a
-  /// hash that must be the same whenever the same decisions have led here.
-  std::uint32_t decide(std::uint32_t count, std::uint64_t allowed, std::uint32_t common, std::uint64_t situation);
+  /// first is always one. Alternatives from `common` on are rare events, which a random walk seldom takes. `goes_on` says
+  /// that the first means that the running thread goes on. `situation` is a hash that must be the same whenever the same
+  /// decisions have led here.
+  std::uint32_t decide(std::uint32_t count, std::uint64_t allowed, std::uint32_t common, bool goes_on, std::uint64_t situation);
 
   /// The next decision has not been made before in this search.
   [[nodiscard]] bool at_frontier() const { return mode_ == Mode::kSearch && position_ == entries_.size(); }
@@ -69,6 +71,7 @@ class Trail {
   std::size_t position_ = 0;
   std::vector<std::uint8_t> script_;
   Random random_{1};
+  std::uint32_t stride_ = 1;
   Mode mode_ = Mode::kSearch;
   bool diverged_ = false;
 };
