@@ -5,6 +5,8 @@
 
 #include <iostream>
 
+#include "absl/status/status.h"
+
 #include "penstock/core/context.hpp"
 #include "penstock/core/op_status.hpp"
 #include "penstock/version.hpp"
