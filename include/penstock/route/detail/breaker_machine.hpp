@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// The decisions of a circuit breaker: calls, outcomes and times go in, permits and changes of state come out. It knows
+/// no clock, no lock and no listener.
+///
+/// What time alone brings about happens when it is due, whether or not anybody looks: each event first makes the
+/// changes that were due before it. So when the machine is asked has no influence on what it decides.
+///
+///   kClosed     an outcome fills the window to minimum_calls or more, and a rate reaches its threshold -> kOpen
+///   kOpen       acquire, later than open_until -> kHalfOpen, and the caller is the first probe
+///   kHalfOpen   as soon as the probes still to come cannot change the verdict -> kOpen or kClosed;
+///               later than half_open_max_wait after the first probe -> kOpen
+///
+/// In kHalfOpen, free permits + probes on their way + recorded outcomes = half_open_permits.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "penstock/core/clock.hpp"
+#include "penstock/route/circuit_breaker.hpp"
+#include "penstock/route/detail/outcome_window.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+/// What an event brought about, in order: time can bring about two changes before the one of the event itself.
+class BreakerTransitions {
+ public:
+  void clear() noexcept { size_ = 0; }
+  void push(const BreakerTransition& transition) noexcept { transitions_[size_++] = transition; }
+  [[nodiscard]] auto begin() const noexcept { return transitions_.begin(); }
+  [[nodiscard]] auto end() const noexcept { return transitions_.begin() + static_cast<std::ptrdiff_t>(size_); }
+  [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+
+ private:
+  std::array<BreakerTransition, 4> transitions_;
+  std::size_t size_ = 0;
+};
+
+/// Threads: one at a time.
+class BreakerMachine {
+ public:
+  static constexpr std::uint64_t kRefused = 0;
+
+  /// `options` must be valid. `seed` decides the jitter.
+  BreakerMachine(const CircuitBreakerOptions& options, TimePoint now, std::uint64_t seed = 1);
+
+  /// A call wants to go. Returns the generation of its permit, or kRefused.
+  std::uint64_t acquire(TimePoint now) noexcept;
+  /// A permit of `generation` reports. `slow`: the call took longer than options.slow_call.
+  void report(TimePoint now, std::uint64_t generation, CallOutcome outcome, bool slow) noexcept;
+  /// A permit of `generation` reports a success that was not slow. Returns false, and has done nothing, if it matters
+  /// when that was; in a healthy system it rarely does, and reading a clock takes as long as all the rest.
+  bool report_success(std::uint64_t generation) noexcept;
+  /// A permit of `generation` went without a report.
+  void abandon(TimePoint now, std::uint64_t generation) noexcept;
+  /// An operator wants it to be kClosed, as when new, kForcedOpen, kDisabled or kMetricsOnly.
+  void set(TimePoint now, BreakerState state) noexcept;
+  /// Nothing happened, but time has passed.
+  void advance(TimePoint now) noexcept;
+
+  /// What the last of these events brought about.
+  [[nodiscard]] const BreakerTransitions& changes() const noexcept { return changes_; }
+
+  [[nodiscard]] BreakerState state() const noexcept { return phase_.state; }
+  [[nodiscard]] std::uint64_t generation() const noexcept { return phase_.generation; }
+  /// The first time at which `advance` changes the state; TimePoint::max() if time alone will not.
+  [[nodiscard]] TimePoint due() const noexcept;
+
+  /// Why `acquire` refuses at `now`, if it does.
+  [[nodiscard]] BreakerRefusal refusal(TimePoint now) const noexcept;
+  /// All but the transitions and what else the driver counts.
+  [[nodiscard]] CircuitBreakerStats stats(TimePoint now) const noexcept;
+
+  /// How long the breaker stays open for the n-th time in a row, without jitter.
+  static Duration wait(const CircuitBreakerOptions& options, std::uint32_t attempt) noexcept;
+
+ private:
+  // All but the window; small, so that an observer can let a copy go on to its own now.
+  struct Phase {
+    BreakerState state = BreakerState::kClosed;
+    BreakerReason reason = BreakerReason::kOperator;  // of the last opening
+    std::uint32_t attempts = 0;
+    std::uint64_t generation = 1;
+    std::uint64_t random = 0;  // the generator's state
+    TimePoint since{};
+    TimePoint open_until{};
+    TimePoint half_open_until{};  // TimePoint::max() until the first probe goes
+    std::size_t free_permits = 0;
+    CallTally probes;    // kHalfOpen: recorded outcomes
+    CallTally evidence;  // what the state before had recorded or, if that did not record, had found
+  };
+
+  // Those with a phase write to `changes` unless that is null.
+  void let_pass(Phase& phase, TimePoint now, BreakerTransitions* changes) const noexcept;
+  void open(Phase& phase, TimePoint at, BreakerReason reason, BreakerTransitions* changes) const noexcept;
+  void half_open(Phase& phase, TimePoint at, BreakerTransitions* changes) const noexcept;
+  void enter(Phase& phase, TimePoint at, BreakerState to, BreakerReason reason, Duration wait,
+             BreakerTransitions* changes) const noexcept;
+  void close(TimePoint at, BreakerReason reason) noexcept;
+
+  void judge_window(TimePoint now) noexcept;
+  void judge_probes(TimePoint now) noexcept;
+  [[nodiscard]] bool holds_permit(std::uint64_t generation) noexcept;
+  void give_back() noexcept;
+
+  [[nodiscard]] Phase phase_at(TimePoint now) const noexcept;
+  [[nodiscard]] CallTally tally(const Phase& phase, TimePoint now) const noexcept;
+  [[nodiscard]] std::size_t probes_on_their_way(const Phase& phase) const noexcept;
+  [[nodiscard]] BreakerRefusal refusal(const Phase& phase, TimePoint now) const noexcept;
+
+  const CircuitBreakerOptions options_;
+  const std::size_t enough_calls_;   // so many in the window, and the rates mean something
+  const std::size_t enough_probes_;  // so many outcomes, and the verdict is there
+  OutcomeWindow window_;
+  Phase phase_;
+  BreakerTransitions changes_;
+  CircuitBreakerStats counts_;
+};
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// The outcomes of the last calls: of a number of calls, or of a length of time.
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "penstock/core/clock.hpp"
+#include "penstock/route/circuit_breaker.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+/// A ring with running totals: what is overwritten is subtracted. By count, a cell is one call. By time, a cell is a
+/// bucket of the clock, and the newest is not yet over; so the window covers between size - 1 and size buckets.
+///
+/// Time that steps back a little, as it does when threads read the clock before they take a lock, counts as no step.
+///
+/// Threads: one at a time.
+class OutcomeWindow {
+ public:
+  /// Allocates all it will ever need. Throws: std::bad_alloc.
+  OutcomeWindow(CircuitBreakerOptions::Window kind, std::size_t size, Duration bucket);
+
+  void clear() noexcept;
+
+  /// Cost: O(1), or O(buckets that have passed), at most the size.
+  void record(TimePoint now, bool failed, bool slow) noexcept;
+
+  /// What the window holds at `now`. Cost: as `record`.
+  [[nodiscard]] CallTally tally(TimePoint now) const noexcept;
+
+ private:
+  [[nodiscard]] bool by_time() const noexcept { return !buckets_.empty(); }
+  [[nodiscard]] std::int64_t bucket_index(TimePoint now) const noexcept;
+  [[nodiscard]] std::size_t cell(std::int64_t index) const noexcept;
+
+  std::vector<std::uint8_t> calls_;  // by count: 1 failed, 2 slow
+  std::size_t next_ = 0;             // the cell that is written next
+
+  std::vector<CallTally> buckets_;  // by time
+  Duration bucket_;
+  std::int64_t head_ = 0;  // the index, since the beginning of time, of the newest bucket; any while totals_ is zero
+
+  CallTally totals_;
+};
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT
+
+// What a circuit breaker says of itself, and of the options it is given: texts and metrics.
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "penstock/route/circuit_breaker.hpp"
+
+namespace penstock::inline PENSTOCK_ABI {
+namespace {
+
+constexpr char kRetryAfterUrl[] = "type.penstock/retry-after";
+
+constexpr std::array kAllStates = {BreakerState::kClosed,   BreakerState::kOpen,       BreakerState::kHalfOpen,
+                                   BreakerState::kDisabled, BreakerState::kForcedOpen, BreakerState::kMetricsOnly};
+static_assert(kAllStates.size() == kBreakerStates);
+
+/// "4.2 s", "250 ms": two digits are enough for a reader.
+std::string text(Duration duration) {
+  const auto ns = static_cast<double>(duration.count());
+  const auto [value, unit] = std::abs(ns) >= 1e9   ? std::pair(ns / 1e9, "s")
+                             : std::abs(ns) >= 1e6 ? std::pair(ns / 1e6, "ms")
+                             : std::abs(ns) >= 1e3 ? std::pair(ns / 1e3, "us")
+                                                   : std::pair(ns, "ns");
+  const double rounded = std::abs(value) < 10 ? std::round(value * 10) / 10 : std::round(value);
+  return fmt::format("{} {}", rounded, unit);
+}
+
+/// What the breaker has to say for itself: "12 of 20 calls failed".
+std::string evidence(const BreakerRefusal& refusal) {
+  switch (refusal.reason) {
+    case BreakerReason::kSlowRate:
+      return fmt::format("{} of {} calls were slow", refusal.tally.slow, refusal.tally.calls);
+    case BreakerReason::kProbesLost:
+      return "its probes did not come back";
+    case BreakerReason::kFailureRate:
+    case BreakerReason::kWaitOver:
+    case BreakerReason::kProbesPassed:
+    case BreakerReason::kOperator:
+      break;
+  }
+  return fmt::format("{} of {} calls failed", refusal.tally.failed, refusal.tally.calls);
+}
+
+}  // namespace
+
+std::string_view to_string(BreakerState state) noexcept {
+  switch (state) {
+    case BreakerState::kClosed:
+      return "closed";
+    case BreakerState::kOpen:
+      return "open";
+    case BreakerState::kHalfOpen:
+      return "half_open";
+    case BreakerState::kDisabled:
+      return "disabled";
+    case BreakerState::kForcedOpen:
+      return "forced_open";
+    case BreakerState::kMetricsOnly:
+      return "metrics_only";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(BreakerReason reason) noexcept {
+  switch (reason) {
+    case BreakerReason::kFailureRate:
+      return "failure rate";
+    case BreakerReason::kSlowRate:
+      return "slow rate";
+    case BreakerReason::kWaitOver:
+      return "wait over";
+    case BreakerReason::kProbesPassed:
+      return "probes passed";
+    case BreakerReason::kProbesLost:
+      return "probes lost";
+    case BreakerReason::kOperator:
+      return "operator";
+  }
+  return "unknown";
+}
+
+CallOutcome classify_call(const absl::Status& status) noexcept {
+  if (status.ok()) return CallOutcome::kSuccess;
+  const bool ignored =
+      status.code() == absl::StatusCode::kCancelled || status.code() == absl::StatusCode::kInvalidArgument;
+  return ignored ? CallOutcome::kIgnored : CallOutcome::kFailure;
+}
+
+absl::Status CircuitBreakerOptions::validate() const {
+  std::vector<std::string> violations;
+  const auto require = [&](bool holds, const char* option, const std::string& rule, const std::string& got) {
+    if (!holds) violations.push_back(fmt::format("options.{} must be {}, got {}", option, rule, got));
+  };
+  const auto require_percentage = [&](const char* option, double value) {
+    require(value > 0 && value <= 100, option, "in (0, 100]", fmt::format("{}", value));  // a NaN is neither
+  };
+  const auto require_positive = [&](const char* option, Duration value) {
+    require(value > Duration::zero(), option, "positive", text(value));
+  };
+
+  require(name.size() <= 256, "name", "at most 256 bytes long", fmt::format("{}", name.size()));
+  const bool known_window = window == Window::kCount || window == Window::kTime;
+  require(known_window, "window", "kCount or kTime", fmt::format("{}", static_cast<int>(window)));
+  const std::size_t max_size = window == Window::kTime ? 10'000 : 1'000'000;
+  require(window_size >= 1 && window_size <= max_size, "window_size", fmt::format("in [1, {}]", max_size),
+          fmt::format("{}", window_size));
+  require_positive("bucket", bucket);
+  require(minimum_calls >= 1, "minimum_calls", "at least 1", fmt::format("{}", minimum_calls));
+  require_percentage("failure_rate_pct", failure_rate_pct);
+  require_percentage("slow_rate_pct", slow_rate_pct);
+  require_positive("slow_call", slow_call);
+  require_positive("open_for", open_for);
+  require(open_backoff >= 1 && std::isfinite(open_backoff), "open_backoff", "a number of at least 1",
+          fmt::format("{}", open_backoff));
+  require(open_for_max >= open_for, "open_for_max", fmt::format("at least open_for ({})", text(open_for)),
+          text(open_for_max));
+  require(open_jitter >= 0 && open_jitter < 1, "open_jitter", "in [0, 1)", fmt::format("{}", open_jitter));
+  require(half_open_permits >= 1 && half_open_permits <= 1'000'000, "half_open_permits", "in [1, 1000000]",
+          fmt::format("{}", half_open_permits));
+  require_positive("half_open_max_wait", half_open_max_wait);
+  require(clock != nullptr, "clock", "a clock", "null");
+
+  if (violations.empty()) return absl::OkStatus();
+  const std::string shown = name.size() <= 256 ? name : name.substr(0, 253) + "...";
+  return absl::InvalidArgumentError(fmt::format("circuit breaker '{}': {}", shown, fmt::join(violations, "; ")));
+}
+
+absl::Status to_status(const BreakerRefusal& refusal, std::string_view name) {
+  std::string why;
+  switch (refusal.state) {
+    case BreakerState::kOpen:
+      why = refusal.retry_after == Duration::max()
+                ? fmt::format("open until it is reset ({})", evidence(refusal))
+                : fmt::format("open for another {} ({})", text(refusal.retry_after), evidence(refusal));
+      break;
+    case BreakerState::kHalfOpen:
+      why = fmt::format("half open, waits for {} probes ({} came back, {} of them failed)", refusal.probes,
+                        refusal.tally.calls, refusal.tally.failed);
+      break;
+    case BreakerState::kForcedOpen:
+      why = "forced open";
+      break;
+    case BreakerState::kClosed:
+    case BreakerState::kDisabled:
+    case BreakerState::kMetricsOnly:
+      why = fmt::format("refused while {}", to_string(refusal.state));
+      break;
+  }
+  absl::Status status = absl::UnavailableError(fmt::format("circuit breaker '{}': {}", name, why));
+  if (refusal.retry_after > Duration::zero() && refusal.retry_after != Duration::max()) {
+    status.SetPayload(kRetryAfterUrl, absl::Cord(fmt::format("{}", refusal.retry_after.count())));
+  }
+  return status;
+}
+
+std::optional<Duration> retry_after(const absl::Status& status) {
+  const auto payload = status.GetPayload(kRetryAfterUrl);
+  if (!payload.has_value()) return std::nullopt;
+  const std::string digits(*payload);
+  Duration::rep ticks = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), ticks);
+  if (error != std::errc() || end != digits.data() + digits.size() || ticks < 0) return std::nullopt;
+  return Duration(ticks);
+}
+
+void CircuitBreaker::collect(MetricSink& sink) const {
+  const CircuitBreakerStats now = stats();
+  const Label breaker{"breaker", name()};
+  for (const BreakerState state : kAllStates) {
+    sink.gauge("penstock_breaker_state", "Whether the circuit breaker is in this state.",
+               {breaker, {"state", to_string(state)}}, now.state == state ? 1 : 0);
+  }
+  const auto calls = [&](std::string_view outcome, std::uint64_t count) {
+    sink.counter("penstock_breaker_calls_total", "Calls by what the circuit breaker learned from them.",
+                 {breaker, {"outcome", outcome}}, count);
+  };
+  calls("success", now.succeeded);
+  calls("failure", now.failed);
+  calls("ignored", now.ignored);
+  calls("abandoned", now.abandoned);
+  calls("late", now.late_results);
+  calls("not_permitted", now.not_permitted);
+  sink.counter("penstock_breaker_slow_calls_total", "Calls that took longer than the slow limit.", {breaker}, now.slow);
+  for (const BreakerState from : kAllStates) {
+    for (const BreakerState to : kAllStates) {
+      const bool usual =
+          (from == BreakerState::kClosed && to == BreakerState::kOpen) ||
+          (from == BreakerState::kOpen && to == BreakerState::kHalfOpen) ||
+          (from == BreakerState::kHalfOpen && (to == BreakerState::kOpen || to == BreakerState::kClosed));
+      if (!usual && now.count(from, to) == 0) continue;
+      sink.counter("penstock_breaker_transitions_total", "Changes of the circuit breaker's state.",
+                   {breaker, {"from", to_string(from)}, {"to", to_string(to)}}, now.count(from, to));
+    }
+  }
+  const auto ratio = [](double pct) { return pct < 0 ? pct : pct / 100; };
+  sink.gauge("penstock_breaker_failure_ratio",
+             "Part of the calls in the window that failed; -1 while there are too few.", {breaker},
+             ratio(now.failure_rate_pct));
+  sink.gauge("penstock_breaker_slow_ratio",
+             "Part of the calls in the window that were slow; -1 while there are too few.", {breaker},
+             ratio(now.slow_rate_pct));
+  sink.gauge("penstock_breaker_window_calls", "Calls in the window.", {breaker}, static_cast<double>(now.window.calls));
+  sink.gauge("penstock_breaker_time_in_state_seconds", "Time since the last change of state.", {breaker},
+             std::chrono::duration<double>(now.time_in_state).count());
+  sink.counter("penstock_breaker_doubled_reports_total", "Reports on calls that had been reported.", {breaker},
+               now.doubled_reports);
+  sink.counter("penstock_breaker_caught_exceptions_total", "Exceptions of listeners and of the classifier.", {breaker},
+               now.caught_exceptions);
+  sink.counter("penstock_breaker_missed_transitions_total", "Changes of state that slow listeners were not told.",
+               {breaker}, now.missed_transitions);
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI
