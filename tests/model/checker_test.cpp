@@ -308,6 +308,23 @@ TEST_CASE("Checker: spinning for what never comes is a livelock", "[model][check
   });
 }
 
+TEST_CASE("Checker: a thread that spins with a lock lets the others in when it unlocks", "[model][checker]") {
+  must_pass({.name = "spins with a lock"}, [] {
+    world::Mutex mutex;
+    bool ready = false;
+    world::Thread other([&] {
+      const std::lock_guard lock(mutex);
+      ready = true;
+    });
+    for (bool seen = false; !seen;) {
+      const std::lock_guard lock(mutex);
+      seen = ready;
+      if (!seen) world::yield();
+    }
+    other.join();
+  });
+}
+
 TEST_CASE("Checker: a spin loop that gives up is followed to its end", "[model][checker]") {
   must_find(Kind::kAssertion, {.name = "bounded spin", .preemptions = 0}, 10, [] {
     world::Atomic<bool> go{false};

@@ -129,7 +129,7 @@ void Execution::finish() {
   if (trace.recording()) step("ends");
   me.state = Fiber::State::kFinished;
   me.history = mix(me.history, 2);
-  ++writes_;
+  note_write();
   if (me.id == 0) end_of_scenario();
   give_way();
   __builtin_unreachable();
@@ -175,7 +175,7 @@ Fiber& Execution::create(ThreadBody& body) {
   child.history = mix(current_->history, 3);
   current_->history = mix(current_->history, 4);
   advance_epoch();
-  ++writes_;
+  note_write();
   return child;
 }
 

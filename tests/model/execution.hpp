@@ -60,6 +60,8 @@ struct Fiber {
   bool timed = false;        // the wait has a deadline
   bool timed_out = false;    // how the last wait ended
   bool spins_on = false;     // goes through a spin loop with nothing changing
+  bool spin_wrote = false;   // wrote something itself in the last turn of the loop
+  bool owes_turn = false;    // spins on because nobody else could run
   bool holds_store = false;
   bool held_releases = false;
   std::uint32_t wanted_mutex = kNothing;   // index of an object
@@ -68,7 +70,9 @@ struct Fiber {
   std::uint32_t spins = 0;
   std::uint32_t value_count = 0;
   std::uint32_t random_counter = 0;
-  std::uint64_t spin_mark = ~std::uint64_t{0};  // number of writes when it last spun
+  std::uint64_t writes = 0;                      // its own
+  std::uint64_t spin_mark = ~std::uint64_t{0};   // number of writes of the others when it last spun
+  std::uint64_t spin_total = ~std::uint64_t{0};  // the same of all
   std::uint64_t spin_history = 0;
   std::uint64_t history = 0;
   const void* wait_address = nullptr;
@@ -146,7 +150,7 @@ class Execution {
 
   /// The calling thread's step met an object in its present version.
   void saw(const Object& object, std::uint32_t what) {
-    if (current_->spins_on && writes_ == current_->spin_mark) return;
+    if (current_->spins_on && writes_ == current_->spin_total) return;
     current_->history = mix(current_->history + what, object.version);
   }
   void saw(std::uint64_t version, std::uint32_t what) { current_->history = mix(current_->history + what, version); }
@@ -154,7 +158,7 @@ class Execution {
   void changed(Object& object) { object.version = mix(current_->history, 1); }
   void acquire(const VectorClock& released) { current_->clock.join(released); }
   void advance_epoch() { ++current_->clock.counts[current_->id]; }
-  void note_write() { ++writes_; }
+  void note_write() { note_write(*current_); }
 
   // --- store buffers ---
   void hold_store(AtomicCell& cell, std::uint64_t bits, bool releases);
@@ -194,11 +198,16 @@ class Execution {
   Fiber& add_fiber(ThreadBody& body);
   void end_of_scenario();
   [[nodiscard]] bool can_run(const Fiber& fiber) const;
+  [[nodiscard]] bool others_can_run() const;
   Fiber& pick(bool voluntary, bool offer_to_spin_on);
   std::uint32_t list_turns(Alternative* turns, bool offer_to_spin_on, std::uint32_t& common);
   bool rescue();
   void time_out(Fiber& sleeper);
   void switch_to(Fiber& next);
+  void note_write(Fiber& by) {
+    ++writes_;
+    ++by.writes;
+  }
   [[nodiscard]] std::uint64_t state() const;
   [[nodiscard]] std::string describe_waits();
 

@@ -91,6 +91,7 @@ class Search {
     StateCache cache;
     const std::uint32_t last = std::min(options_.preemptions, kUnbounded - 1);
     for (std::uint32_t bound = 0; bound <= last; ++bound) {
+      result_.bound = bound;
       cache.clear();
       trail_.search();
       result_.last_bound = 0;
@@ -223,6 +224,7 @@ std::string Result::describe() const {
   if (pruned != 0) text += " (" + std::to_string(pruned) + " of them pruned)";
   text += ", " + std::to_string(steps) + " steps, " + std::to_string(static_cast<std::uint64_t>(1000 * seconds)) + " ms";
   text += violation ? ", violated" : exhausted ? ", every schedule" : complete ? ", complete" : ", incomplete";
+  if (complete && !exhausted && !violation) text += bound ? " for " + std::to_string(*bound) + " preemptions" : ", random";
   if (!violation) return text;
   text += "\n" + std::string(to_string(violation->kind)) + ": " + violation->text;
   text += "\nschedule: " + violation->schedule;

@@ -65,6 +65,7 @@ struct Result {
   std::optional<Violation> violation;
   bool complete = false;          ///< All schedules within `preemptions` have been seen, or there was a violation.
   bool exhausted = false;         ///< There are no schedules beyond them.
+  std::optional<std::uint32_t> bound;  ///< Preemptions that `explore` came to.
   std::uint64_t executions = 0;   ///< In all.
   std::uint64_t pruned = 0;       ///< Of these, left in a state that had been explored.
   std::uint64_t last_bound = 0;   ///< Executions at the last bound alone.

@@ -4,6 +4,7 @@
 // memory, statics, and the standard library's own waits.
 
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
 
@@ -186,10 +187,16 @@ extern "C" void __cxa_guard_abort(abi::__guard* guard) noexcept {
   end_initialization();
 }
 
-// --- waits of the standard library: std::stop_callback, std::latch and their like sleep on a futex of their own ---
+// --- the standard library's own waits: std::stop_callback, std::latch and their like sleep on a futex ---
 
 extern "C" long __real_syscall(long, ...);
 extern "C" int __real_sched_yield();
+extern "C" pthread_t __real_pthread_self();
+
+// For std::this_thread::get_id(): a std::stop_callback that is destroyed asks whether its own thread runs it.
+extern "C" pthread_t __wrap_pthread_self() {
+  return execution.running() ? static_cast<pthread_t>(execution.me().id + 1) : __real_pthread_self();
+}
 
 extern "C" int __wrap_sched_yield() {
   if (!execution.controls()) return __real_sched_yield();

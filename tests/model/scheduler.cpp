@@ -15,9 +15,14 @@ void Execution::schedule(bool is_load) {
   if (me.spins_on) {
     // Nothing has changed since the last turn of the loop, so a load finds what it found then, and whoever could take
     // over here could have done so before the loop.
-    if (is_load && writes_ == me.spin_mark) return;
+    if (is_load && writes_ == me.spin_total) return;
     me.spins_on = false;
     me.history = mix(me.history, 10);
+  }
+  if (me.owes_turn && others_can_run()) {
+    me.owes_turn = false;
+    me.state = Fiber::State::kSpinning;
+    return give_way();
   }
   if (++steps_ > options_->max_steps) {
     fail(Violation::Kind::kLivelock, "no end after " + std::to_string(options_->max_steps) + " steps; " + describe_waits());
@@ -27,26 +32,34 @@ void Execution::schedule(bool is_load) {
 
 void Execution::give_way(bool offer_to_spin_on) { switch_to(pick(true, offer_to_spin_on)); }
 
-// A loop that waits for another thread would run for ever if nobody else did. So a thread that spins twice with nothing
-// written in between waits for a write; but since the loop may be one that gives up after some turns, going on with
-// it is an alternative: then it is taken through its turns without further decisions until it does something else.
+// A loop that waits for another thread would run for ever if nobody else did. So a thread that spins twice while nobody
+// else has written anything waits until somebody has. But the loop may be one that gives up after some turns, so going on
+// with it is an alternative: then, as long as it only reads, it is taken through its turns without further decisions.
 void Execution::spin() {
   Fiber& me = *current_;
   ++steps_;
-  if (writes_ != me.spin_mark) {
-    me.spin_mark = writes_;
-    me.spins = 0;
+  const bool others_wrote = writes_ - me.writes != me.spin_mark;
+  const bool wrote = writes_ != me.spin_total;
+  if (others_wrote || wrote) {
+    me.spin_mark = writes_ - me.writes;
+    me.spin_total = writes_;
     me.spins_on = false;
+    me.owes_turn = false;
     me.history = mix(me.history, state());  // what others have written decides, so the order with all their steps counts
     me.spin_history = me.history;
+  }
+  if (others_wrote) {
+    me.spins = 0;
     return give_way();
   }
   ++me.spins;
+  me.spin_wrote = wrote;
   if (me.spins_on && me.spins < options_->spin_limit) return;
   me.spins_on = false;
   me.state = Fiber::State::kSpinning;
   me.history = me.spin_history;
-  give_way(me.spins < options_->spin_limit);
+  // A loop that writes is in a new state with every turn, so following it to its end would be a search of its own.
+  give_way(me.spins < (wrote ? 2 : options_->spin_limit));
 }
 
 bool Execution::can_run(const Fiber& fiber) const {
@@ -56,10 +69,17 @@ bool Execution::can_run(const Fiber& fiber) const {
       if (fiber.joined_thread != Fiber::kNothing) return fibers_[fiber.joined_thread].state == Fiber::State::kFinished;
       return true;
     case Fiber::State::kSpinning:
-      return writes_ != fiber.spin_mark;
+      return writes_ - fiber.writes != fiber.spin_mark;
     default:
       return false;
   }
+}
+
+bool Execution::others_can_run() const {
+  for (std::uint32_t id = 0; id != fiber_count_; ++id) {
+    if (id != current_->id && can_run(fibers_[id])) return true;
+  }
+  return false;
 }
 
 std::uint32_t Execution::list_turns(Alternative* turns, bool offer_to_spin_on, std::uint32_t& common) {
@@ -152,9 +172,12 @@ Fiber& Execution::pick(bool voluntary, bool offer_to_spin_on) {
 bool Execution::rescue() {
   for (std::uint32_t id = 0; id != fiber_count_; ++id) {
     Fiber& fiber = fibers_[id];
-    if (fiber.state != Fiber::State::kSpinning || fiber.spins >= options_->spin_limit) continue;
+    if (fiber.state != Fiber::State::kSpinning || (fiber.spins >= options_->spin_limit && !fiber.spin_wrote)) {
+      continue;
+    }
     fiber.state = Fiber::State::kReady;
     fiber.spins_on = true;
+    fiber.owes_turn = true;  // it may be what keeps the others from running: as soon as one can, it is his turn
     return true;
   }
   for (std::uint32_t id = 0; id != fiber_count_; ++id) {
@@ -189,7 +212,7 @@ void Execution::wake(Fiber& sleeper) {
   sleeper.state = Fiber::State::kReady;
   sleeper.timed_out = false;
   sleeper.history = mix(sleeper.history, 12);
-  ++writes_;
+  note_write();
 }
 
 std::uint32_t Execution::choose(std::uint32_t count) {
@@ -234,7 +257,7 @@ void Execution::flush(Fiber& owner) {
   owner.holds_store = false;
   AtomicCell& cell = *owner.held_cell;
   Object& target = object(cell.handle_, &cell, 'A');
-  if (cell.bits_ != owner.held_bits) ++writes_;
+  if (cell.bits_ != owner.held_bits) note_write(owner);
   cell.bits_ = owner.held_bits;
   target.released = owner.held_releases ? owner.held_clock : VectorClock{};
   flush_history_ = mix(flush_history_, mix(target.version, owner.history));

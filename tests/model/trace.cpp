@@ -126,7 +126,10 @@ bool is_scenery(const std::string& place) {
                                       "??", "make_fcontext", "__cxa"}) {
     if (place.starts_with(each)) return true;
   }
-  return place.find("tests/model/world.hpp") != std::string::npos || place.find("/c++/") != std::string::npos;
+  for (const std::string_view each : {"/model/world.hpp", "/model/runtime_hooks.cpp", "/c++/"}) {
+    if (place.find(each) != std::string::npos) return true;
+  }
+  return false;
 }
 
 }  // namespace
