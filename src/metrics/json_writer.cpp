@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "penstock/metrics/json_writer.hpp"
 
-#include <array>
+#include <algorithm>
 #include <cmath>
 #include <iterator>
 #include <utility>
@@ -158,8 +158,16 @@ void JsonWriter::begin_level(Level level, char bracket) {
 }
 
 void JsonWriter::append_string(std::string_view text) {
+  const auto is_plain = [html = options_.html_safe](char c) {
+    return c >= 0x20 && c != '"' && c != '\\' && static_cast<unsigned char>(c) < 0x80 &&
+           !(html && (c == '<' || c == '>' || c == '&'));
+  };
   text_ += '"';
   while (!text.empty()) {
+    const auto plain = static_cast<std::size_t>(std::find_if_not(text.begin(), text.end(), is_plain) - text.begin());
+    text_ += text.substr(0, plain);
+    text.remove_prefix(plain);
+    if (text.empty()) break;
     const char c = text.front();
     const detail::Utf8Sequence sequence = detail::first_utf8_sequence(text);
     const std::string_view bytes = text.substr(0, sequence.size);
@@ -168,7 +176,7 @@ void JsonWriter::append_string(std::string_view text) {
       text_ += detail::kReplacementCharacter;
     } else if (const std::string_view escape = short_escape(c); !escape.empty()) {
       text_ += escape;
-    } else if (static_cast<unsigned char>(c) < 0x20 || (options_.html_safe && (c == '<' || c == '>' || c == '&'))) {
+    } else if (sequence.size == 1) {
       fmt::format_to(std::back_inserter(text_), "\\u{:04x}", static_cast<unsigned>(c));
     } else if (options_.html_safe && (bytes == "\xE2\x80\xA8" || bytes == "\xE2\x80\xA9")) {
       text_ += bytes.back() == '\xA8' ? "\\u2028" : "\\u2029";  // ends of lines to JavaScript

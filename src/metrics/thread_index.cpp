@@ -4,9 +4,11 @@
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
-constinit IndexPool index_pool;  // trivially destructible: threads may end after static objects are gone
-
 ThreadIndexSlot& slot() noexcept { return world::thread_local_value<ThreadIndexTag, ThreadIndexSlot>(); }
+
+#if !defined(PENSTOCK_MODEL)
+
+constinit IndexPool index_pool;  // trivially destructible: threads may end after static objects are gone
 
 /// Holds the number of a thread for as long as the thread runs.
 struct ThreadIndexLease {
@@ -22,11 +24,21 @@ struct ThreadIndexLease {
   }
 };
 
+#endif
+
 }  // namespace
 
 ThreadIndex assign_thread_index() noexcept {
   // Looked at first, because the lease must not be touched again once it has been destroyed.
-  if (slot().index == kUnassigned) world::thread_local_value<ThreadIndexTag, ThreadIndexLease>();
+  if (slot().index == kUnassigned) {
+#if defined(PENSTOCK_MODEL)
+    // Nothing may be left behind by one execution for the next, as a pool for all threads would be. So threads have no
+    // numbers, unless a scenario gives them some.
+    slot().index = IndexPool::kNone;
+#else
+    world::thread_local_value<ThreadIndexTag, ThreadIndexLease>();
+#endif
+  }
   return slot().index;
 }
 

@@ -232,7 +232,7 @@ TEST_CASE("LatencyHistogram: several at once are recorded like one by one", "[me
 }
 
 TEST_CASE("LatencyHistogram: no record is lost, whatever the number of threads", "[metrics][histogram][stress]") {
-  constexpr unsigned kRounds = 5'000;
+  constexpr unsigned kRounds = 50'000;              // long enough for threads to meet
   const unsigned threads = GENERATE(2U, 16U, 40U);  // with 40 at least 24 share a row
   LatencyHistogram histogram;
   std::barrier start(static_cast<std::ptrdiff_t>(threads));

@@ -25,6 +25,14 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 
+namespace detail {
+#if defined(PENSTOCK_MODEL)
+inline constexpr std::size_t kCounterRows = 1;  // each row is steps to explore; a scenario about rows asks for more
+#else
+inline constexpr std::size_t kCounterRows = 16;
+#endif
+}  // namespace detail
+
 /// `N` counts that go up together in a component, each named by an enumerator or an index below `N`.
 ///
 /// With 16 rows a group of 1 to 7 counts takes 2 KiB, of 8 to 15 counts 4 KiB, of 16 to 23 counts 6 KiB, and so on by
@@ -32,7 +40,7 @@ namespace penstock::inline PENSTOCK_ABI {
 /// counting.
 ///
 /// Threads: any member, from any thread.
-template <std::size_t N, std::size_t Rows = 16>
+template <std::size_t N, std::size_t Rows = detail::kCounterRows>
 class Counters {
  public:
   static_assert(N > 0, "a group has at least one count");
