@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// A job and its function in one block of memory, and the place in the pool that it is made for.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "absl/status/status.h"
+
+#include "penstock/exec/job.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+/// What a job's function returns, called as the rvalue that a job calls once.
+template <class F, bool = std::is_invocable_v<F, const JobContext&>>
+struct JobCall {
+  static constexpr bool kTakesContext = true;
+  using Result = std::invoke_result_t<F, const JobContext&>;
+};
+template <class F>
+struct JobCall<F, false> {
+  static_assert(std::is_invocable_v<F>, "a job is a function of nothing or of a const JobContext&");
+  static constexpr bool kTakesContext = false;
+  using Result = std::invoke_result_t<F>;
+};
+
+template <class F>
+using JobOf = Job<typename JobCall<std::decay_t<F>>::Result>;
+
+/// Makes handles.
+struct JobAccess {
+  template <class R>
+  static Job<R> handle(typename Job<R>::State& state) noexcept {
+    return Job<R>(state);
+  }
+};
+
+/// Whether a function wrapper or pointer holds nothing to call. (A lambda without captures converts to a pointer too,
+/// but is never empty; only such a one can be promoted by `+`.)
+template <class F>
+bool is_empty_function([[maybe_unused]] const F& function) noexcept {
+  if constexpr (std::is_pointer_v<F> || std::is_member_pointer_v<F>) {
+    return function == nullptr;
+  } else if constexpr (std::is_class_v<F> && requires { +function; }) {
+    return false;
+  } else if constexpr (requires { static_cast<bool>(function == nullptr); }) {
+    return function == nullptr;
+  } else {
+    return false;
+  }
+}
+
+template <class F>
+class TypedJob final : public ResultJob<typename JobTraits<typename JobCall<F>::Result>::Value> {
+ public:
+  using Result = typename JobCall<F>::Result;
+  using Base = ResultJob<typename JobTraits<Result>::Value>;
+
+  template <class G>
+  TypedJob(PoolCore& pool, SubmitOptions&& options, Duration processing_timeout, G&& function)
+      : Base(pool, options.context, std::move(options.tag), processing_timeout, JobCall<F>::kTakesContext),
+        function_(std::forward<G>(function)) {}
+  // Whoever decides a job destroys its function. So there is nothing left to do here, unless the job was never
+  // accepted, which happens only while it is being made: then either function_ was not made, or nothing after it can
+  // throw.
+  ~TypedJob() noexcept override {}  // NOLINT(modernize-use-equals-default): the union has a member with a destructor
+
+ private:
+  absl::Status invoke(const JobContext& ctx) override {
+    if (is_empty_function(function_)) return absl::InvalidArgumentError("job: there is no function to call");
+    if constexpr (std::is_void_v<Result>) {
+      call(ctx);
+      return absl::OkStatus();
+    } else if constexpr (std::is_same_v<Result, absl::Status>) {
+      return call(ctx);
+    } else if constexpr (std::is_same_v<typename JobTraits<Result>::Answer, Result>) {
+      Result result = call(ctx);
+      if (!result.ok()) return std::move(result).status();
+      this->keep(*std::move(result));
+      return absl::OkStatus();
+    } else {
+      this->keep(call(ctx));
+      return absl::OkStatus();
+    }
+  }
+
+  Result call([[maybe_unused]] const JobContext& ctx) {
+    if constexpr (JobCall<F>::kTakesContext) {
+      return std::invoke(std::move(function_), ctx);
+    } else {
+      return std::invoke(std::move(function_));
+    }
+  }
+
+  void destroy_function() override { std::destroy_at(&function_); }
+
+  union {
+    F function_;
+  };
+};
+
+/// A place for one job, given by the pool before the job is made: a refusal costs no allocation and leaves the function
+/// untouched. Goes back to the pool if making the job fails.
+class Admission {
+ public:
+  /// `refusal`: where to put the text of a refusal; null if none is wanted.
+  Admission(PoolCore& pool, const SubmitOptions& options, bool may_wait, absl::Status* refusal);
+  Admission(const Admission&) = delete;
+  Admission& operator=(const Admission&) = delete;
+  ~Admission() {
+    if (status_ == OpStatus::kOk && !entered_) give_back();
+  }
+
+  [[nodiscard]] OpStatus status() const noexcept { return status_; }
+  [[nodiscard]] Duration processing_timeout() const noexcept { return processing_timeout_; }
+
+  /// Puts the job into the queue, or runs it if the policy says so.
+  void enter(JobState& job) noexcept;
+
+ private:
+  void give_back() noexcept;
+
+  PoolCore& pool_;
+  Duration processing_timeout_{};
+  OpStatus status_ = OpStatus::kOk;
+  bool runs_here_ = false;
+  bool entered_ = false;
+};
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

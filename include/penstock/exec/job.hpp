@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// A job that was handed to a pool: what its function learns, and the handle on which its answer is waited for.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "penstock/core/context.hpp"
+#include "penstock/core/op_status.hpp"
+#include "penstock/exec/detail/job_state.hpp"
+#include "penstock/exec/overflow.hpp"
+
+namespace penstock::inline PENSTOCK_ABI {
+
+/// `JobContext::worker_id` of a job that its submitter runs itself (`OverflowPolicy::kCallerRuns`).
+inline constexpr std::size_t kCallerThread = static_cast<std::size_t>(-1);
+
+/// What a function is told that runs as a job. Valid during the call; the context may be copied.
+struct JobContext {
+  /// A child of the submitter's context. It ends with that one, when the job's time is up, when the job is cancelled
+  /// and when its pool stops waiting for it at shutdown. A function that waits or loops should look at it.
+  const Context& context;
+  std::uint64_t job_id;
+  std::size_t worker_id;
+  Duration queue_wait;  ///< From acceptance to start.
+};
+
+namespace detail {
+
+template <class R>
+struct JobTraits {
+  static_assert(std::is_object_v<R> && std::is_move_constructible_v<R> && std::is_nothrow_destructible_v<R>,
+                "a job returns void or a movable value, whose destructor does not throw");
+  using Value = R;
+  using Answer = absl::StatusOr<R>;
+};
+template <class T>
+struct JobTraits<absl::StatusOr<T>> : JobTraits<T> {};
+template <>
+struct JobTraits<void> {
+  using Value = void;
+  using Answer = absl::Status;
+};
+template <>
+struct JobTraits<absl::Status> : JobTraits<void> {};
+
+struct JobAccess;
+
+}  // namespace detail
+
+/// A job whose function returns an `R`: a value, nothing, a status, or a value or status.
+///
+/// An accepted job is answered exactly once, whatever happens: with what its function returned; with Internal if it
+/// threw; with DeadlineExceeded if its time was up, in the queue or while it ran; with Cancelled if it was cancelled
+/// before it started, or its pool shut down; with Aborted if it made room for a newer one. When the answer is there,
+/// the pool has counted it, and the function is destroyed unless it still runs past its time.
+///
+/// Dropping the handle lets the job run on. The handle may outlive the pool.
+///
+/// Threads: one owner; waiting and the job's end may race.
+template <class R>
+class [[nodiscard]] Job {
+ public:
+  /// `absl::StatusOr<T>` where `R` is `T` or `absl::StatusOr<T>`; `absl::Status` where it is that or void.
+  using Answer = typename detail::JobTraits<R>::Answer;
+
+  /// Refers to no job: it is done, its id is 0, and its answer is InvalidArgument.
+  Job() noexcept = default;
+  Job(Job&& other) noexcept : job_(std::exchange(other.job_, nullptr)) {}
+  Job& operator=(Job&& other) noexcept {
+    std::swap(job_, other.job_);
+    return *this;
+  }
+  ~Job() {
+    if (job_ != nullptr) job_->release();
+  }
+
+  /// Waits for the answer and takes it. A value can be taken once, afterwards this returns FailedPrecondition.
+  ///
+  /// Blocks:  until the job is answered or `ctx` ends; in that case the job goes on, and so may a later wait.
+  /// Returns: the answer; or DeadlineExceeded or Cancelled with a text that says that the job was not finished.
+  /// Order:   what the function did is visible, unless it still runs past its time.
+  Answer get(const Context& ctx = Context::background()) { return take(wait(ctx)); }
+
+  /// Waits for the answer and leaves it where it is.
+  ///
+  /// Returns: kOk, kTimedOut or kCancelled.
+  OpStatus wait(const Context& ctx = Context::background()) {
+    return job_ == nullptr ? OpStatus::kOk : job_->wait(ctx);
+  }
+
+  /// `co_await job.async_get(ctx)`: what `get(ctx)` does, for a coroutine. The handle must stay where it is.
+  auto async_get(const Context& ctx = Context::background()) noexcept { return Awaiter(*this, ctx); }
+  auto operator co_await() noexcept { return Awaiter(*this, Context::background()); }
+
+  /// Calls the job off. One that has not started never will, and is answered when this returns. One that runs is asked
+  /// to stop through its `JobContext`, if its function takes one, and is answered when it has returned.
+  ///
+  /// Returns: whether this was the first wish to stop it, and came in time.
+  bool cancel() noexcept { return job_ != nullptr && job_->cancel(); }
+
+  /// The number of the job among those its pool has accepted, from 1.
+  [[nodiscard]] std::uint64_t id() const noexcept { return job_ == nullptr ? 0 : job_->id(); }
+
+  /// Whether the answer is there.
+  [[nodiscard]] bool is_done() const noexcept { return job_ == nullptr || job_->is_done(); }
+
+ private:
+  friend struct detail::JobAccess;
+  using State = detail::ResultJob<typename detail::JobTraits<R>::Value>;
+
+  class Awaiter : public detail::JobWait {
+   public:
+    Awaiter(Job& job, const Context& ctx) noexcept : JobWait(job.job_, ctx), owner_(job) {}
+    Answer await_resume() { return owner_.take(end()); }
+
+   private:
+    Job& owner_;
+  };
+
+  explicit Job(State& job) noexcept : job_(&job) {}
+
+  Answer take(OpStatus waited) {
+    if (job_ == nullptr) return absl::InvalidArgumentError("job: the handle refers to no job");
+    if (waited != OpStatus::kOk) return job_->unfinished(waited);
+    return job_->take();
+  }
+
+  State* job_ = nullptr;
+};
+
+/// How a job is to be treated.
+struct SubmitOptions {
+  /// Until when the caller waits, for a place, for the start and for the answer; and who may call that off. A context
+  /// on another clock than the pool's works, but costs allocations unless it is one that never ends.
+  Context context = Context::background();
+  /// In place of the pool's policy.
+  std::optional<OverflowPolicy> overflow = std::nullopt;
+  /// What the job is called in reports; for example its route or model.
+  std::string tag = {};
+  /// In place of the pool's. Counted from the start of the job; positive.
+  std::optional<Duration> processing_timeout = std::nullopt;
+};
+
+}  // namespace penstock::inline PENSTOCK_ABI

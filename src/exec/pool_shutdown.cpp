@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_text.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+ShutdownReport PoolCore::shutdown(const Context& ctx) {
+  // What the calling thread does for the pool itself ends after this call, so it is not waited for.
+  std::size_t weight = 0;
+  std::size_t worker = 0;
+  for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
+    if (at->pool != this) continue;
+    weight += at->weight;
+    worker |= at->worker ? 1U : 0U;
+  }
+  const bool inside = weight + worker != 0;
+
+  std::uint64_t answered_before = 0;
+  std::uint64_t abandoned_before = 0;
+  WakeList wake;
+  {
+    MutexLock lock(mutex_);
+    closed_ = true;
+    answered_before = answered();
+    abandoned_before = counts_.abandoned;
+    blocked_.claim_all(Waiter::kClosed, wake);
+    inside_weight_ += weight;
+    inside_workers_ += worker;
+    if (inside) closers_.claim_all(Waiter::kServed, wake);  // what the others wait for may be true with us in here
+  }
+  wake.wake_all();
+
+  bool in_time = true;
+  for (bool quiet = false; !quiet && in_time;) {
+    Waiter waiter(ctx);
+    WaitNode node(waiter, nullptr);
+    {
+      MutexLock lock(mutex_);
+      quiet = is_quiet(inside);
+      if (!quiet) closers_.push(node);
+    }
+    if (!quiet && waiter.wait() < Waiter::kServed) {
+      MutexLock lock(mutex_);
+      closers_.remove(node);
+      in_time = false;
+    }
+  }
+  if (!in_time) call_off_everything();
+
+  ShutdownReport report;
+  MutexLock lock(mutex_);
+  inside_weight_ -= weight;
+  inside_workers_ -= worker;
+  report.cancelled_in_queue = counts_.abandoned - abandoned_before;
+  report.completed = answered() - answered_before - report.cancelled_in_queue;
+  report.queued = queue_.size();
+  list_running(report);
+  return report;
+}
+
+bool PoolCore::is_quiet(bool inside) const noexcept {
+  if (!inside) return queue_.front() == nullptr && executing_ + settling_ + submitting_ == 0;
+  // A queue that only workers in here could serve is left to them.
+  const bool can_drain = inside_workers_ < options_.workers;
+  return executing_ + settling_ + submitting_ <= inside_weight_ && (queue_.front() == nullptr || !can_drain);
+}
+
+void PoolCore::call_off_everything() noexcept {
+  EndedJobs ended;
+  JobState* to_stop = nullptr;
+  {
+    MutexLock lock(mutex_);
+    const TimePoint now = clock_.now();
+    while (queue_.front() != nullptr) end_queued(*queue_.front(), Ending::kAbandoned, now, ended);
+    for (JobState* job = executing_jobs_.front(); job != nullptr; job = JobList::next(*job)) {
+      if (std::exchange(job->stop_asked_, true)) continue;
+      job->retain();
+      job->stop_next_ = std::exchange(to_stop, job);
+    }
+  }
+  if (to_stop != nullptr) {
+    absl::Status cause = absl::CancelledError();
+    try {
+      cause =
+          with_stage(absl::CancelledError(fmt::format("worker pool '{}': shutting down", options_.name)), "shutdown");
+    } catch (...) {  // no memory for the text: the bare cause will do
+    }
+    while (to_stop != nullptr) {
+      JobState* const job = std::exchange(to_stop, to_stop->stop_next_);
+      job->ask_to_stop(cause);
+      job->release();
+    }
+  }
+  if (ended.size() != 0) settle(ended);
+}
+
+void PoolCore::list_running(ShutdownReport& report) const {
+  const TimePoint now = clock_.now();
+  for (const JobState* job = executing_jobs_.front(); job != nullptr; job = JobList::next(*job)) {
+    bool is_callers_own = false;
+    for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
+      is_callers_own = is_callers_own || at->job == job;
+    }
+    if (!is_callers_own) report.running.push_back({job->id_, job->tag_, now - job->started_at_});
+  }
+}
+
+std::uint64_t PoolCore::answered() const noexcept {
+  return counts_.succeeded + counts_.failed + counts_.panicked + counts_.cancelled + counts_.queue_expired +
+         counts_.dropped_oldest + counts_.processing_timeouts + counts_.abandoned;
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+#include "penstock/exec/detail/pool_text.hpp"
+
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <typeinfo>
+
+#if __has_include(<cxxabi.h>)
+#include <cxxabi.h>
+#endif
+
+#include <fmt/format.h>
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+namespace {
+
+constexpr std::size_t kMaxTypeBytes = 120;
+constexpr std::size_t kMaxWhatBytes = 480;
+
+std::string cut(std::string_view text, std::size_t limit) {
+  return text.size() <= limit ? std::string(text) : std::string(text.substr(0, limit - 3)) + "...";
+}
+
+std::string type_name(const std::type_info& type) {
+#if __has_include(<cxxabi.h>)
+  int status = 0;
+  const std::unique_ptr<char, void (*)(void*)> name(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
+                                                    std::free);
+  if (name) return cut(name.get(), kMaxTypeBytes);
+#endif
+  return cut(type.name(), kMaxTypeBytes);
+}
+
+std::string current_type_name() {
+#if __has_include(<cxxabi.h>)
+  if (const std::type_info* const type = abi::__cxa_current_exception_type()) return type_name(*type);
+#endif
+  return "unknown exception";
+}
+
+}  // namespace
+
+std::string duration_text(Duration duration) {
+  struct Unit {
+    double nanoseconds;
+    const char* name;
+  };
+  static constexpr Unit kUnits[] = {{1e9, "s"}, {1e6, "ms"}, {1e3, "us"}};
+  const auto count = static_cast<double>(duration.count());
+  for (const Unit& unit : kUnits) {
+    if (std::fabs(count) >= unit.nanoseconds) return fmt::format("{:.4g} {}", count / unit.nanoseconds, unit.name);
+  }
+  return duration.count() == 0 ? "0 s" : fmt::format("{} ns", duration.count());
+}
+
+std::string exception_text(const std::exception_ptr& exception) noexcept {
+  try {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::exception& caught) {
+      return fmt::format("{}: {}", type_name(typeid(caught)), cut(caught.what(), kMaxWhatBytes));
+    } catch (...) {
+      return current_type_name();
+    }
+  } catch (...) {
+    return {};
+  }
+}
+
+absl::Status with_stage(absl::Status status, const char* stage) {
+  status.SetPayload("type.penstock/stage", absl::Cord(stage));
+  return status;
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+#include "penstock/exec/worker_pool.hpp"
+
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "penstock/core/detail/check.hpp"
+#include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_text.hpp"
+
+namespace penstock::inline PENSTOCK_ABI {
+namespace {
+
+constexpr std::size_t kMaxNameBytes = 256;
+constexpr std::size_t kMaxWorkers = 4096;
+constexpr std::size_t kMaxCapacity = 1'000'000;
+
+}  // namespace
+
+absl::Status WorkerPoolOptions::validate() const {
+  std::string wrong;
+  const auto require = [&wrong](bool holds, std::string_view field, std::string_view law, const auto& got) {
+    if (holds) return;
+    wrong += fmt::format("{}options.{} must be {}, got {}", wrong.empty() ? "" : "; ", field, law, got);
+  };
+  require(!name.empty() && name.size() <= kMaxNameBytes, "name", fmt::format("1 to {} bytes", kMaxNameBytes),
+          name.size());
+  require(workers >= 1 && workers <= kMaxWorkers, "workers", fmt::format("in [1, {}]", kMaxWorkers), workers);
+  require(queue_capacity <= kMaxCapacity, "queue_capacity", fmt::format("in [0, {}]", kMaxCapacity), queue_capacity);
+  require(parse_overflow_policy(to_string(overflow)).has_value(), "overflow", "one of the named policies",
+          static_cast<int>(overflow));
+  require(enqueue_timeout >= Duration::zero(), "enqueue_timeout", "at least 0 s",
+          detail::duration_text(enqueue_timeout));
+  require(queue_wait_limit > Duration::zero(), "queue_wait_limit", "positive", detail::duration_text(queue_wait_limit));
+  require(processing_timeout > Duration::zero(), "processing_timeout", "positive",
+          detail::duration_text(processing_timeout));
+  require(shutdown_timeout >= Duration::zero(), "shutdown_timeout", "at least 0 s",
+          detail::duration_text(shutdown_timeout));
+  require(clock != nullptr, "clock", "a clock", "null");
+  if (wrong.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("worker pool '{}': {}", std::string_view(name).substr(0, kMaxNameBytes), wrong));
+}
+
+absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::create(WorkerPoolOptions options) {
+  if (absl::Status status = options.validate(); !status.ok()) return status;
+  std::unique_ptr<WorkerPool> pool(new WorkerPool(std::move(options)));
+  if (absl::Status status = pool->core_->start(); !status.ok()) return status;
+  return pool;
+}
+
+WorkerPool::WorkerPool(WorkerPoolOptions options) : core_(std::make_unique<detail::PoolCore>(std::move(options))) {}
+
+WorkerPool::~WorkerPool() {
+  PENSTOCK_CHECK(!core_->is_inside(), "a worker pool is not destroyed by one of its jobs or workers");
+  const WorkerPoolOptions& options = core_->options();
+  shutdown(Context(*options.clock).with_timeout(options.shutdown_timeout));
+  // Whoever still runs or answers a job uses the pool once more.
+  shutdown(Context(*options.clock));
+  core_->stop();
+}
+
+ShutdownReport WorkerPool::shutdown(const Context& ctx) { return core_->shutdown(ctx); }
+
+void WorkerPool::post(Work& work) noexcept { core_->post(work); }
+
+void WorkerPool::on_exception(std::exception_ptr exception) noexcept { core_->report(exception, nullptr); }
+
+absl::Status WorkerPool::set_overflow(OverflowPolicy policy) {
+  if (!parse_overflow_policy(to_string(policy))) {
+    return absl::InvalidArgumentError(fmt::format(
+        "worker pool '{}': overflow must be one of the named policies, got {}", name(), static_cast<int>(policy)));
+  }
+  core_->set_overflow(policy);
+  return absl::OkStatus();
+}
+
+const std::string& WorkerPool::name() const noexcept { return core_->options().name; }
+
+bool WorkerPool::on_worker_thread() const noexcept { return core_->on_worker_thread(); }
+
+absl::Status WorkerPool::check(bool empty_function, const SubmitOptions& options) const {
+  if (empty_function) {
+    return absl::InvalidArgumentError(fmt::format("worker pool '{}': there is no function to call", name()));
+  }
+  if (options.overflow && !parse_overflow_policy(to_string(*options.overflow))) {
+    return absl::InvalidArgumentError(
+        fmt::format("worker pool '{}': options.overflow must be one of the named policies, got {}", name(),
+                    static_cast<int>(*options.overflow)));
+  }
+  if (options.processing_timeout && *options.processing_timeout <= Duration::zero()) {
+    return absl::InvalidArgumentError(
+        fmt::format("worker pool '{}': options.processing_timeout must be positive, got {}", name(),
+                    detail::duration_text(*options.processing_timeout)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// What the tests of the pools share: pools with a clock of their own, jobs that wait to be let go, and the books.
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "penstock/core/manual_clock.hpp"
+#include "penstock/exec/worker_pool.hpp"
+#include "support/eventually.hpp"
+
+namespace penstock::testing {
+
+/// Holds jobs until it is opened.
+class Gate {
+ public:
+  void pass() {
+    std::unique_lock lock(mutex_);
+    ++inside_;
+    opened_.wait(lock, [this] { return open_; });
+  }
+
+  void open() {
+    const std::lock_guard lock(mutex_);
+    open_ = true;
+    opened_.notify_all();
+  }
+
+  /// How many have come so far.
+  [[nodiscard]] int arrived() const {
+    const std::lock_guard lock(mutex_);
+    return inside_;
+  }
+
+  [[nodiscard]] bool await(int count) const {
+    return eventually([&] { return arrived() >= count; });
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable opened_;
+  int inside_ = 0;
+  bool open_ = false;
+};
+
+/// A pool that opens the gate of its jobs before it is destroyed, so that a failed test does not hang.
+class TestPool {
+ public:
+  TestPool(WorkerPoolOptions options, Gate* gate) : gate_(gate) {
+    if (options.name.empty()) options.name = "p";
+    auto pool = WorkerPool::create(std::move(options));
+    if (!pool.ok()) throw std::runtime_error(std::string(pool.status().message()));
+    pool_ = *std::move(pool);
+  }
+  struct Held {};
+  TestPool(WorkerPoolOptions options, Gate& gate, Held) : TestPool(std::move(options), &gate) {
+    static_cast<void>(pool_->try_submit([&gate] { gate.pass(); }));
+    if (!gate.await(1)) throw std::runtime_error("the worker did not come to the gate");
+  }
+  TestPool(const TestPool&) = delete;
+  TestPool& operator=(const TestPool&) = delete;
+  ~TestPool() {
+    if (gate_ != nullptr) gate_->open();
+  }
+
+  WorkerPool* operator->() const { return pool_.get(); }
+  WorkerPool& operator*() const { return *pool_; }
+  void destroy() { pool_.reset(); }
+
+ private:
+  Gate* const gate_;
+  std::unique_ptr<WorkerPool> pool_;
+};
+
+/// Throws, and so fails the test, if the options are no good.
+inline TestPool make_pool(WorkerPoolOptions options) { return TestPool(std::move(options), nullptr); }
+inline TestPool make_pool(Gate& gate, WorkerPoolOptions options) { return TestPool(std::move(options), &gate); }
+
+/// A pool of one worker, which is held up at the gate by the first job.
+inline TestPool held_pool(Gate& gate, WorkerPoolOptions options) {
+  options.workers = 1;
+  return TestPool(std::move(options), gate, TestPool::Held{});
+}
+
+/// Whether a shutdown has begun: then that is why even a submission is refused that has ended already.
+inline bool is_closed(WorkerPool& pool) {
+  const Context ended = Context::background().with_timeout(std::chrono::seconds(0));
+  return pool.try_submit([] {}, nullptr, {.context = ended}) == OpStatus::kClosed;
+}
+
+inline std::string text_of(const absl::Status& status) { return std::string(status.message()); }
+
+/// What does not add up in one snapshot; empty if all does.
+inline std::string discrepancies(const WorkerPoolStats& s) {
+  std::string wrong;
+  const auto check = [&wrong](const char* law, std::uint64_t left, std::uint64_t right) {
+    if (left != right) wrong += std::string(law) + ": " + std::to_string(left) + " and " + std::to_string(right) + "; ";
+  };
+  check("submitted", s.submitted,
+        s.accepted + s.rejected + s.dropped_newest + s.enqueue_timeouts + s.enqueue_cancelled + s.refused_closed +
+            s.enqueue_failures + s.submitting);
+  check("accepted", s.accepted,
+        s.starting + s.queue_depth + s.running + s.succeeded + s.failed + s.panicked + s.cancelled + s.queue_expired +
+            s.dropped_oldest + s.processing_timeouts + s.abandoned);
+  check("configured", s.configured, s.live);
+  check("live", s.live, s.idle + s.busy);
+  check("queue_wait", s.queue_wait.count(), s.started);
+  check("ended", s.run.count() + s.running + s.overdue, s.started);
+  if (s.queue_depth > s.queue_capacity) wrong += "queue_depth over capacity; ";
+  if (s.queue_high_water > s.queue_capacity) wrong += "queue_high_water over capacity; ";
+  return wrong;
+}
+
+}  // namespace penstock::testing

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+
+// Every template of the room, once for each kind of argument.
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "penstock/core/task.hpp"
+#include "penstock/exec/job.hpp"
+#include "penstock/exec/overflow.hpp"
+#include "penstock/exec/worker_pool.hpp"
+
+namespace penstock {
+
+template class Job<void>;
+template class Job<int>;
+template class Job<std::string>;
+template class Job<std::unique_ptr<int>>;
+template class Job<absl::Status>;
+template class Job<absl::StatusOr<int>>;
+template class Job<absl::StatusOr<std::unique_ptr<int>>>;
+
+namespace {
+
+struct MovableOnly {
+  std::unique_ptr<int> operator()(const JobContext& /*job*/) && { return std::move(owned); }
+  std::unique_ptr<int> owned;
+};
+
+absl::Status plain_function() { return absl::OkStatus(); }
+
+[[maybe_unused]] Task<int> instantiate(WorkerPool& pool) {
+  Job<std::unique_ptr<int>> moved = pool.submit(MovableOnly{}).value();
+  Job<absl::Status> pointer = pool.submit(&plain_function).value();
+  Job<absl::Status> function = pool.submit(plain_function).value();
+  Job<int> wrapped = pool.submit(std::function<int(const JobContext&)>()).value();
+  Job<absl::StatusOr<int>> once = pool.submit(absl::AnyInvocable<absl::StatusOr<int>() &&>()).value();
+  const auto constant = [](const auto& /*anything*/) { return 1; };
+  Job<int> generic = pool.submit(constant).value();
+  static_cast<void>(pool.try_submit(MovableOnly{}));
+  static_cast<void>(pool.try_submit(constant, &generic, {.tag = "t"}));
+  co_await pool.schedule();
+  co_return (co_await generic).value() + *(co_await moved.async_get(Context::background())).value() +
+      wrapped.get().value() + once.get().value() + (pointer.get().ok() && function.get().ok() ? 1 : 0);
+}
+
+}  // namespace
+}  // namespace penstock
