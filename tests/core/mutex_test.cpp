@@ -74,14 +74,20 @@ TEST_CASE("Mutex: one at a time", "[core][mutex]") {
   }
   for (std::thread& thread : threads) thread.join();
   CHECK(plain == 20000);
-  REQUIRE(mutex.try_lock());
-  std::atomic<bool> taken{true};
-  std::thread([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    taken = mutex.try_lock();
-    if (taken) mutex.unlock();
-  }).join();
-  mutex.unlock();
-  CHECK_FALSE(taken);
+
+  // In the form that clang's analysis understands: the macros of Catch2 hide the result from it.
+  bool taken = false;
+  std::atomic<bool> taken_twice{true};
+  if (mutex.try_lock()) {
+    taken = true;
+    std::thread([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      taken_twice = mutex.try_lock();
+      if (taken_twice) mutex.unlock();
+    }).join();
+    mutex.unlock();
+  }
+  CHECK(taken);
+  CHECK_FALSE(taken_twice);
 }
 
 TEST_CASE("CondVar: a condition that holds is not waited for", "[core][mutex]") {

@@ -14,14 +14,16 @@ namespace penstock::inline PENSTOCK_ABI {
 
 /// What became of an operation on a hot path. An enum, because a refusal comes when we are overloaded: a status with a
 /// text costs about a hundred times as much. `to_status` makes one where a text is wanted.
-enum class [[nodiscard]] OpStatus : std::uint8_t{
-    kOk,         ///< Done.
-    kFull,       ///< Refused: no room now.
-    kEmpty,      ///< Nothing there now.
-    kClosed,     ///< The object takes no more of these, for good.
-    kTimedOut,   ///< The deadline passed first.
-    kCancelled,  ///< The context was cancelled first.
+// clang-format off: version 14 takes an attributed enumeration for a block.
+enum class [[nodiscard]] OpStatus : std::uint8_t {
+  kOk,  ///< Done.
+  kFull,  ///< Refused: no room now.
+  kEmpty,  ///< Nothing there now.
+  kClosed,  ///< The object takes no more of these, for good.
+  kTimedOut,  ///< The deadline passed first.
+  kCancelled,  ///< The context was cancelled first.
 };
+// clang-format on
 
 /// The name of `status` in lower case with spaces, such as "timed out".
 std::string_view to_string(OpStatus status) noexcept;
