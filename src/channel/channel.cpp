@@ -87,24 +87,13 @@ OpStatus wait_for(ChannelOp& op, const Context& ctx) {
   return to_op_status(outcome);
 }
 
-bool CoroutineOp::list() noexcept {
-  // Once listed, an operation without an end may be resumed at once on another thread, and its frame be gone. With one,
-  // it stays until `wait_->suspend()` has let it go.
-  const bool can_end = ctx_.can_end();
-  WaitNode* peer = nullptr;
-  OpStatus status = OpStatus::kOk;
-  {
-    MutexLock lock(op_.channel.mutex);
-    status = op_.attempt(peer);
-    if (must_wait(status)) {
-      listed_ = true;
-      op_.side.push(wait_->node());
-    }
-  }
-  if (must_wait(status)) return !can_end || wait_->suspend();
-  status_ = status;
-  if (peer != nullptr) peer->waiter->wake();
-  return false;
+bool CoroutineOp::list(WaitNode*& peer) noexcept {
+  MutexLock lock(op_.channel.mutex);
+  status_ = op_.attempt(peer);
+  if (!must_wait(status_)) return false;
+  listed_ = true;
+  op_.side.push(wait_->node());
+  return true;
 }
 
 OpStatus CoroutineOp::finish_wait() noexcept {

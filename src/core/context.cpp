@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "penstock/core/context.hpp"
 
+#include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -31,16 +33,20 @@ ContextState::~ContextState() {
   if (parent_) parent_->remove(parent_hook_);
 }
 
-void ContextState::follow(std::stop_token token) { stop_callback_.emplace(std::move(token), StopRequested{this}); }
+void ContextState::follow(std::stop_token token) {
+  stop_callback_.emplace(std::move(token), StopRequested{this, absl::CancelledError("stop requested")});
+}
 
 void ContextState::StopRequested::operator()() const noexcept {
-  if (!state->try_retain()) return;  // as for the parent's hook
-  state->cancel(absl::CancelledError("stop requested"), state->clock_.now());
-  state->release();
+  ContextState& self = *state;     // whose last reference, with this callback, may go in the last line
+  if (!self.try_retain()) return;  // as for the parent's hook
+  self.cancel(cause, self.clock_.now());
+  self.release();
 }
 
 bool ContextState::cancel(absl::Status cause, TimePoint when) noexcept {
   if (cause.ok()) cause = absl::CancelledError();
+  when = std::min(when, TimePoint::max() - Duration(1));  // the end of time says that it was not cancelled
   std::unique_lock lock(mutex_);
   if (!cause_.ok()) return false;
   std::swap(cause_, cause);  // the OK status that comes out is destroyed by the caller, without the lock
@@ -205,6 +211,7 @@ struct DoneCallback::Registration : detail::CancelHook, Timer {
 };
 
 DoneCallback Context::on_done(absl::AnyInvocable<void() && noexcept> function) const {
+  if (function == nullptr) throw std::invalid_argument("context: on_done was given an empty function");
   if (deadline_ != TimePoint::max()) clock_->start_timers();
   DoneCallback callback(std::make_unique<DoneCallback::Registration>(*this, std::move(function)));
   callback.registration_->enlist();

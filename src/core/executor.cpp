@@ -2,6 +2,7 @@
 #include "penstock/core/executor.hpp"
 
 #include <memory>
+#include <stdexcept>
 #include <utility>
 
 #include "penstock/core/detail/world.hpp"
@@ -57,6 +58,7 @@ class InlineExecutor final : public Executor {
 }  // namespace
 
 void Executor::post(absl::AnyInvocable<void() &&> function) {
+  if (function == nullptr) throw std::invalid_argument("executor: post was given an empty function");
   post(*new PostedFunction(*this, std::move(function)));  // owns itself until it has run
 }
 
@@ -65,8 +67,9 @@ void Executor::on_exception(std::exception_ptr exception) noexcept {
 }
 
 Executor& Executor::inline_executor() noexcept {
-  static InlineExecutor executor;
-  return executor;
+  // Never destroyed: a timer of the steady clock may post to it until the process has ended.
+  static InlineExecutor* const executor = new InlineExecutor;
+  return *executor;
 }
 
 void RunLoop::post(Work& work) noexcept {

@@ -7,8 +7,15 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 
+namespace {
+
+// A deadline at `TimePoint::max()` never comes, so neither does that time.
+constexpr TimePoint kLast = TimePoint::max() - Duration(1);
+
+}  // namespace
+
 ManualClock::ManualClock(TimePoint start)
-    : timers_(std::make_unique<detail::TimerQueue>()), now_(start.time_since_epoch().count()) {}
+    : timers_(std::make_unique<detail::TimerQueue>()), now_(std::min(start, kLast).time_since_epoch().count()) {}
 
 ManualClock::~ManualClock() = default;
 
@@ -17,39 +24,27 @@ TimePoint ManualClock::now() const noexcept {
 }
 
 void ManualClock::advance(Duration duration) noexcept {
-  const TimePoint target = saturated_add(now(), std::max(duration, Duration::zero()));
+  Duration left = std::max(duration, Duration::zero());
   for (;;) {
+    // One step, to the next deadline or as far as is left. Other threads may take theirs in between.
     const TimePoint next = timers_->next();
-    if (next > target || next == TimePoint::max()) break;  // the end of time is also the target of a long advance
-    move_to(next);
-    timers_->fire_one(next);
-  }
-  move_to(target);
-  // A timer queued between the last look and the move is due: look again. One that is queued after this look finds the
-  // queue's mutex released after the move, sees the new time, and takes itself out: see arm().
-  while (timers_->fire_one(target)) {
+    const TimePoint from = now();
+    const TimePoint to = std::clamp(next, from, std::min(saturated_add(from, left), kLast));
+    Duration::rep expected = from.time_since_epoch().count();
+    if (!now_.compare_exchange_strong(expected, to.time_since_epoch().count(), std::memory_order_release,  // T1 release
+                                      std::memory_order_relaxed)) {
+      continue;
+    }
+    left -= to - from;
+    // A timer that is queued after the last look here is queued after the move: see TimerQueue::add_unless_due().
+    if (!timers_->fire_one(to) && (left == Duration::zero() || to == kLast)) return;
   }
 }
 
 std::size_t ManualClock::armed() const noexcept { return timers_->size(); }
 
-bool ManualClock::arm(Timer& timer, TimePoint when) noexcept {
-  if (when <= now()) return false;
-  timers_->add(timer, when);
-  if (when > now()) return true;
-  // Time moved over `when` while the timer was queued. Either the advance found it, and it has fired, or it is taken
-  // out again here and reported as due.
-  return !timers_->withdraw(timer);
-}
+bool ManualClock::arm(Timer& timer, TimePoint when) noexcept { return timers_->add_unless_due(timer, when, *this); }
 
 void ManualClock::disarm(Timer& timer) noexcept { timers_->remove(timer); }
-
-void ManualClock::move_to(TimePoint when) noexcept {
-  Duration::rep current = now_.load(std::memory_order_relaxed);
-  const Duration::rep wanted = when.time_since_epoch().count();
-  while (current < wanted && !now_.compare_exchange_weak(current, wanted, std::memory_order_release,  // T1 release
-                                                         std::memory_order_relaxed)) {
-  }
-}
 
 }  // namespace penstock::inline PENSTOCK_ABI

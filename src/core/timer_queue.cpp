@@ -10,14 +10,16 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 TimerQueue::Added TimerQueue::add(Timer& timer, TimePoint when) noexcept {
   if (when == TimePoint::max()) return Added::kNever;
   std::lock_guard lock(mutex_);
-  PENSTOCK_CHECK(!timer.queued_, "a timer is armed once at a time");
-  timer.when_ = when;
-  timer.sequence_ = next_sequence_++;
-  timer.child_ = timer.next_ = timer.previous_ = nullptr;
-  timer.queued_ = true;
-  ++size_;
-  root_ = meld(root_, &timer);
+  link(timer, when);
   return root_ == &timer ? Added::kFirst : Added::kQueued;
+}
+
+bool TimerQueue::add_unless_due(Timer& timer, TimePoint when, const Clock& clock) noexcept {
+  if (when == TimePoint::max()) return true;
+  std::lock_guard lock(mutex_);
+  if (when <= clock.now()) return false;
+  link(timer, when);
+  return true;
 }
 
 void TimerQueue::remove(Timer& timer) noexcept {
@@ -27,16 +29,11 @@ void TimerQueue::remove(Timer& timer) noexcept {
   } while (gate_.await(lock, &timer));  // the callback may have armed it again while we waited
 }
 
-bool TimerQueue::withdraw(Timer& timer) noexcept {
-  std::lock_guard lock(mutex_);
-  if (!timer.queued_) return false;
-  unlink(timer);
-  return true;
-}
-
 bool TimerQueue::fire_one(TimePoint now) noexcept {
   std::unique_lock lock(mutex_);
-  if (root_ == nullptr || root_->when_ > now) return false;
+  do {
+    if (root_ == nullptr || root_->when_ > now) return false;
+  } while (gate_.await(lock, root_));  // another timer may have become the first while we waited
   Timer& timer = *root_;
   unlink(timer);
   CallbackGate::Running running(gate_, &timer);
@@ -94,6 +91,16 @@ Timer* TimerQueue::meld_siblings(Timer* first) noexcept {
     root = meld(root, pair);
   }
   return root;
+}
+
+void TimerQueue::link(Timer& timer, TimePoint when) noexcept {
+  PENSTOCK_CHECK(!timer.queued_, "a timer is armed once at a time");
+  timer.when_ = when;
+  timer.sequence_ = next_sequence_++;
+  timer.child_ = timer.next_ = timer.previous_ = nullptr;
+  timer.queued_ = true;
+  ++size_;
+  root_ = meld(root_, &timer);
 }
 
 void TimerQueue::unlink(Timer& timer) noexcept {

@@ -9,7 +9,7 @@ Waiter::Waiter(const Context& ctx, Executor* executor, Work* work, bool needs_ti
       ctx_(ctx),
       executor_(executor),
       work_(work),
-      hook_([](CancelHook& hook) noexcept { static_cast<Hook&>(hook).self.claim_and_wake(kCancelled); }, *this),
+      hook_([](CancelHook& hook) noexcept { static_cast<Hook&>(hook).self.end_with_context(); }, *this),
       deadline_([](Timer& timer) noexcept { static_cast<Deadline&>(timer).self.claim_and_wake(kTimedOut); }, *this) {
   if (needs_timer_) ctx_.clock().start_timers();
 }
@@ -22,16 +22,21 @@ Waiter::Waiter(const Context& ctx, Executor& executor, Work& work)
 
 void Waiter::wake() noexcept {
   if (executor_ == nullptr) return parker_.unpark();
-  // Nothing is registered for a context that cannot end, and suspend() does not look at the gate either.
-  if (!ctx_.can_end() || gate_.exchange(Gate::kWoken, std::memory_order_acq_rel) == Gate::kOpen) {  // W1
+  // An endless wait is complete once it is listed: there is nobody to meet at the gate.
+  if (is_endless() || gate_.exchange(Gate::kWoken, std::memory_order_acq_rel) == Gate::kOpen) {  // W1
     executor_->post(*work_);
   }
+}
+
+void Waiter::end_with_context() noexcept {
+  // The deadline may have passed before it was cancelled: then the wait ends as the context says it has ended.
+  claim_and_wake(ctx_.status() == OpStatus::kTimedOut ? kTimedOut : kCancelled);
 }
 
 Waiter::Outcome Waiter::wait() noexcept {
   const bool sleeps_until_deadline = ctx_.deadline() != TimePoint::max() && !needs_timer_;
   ContextState* const state = ContextAccess::state(ctx_);
-  if (state != nullptr && !ContextAccess::add(*state, hook_)) claim_and_wake(kCancelled);
+  if (state != nullptr && !ContextAccess::add(*state, hook_)) end_with_context();
   if (needs_timer_ && !ctx_.clock().arm(deadline_, ctx_.deadline())) claim_and_wake(kTimedOut);
 
   // A lost claim means that the winner is about to wake us, so its token is waited for without a deadline.
@@ -45,9 +50,8 @@ Waiter::Outcome Waiter::wait() noexcept {
 }
 
 bool Waiter::suspend() noexcept {
-  if (!ctx_.can_end()) return true;
   ContextState* const state = ContextAccess::state(ctx_);
-  if (state != nullptr && !ContextAccess::add(*state, hook_)) claim_and_wake(kCancelled);
+  if (state != nullptr && !ContextAccess::add(*state, hook_)) end_with_context();
   if (needs_timer_ && !ctx_.clock().arm(deadline_, ctx_.deadline())) claim_and_wake(kTimedOut);
   return gate_.exchange(Gate::kOpen, std::memory_order_acq_rel) != Gate::kWoken;  // W1
 }

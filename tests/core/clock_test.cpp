@@ -5,14 +5,16 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <memory>
 #include <random>
+#include <ratio>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "penstock/core/detail/timer_queue.hpp"
-#include "penstock/core/manual_clock.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 
@@ -52,6 +54,28 @@ TEST_CASE("Clock: durations saturate instead of overflowing", "[core][clock]") {
   CHECK(saturated(Seconds(std::numeric_limits<double>::infinity())) == Duration::max());
   CHECK(saturated(Seconds(-std::numeric_limits<double>::infinity())) == Duration::min());
   CHECK(saturated(Seconds(std::nan(""))) == Duration::zero());
+}
+
+TEST_CASE("Clock: floating durations next to the end are not rounded past it", "[core][clock]") {
+  // The nearest numbers below the end that a cast in their own type would round up to 2^63 nanoseconds, which is none.
+  const std::chrono::duration<double, std::milli> milliseconds(9223372036854.775);
+  CHECK(saturated(milliseconds) > Duration::max() - 1us);
+  CHECK(saturated(-milliseconds) < Duration::min() + 1us);
+  CHECK(saturated(std::chrono::duration<float>(9223371776.0F)) == 9223371776s);
+  CHECK(saturated(std::chrono::duration<float>(-9223371776.0F)) == -9223371776s);
+}
+
+TEST_CASE("Clock: durations in odd units do not overflow on the way", "[core][clock]") {
+  using Frames = std::chrono::duration<std::int64_t, std::ratio<1, 60>>;
+  CHECK(saturated(Frames(1)) == 16666666ns);
+  CHECK(saturated(Frames(std::int64_t{60} * 3600 * 24 * 365 * 200)) == std::chrono::hours(24 * 365 * 200));
+  CHECK(saturated(Frames::max()) == Duration::max());
+  CHECK(saturated(Frames::min()) == Duration::min());
+  CHECK(saturated(std::chrono::duration<std::uint64_t, std::nano>::max()) == Duration::max());
+  CHECK(saturated(std::chrono::duration<std::int64_t, std::pico>(-1999)) == -1ns);
+  // Nothing else is rounded.
+  CHECK(saturated(Duration::max() - 1ns) == Duration::max() - 1ns);
+  CHECK(saturated(Duration::min() + 1ns) == Duration::min() + 1ns);
 }
 
 TEST_CASE("Clock: time saturates at both ends", "[core][clock]") {
@@ -94,6 +118,37 @@ TEST_CASE("TimerQueue: fires in the order of deadlines, then of arming", "[core]
     std::vector<int> order;
     for (const auto& entry : expected) order.push_back(entry.second);
     REQUIRE(log == order);
+  }
+}
+
+TEST_CASE("TimerQueue: armed, taken out and fired at random it is a sorted list", "[core][clock]") {
+  std::mt19937 random(20240301);
+  detail::TimerQueue queue;
+  std::vector<int> log;
+  std::vector<std::unique_ptr<LoggedTimer>> timers;
+  for (int i = 0; i < 40; ++i) timers.push_back(std::make_unique<LoggedTimer>(i, log));
+  std::vector<std::pair<TimePoint, int>> armed;  // in the order of arming
+  TimePoint now{};
+  for (int step = 0; step < 20000; ++step) {
+    const int number = static_cast<int>(random() % timers.size());
+    LoggedTimer& timer = *timers[static_cast<std::size_t>(number)];
+    const auto mine = std::find_if(armed.begin(), armed.end(), [=](const auto& each) { return each.second == number; });
+    if (mine == armed.end()) {
+      armed.emplace_back(now + Duration(random() % 30), number);
+      queue.add(timer, armed.back().first);
+    } else if (random() % 3 == 0) {
+      armed.erase(mine);
+      queue.remove(timer);
+    } else {
+      const auto first =
+          std::min_element(armed.begin(), armed.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+      now = first->first;
+      log.clear();
+      REQUIRE(queue.fire_one(now));
+      REQUIRE(log == std::vector<int>{first->second});
+      armed.erase(first);
+    }
+    REQUIRE(queue.size() == armed.size());
   }
 }
 
@@ -157,90 +212,6 @@ TEST_CASE("TimerQueue: a callback may remove and destroy its own timer", "[core]
   queue.add(*new SuicidalTimer(queue), TimePoint{});
   CHECK(queue.fire_one(TimePoint{}));
   CHECK(queue.size() == 0);
-}
-
-TEST_CASE("ManualClock: stands still until advanced", "[core][clock]") {
-  ManualClock clock(TimePoint(7s));
-  CHECK(clock.now() == TimePoint(7s));
-  clock.advance(3s);
-  CHECK(clock.now() == TimePoint(10s));
-  clock.advance(-3s);
-  CHECK(clock.now() == TimePoint(10s));
-  clock.advance(Duration::max());
-  CHECK(clock.now() == TimePoint::max());
-}
-
-TEST_CASE("ManualClock: calls what falls due, in order, at its own time", "[core][clock]") {
-  ManualClock clock(TimePoint(0s));
-  struct SeeTime : Timer {
-    SeeTime(ManualClock& on, std::vector<TimePoint>& times)
-        : Timer([](Timer& timer) noexcept {
-            auto& self = static_cast<SeeTime&>(timer);
-            self.seen.push_back(self.clock.now());
-          }),
-          clock(on),
-          seen(times) {}
-    ManualClock& clock;
-    std::vector<TimePoint>& seen;
-  };
-  std::vector<TimePoint> seen;
-  SeeTime late(clock, seen);
-  SeeTime early(clock, seen);
-  SeeTime never(clock, seen);
-  REQUIRE(clock.arm(late, TimePoint(5s)));
-  REQUIRE(clock.arm(early, TimePoint(2s)));
-  REQUIRE(clock.arm(never, TimePoint(6s)));
-  CHECK(clock.armed() == 3);
-  clock.advance(5s);
-  CHECK(seen == std::vector<TimePoint>{TimePoint(2s), TimePoint(5s)});
-  CHECK(clock.armed() == 1);
-  clock.disarm(never);
-  clock.advance(5s);
-  CHECK(seen.size() == 2);
-}
-
-TEST_CASE("ManualClock: what is due already is not armed", "[core][clock]") {
-  ManualClock clock(TimePoint(5s));
-  CountingTimer timer;
-  CHECK_FALSE(clock.arm(timer, TimePoint(5s)));
-  CHECK_FALSE(clock.arm(timer, TimePoint(4s)));
-  CHECK(clock.armed() == 0);
-  clock.advance(1h);
-  CHECK(timer.fired == 0);
-}
-
-TEST_CASE("ManualClock: a timer that arms itself again falls due again in one advance", "[core][clock]") {
-  struct Metronome : Timer {
-    explicit Metronome(ManualClock& on)
-        : Timer([](Timer& timer) noexcept {
-            auto& self = static_cast<Metronome&>(timer);
-            ++self.beats;
-            self.clock.arm(self, self.clock.now() + 1s);
-          }),
-          clock(on) {}
-    ManualClock& clock;
-    int beats = 0;
-  };
-  ManualClock clock(TimePoint(0s));
-  Metronome metronome(clock);
-  REQUIRE(clock.arm(metronome, TimePoint(1s)));
-  clock.advance(10s + 500ms);
-  CHECK(metronome.beats == 10);
-  clock.disarm(metronome);
-}
-
-TEST_CASE("ManualClock: arming races with advancing and no timer is forgotten", "[core][clock][stress]") {
-  for (int round = 0; round < 2000; ++round) {
-    ManualClock clock(TimePoint(0s));
-    CountingTimer timer;
-    std::atomic<bool> armed{false};
-    std::thread arming([&] { armed = clock.arm(timer, TimePoint(1s)); });
-    clock.advance(1s);
-    arming.join();
-    // Reported as due, or fired: one of the two, not none and not both.
-    REQUIRE((armed ? timer.fired == 1 : timer.fired == 0));
-    REQUIRE(clock.armed() == 0);
-  }
 }
 
 TEST_CASE("SteadyClock: fires on its own thread, after the deadline, in order", "[core][clock]") {

@@ -5,8 +5,11 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <stop_token>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -118,6 +121,35 @@ TEST_CASE("Context: deadline and cancellation, whichever came first", "[core][co
   }
 }
 
+TEST_CASE("Context: what is cancelled at the end of time is cancelled", "[core][context]") {
+  /// A clock that has come to the point which, as a deadline, means for ever.
+  struct EndOfTime : Clock {
+    [[nodiscard]] TimePoint now() const noexcept override { return TimePoint::max(); }
+    void start_timers() override {}
+    bool arm(Timer&, TimePoint) noexcept override { return false; }
+    void disarm(Timer&) noexcept override {}
+  };
+  EndOfTime end;
+  const auto [ctx, source] = Context(end).with_cancel();
+  CHECK(source.cancel());
+  CHECK(ctx.status() == OpStatus::kCancelled);
+
+  ManualClock manual;
+  manual.advance(Duration::max());
+  const auto [other, other_source] = Context(manual).with_cancel();
+  CHECK(other_source.cancel());
+  CHECK(other.status() == OpStatus::kCancelled);
+  CHECK(Context(manual).with_timeout(0s).status() == OpStatus::kTimedOut);
+}
+
+TEST_CASE("CancelSource: is copied, so that moving from one leaves it whole", "[core][context]") {
+  Context::Cancellable pair = Context::background().with_cancel();
+  const CancelSource taken = std::move(pair.source);
+  CHECK(pair.source.cancel());  // NOLINT(bugprone-use-after-move): the point of the test
+  CHECK_FALSE(taken.cancel());
+  CHECK(pair.context.is_done());
+}
+
 TEST_CASE("Context: a child of what was cancelled is cancelled", "[core][context]") {
   const auto [ctx, source] = Context::background().with_cancel();
   source.cancel(absl::AbortedError("gone"));
@@ -177,6 +209,30 @@ TEST_CASE("Context: on_done of what has ended calls at once", "[core][context]")
   CHECK(calls == 2);
   const DoneCallback never = Context::background().on_done([&]() noexcept { ++calls; });
   CHECK(calls == 2);
+}
+
+TEST_CASE("Context: on_done refuses an empty function", "[core][context]") {
+  const auto [ctx, source] = Context::background().with_cancel();
+  CHECK_THROWS_AS(ctx.on_done({}), std::invalid_argument);
+  CHECK(source.cancel());
+}
+
+TEST_CASE("Context: on_done registers nothing when the clock has no thread for its timers", "[core][context]") {
+  struct Threadless : Clock {
+    [[nodiscard]] TimePoint now() const noexcept override { return TimePoint{}; }
+    void start_timers() override {
+      throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+    }
+    bool arm(Timer&, TimePoint) noexcept override { return false; }
+    void disarm(Timer&) noexcept override {}
+  };
+  Threadless clock;
+  const auto [ctx, source] = Context(clock).with_timeout(1s).with_cancel();
+  int calls = 0;
+  CHECK_THROWS_AS(ctx.on_done([&]() noexcept { ++calls; }), std::system_error);
+  CHECK_THROWS_AS(StopBridge(ctx), std::system_error);
+  CHECK(source.cancel());
+  CHECK(calls == 0);
 }
 
 TEST_CASE("Context: destroying the registration takes the call back", "[core][context]") {

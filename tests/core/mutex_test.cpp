@@ -134,6 +134,16 @@ TEST_CASE("CondVar: ends with its context", "[core][mutex]") {
   CHECK(permits.take(ctx) != OpStatus::kOk);
 }
 
+TEST_CASE("CondVar: says how its context ended that was cancelled after its deadline", "[core][mutex]") {
+  ManualClock clock;
+  const auto [ctx, source] = Context(clock).with_timeout(1s).with_cancel();
+  clock.advance(1s);
+  source.cancel();
+  Permits permits;
+  CHECK(ctx.status() == OpStatus::kTimedOut);
+  CHECK(permits.take(ctx) == OpStatus::kTimedOut);
+}
+
 TEST_CASE("CondVar: a notification is never lost on one who leaves", "[core][mutex][stress]") {
   // Two wait, one of them is cancelled while one permit is put: whoever stays must get it.
   for (int round = 0; round < 2000; ++round) {

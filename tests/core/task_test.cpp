@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT
 #include "penstock/core/task.hpp"
 
-#include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
-#include <vector>
+#include <utility>
 
+#include "core/catching_loop.hpp"
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/core/run_loop.hpp"
+#include "support/aborts.hpp"
 #include "support/catch.hpp"
-#include "support/eventually.hpp"
 
 namespace penstock {
 namespace {
@@ -80,6 +80,88 @@ TEST_CASE("Task: hands its exception to who awaits it", "[core][task]") {
     }
   }(caught));
   CHECK(caught);
+}
+
+/// Throws when it is moved for the n-th time from now.
+struct ThrowingMove {
+  explicit ThrowingMove(int moves) : moves_left(moves) {}
+  ThrowingMove(ThrowingMove&& other) : moves_left(other.moves_left - 1) {
+    if (moves_left == 0) throw std::runtime_error("moved");
+  }
+  int moves_left;
+};
+
+TEST_CASE("Task: a result that throws when it is moved ends the task with that", "[core][task]") {
+  const auto make = [](int moves) -> Task<ThrowingMove> { co_return ThrowingMove(moves); };
+  int moves = 1;
+  for (;; ++moves) {
+    try {
+      sync_wait(make(moves));
+      break;
+    } catch (const std::runtime_error&) {
+    }
+  }
+  CHECK(moves > 2);  // it was thrown on the way in and on the way out
+}
+
+TEST_CASE("Task: returns what its type can be made of, as a function does", "[core][task]") {
+  CHECK(sync_wait([]() -> Task<std::pair<int, std::string>> { co_return {1, "one"}; }()).second == "one");
+  CHECK(sync_wait([]() -> Task<std::string> { co_return "text"; }()) == "text");
+  CHECK(sync_wait([]() -> Task<std::optional<long>> { co_return std::nullopt; }()) == std::nullopt);
+  CHECK(sync_wait([]() -> Task<OpStatus> { co_return OpStatus::kFull; }()) == OpStatus::kFull);
+}
+
+TEST_CASE("Task: one that is assigned over is destroyed at once", "[core][task]") {
+  auto witness = std::make_shared<int>(0);
+  const auto hold = [](std::shared_ptr<int>) -> Task<> { co_return; };
+  Task<> first = hold(witness);
+  Task<> second = nothing();
+  first = std::move(second);
+  CHECK(witness.use_count() == 1);
+  sync_wait(std::move(first));
+}
+
+TEST_CASE("Task: misuse that would corrupt memory ends the process with a word", "[core][task]") {
+  const auto await_it = [](Task<int> task) -> Task<int> { co_return co_await std::move(task); };
+  SECTION("awaited twice") {
+    CHECK_THAT(testing::message_of_abort([&] {
+                 sync_wait([](Task<int> task) -> Task<int> {
+                   const int once = co_await std::move(task);
+                   co_return once + co_await std::move(task);
+                 }(value(1)));
+               }),
+               testing::ContainsSubstring("a task was awaited twice"));
+  }
+  SECTION("awaited after it was moved from") {
+    CHECK_THAT(testing::message_of_abort([&] {
+                 Task<int> task = value(1);
+                 const Task<int> taken = std::move(task);
+                 sync_wait(await_it(std::move(task)));
+               }),
+               testing::ContainsSubstring("after it was moved from"));
+  }
+  SECTION("a handle that was moved from") {
+    CHECK_THAT(testing::message_of_abort([&] {
+                 RunLoop loop;
+                 JoinHandle<int> handle = spawn(loop, value(1));
+                 const JoinHandle<int> taken = std::move(handle);
+                 static_cast<void>(handle.wait());
+               }),
+               testing::ContainsSubstring("a join handle was used after it was moved from"));
+  }
+  SECTION("a result that is taken again after an exception") {
+    CHECK_THAT(testing::message_of_abort([&] {
+                 RunLoop loop;
+                 JoinHandle<int> handle = spawn(loop, failing());
+                 loop.run_ready();
+                 try {
+                   handle.get();
+                 } catch (const std::runtime_error&) {
+                   handle.get();
+                 }
+               }),
+               testing::ContainsSubstring("the result of a task was taken twice"));
+  }
 }
 
 TEST_CASE("Task: does nothing until it is awaited, and may be dropped before", "[core][task]") {
@@ -150,17 +232,19 @@ TEST_CASE("spawn: a dropped handle lets the task run on", "[core][task]") {
   CHECK(witness.use_count() == 1);  // and everything of it is gone
 }
 
-/// Keeps what escaped.
-class CatchingLoop final : public Executor {
- public:
-  void post(Work& work) noexcept override { loop_.post(work); }
-  void on_exception(std::exception_ptr exception) noexcept override { escaped.push_back(std::move(exception)); }
-  void run_ready() { loop_.run_ready(); }
-  std::vector<std::exception_ptr> escaped;
+TEST_CASE("spawn: what a task was given is gone when it has ended, though its handle is kept", "[core][task]") {
+  RunLoop loop;
+  auto witness = std::make_shared<int>(0);
+  JoinHandle<int> kept = spawn(loop, [](std::shared_ptr<int> given) -> Task<int> { co_return ++*given; }(witness));
+  CHECK(witness.use_count() == 2);
+  loop.run_ready();
+  CHECK(witness.use_count() == 1);
+  CHECK(kept.get() == 1);
+}
 
- private:
-  RunLoop loop_;
-};
+TEST_CASE("sync_wait: a coroutine may wait for another one that needs nothing of its thread", "[core][task]") {
+  CHECK(sync_wait([]() -> Task<int> { co_return 1 + sync_wait(nested(3)); }()) == 4);
+}
 
 TEST_CASE("spawn: an exception nobody can see any more goes to the executor, once", "[core][task]") {
   CatchingLoop loop;
@@ -187,6 +271,16 @@ TEST_CASE("spawn: an exception nobody can see any more goes to the executor, onc
   }
 }
 
+TEST_CASE("JoinHandle: one that is assigned over lets go at once", "[core][task]") {
+  CatchingLoop loop;
+  JoinHandle<int> first = spawn(loop, failing());
+  JoinHandle<int> second = spawn(loop, value(1));
+  loop.run_ready();
+  first = std::move(second);
+  CHECK(loop.escaped.size() == 1);
+  CHECK(first.get() == 1);
+}
+
 TEST_CASE("JoinHandle: a coroutine may wait for it", "[core][task]") {
   RunLoop loop;
   Gate gate;
@@ -207,77 +301,6 @@ TEST_CASE("JoinHandle: of a task that has ended is not waited for", "[core][task
   JoinHandle<int> inner = spawn(loop, value(5));
   loop.run_ready();
   CHECK(sync_wait([](JoinHandle<int> handle) -> Task<int> { co_return co_await handle; }(std::move(inner))) == 5);
-}
-
-TEST_CASE("Executor: posted functions run once, in order", "[core][executor]") {
-  RunLoop loop;
-  std::vector<int> order;
-  loop.post([&] {
-    order.push_back(1);
-    loop.post([&] { order.push_back(3); });
-  });
-  loop.post([&, owned = std::make_unique<int>(2)] { order.push_back(*owned); });
-  CHECK(order.empty());
-  CHECK(loop.run_ready() == 3);
-  CHECK(order == std::vector<int>{1, 2, 3});
-}
-
-TEST_CASE("Executor: what escapes from a posted function is reported and the rest runs", "[core][executor]") {
-  CatchingLoop loop;
-  Executor& executor = loop;
-  int runs = 0;
-  executor.post([] { throw std::runtime_error("escaped"); });
-  executor.post([&] { ++runs; });
-  loop.run_ready();
-  CHECK(runs == 1);
-  CHECK(loop.escaped.size() == 1);
-}
-
-TEST_CASE("RunLoop: runs until stopped and empty, and can run again", "[core][executor]") {
-  RunLoop loop;
-  std::atomic<int> runs{0};
-  std::thread posting([&] {
-    for (int i = 0; i < 100; ++i) loop.post([&] { ++runs; });
-    loop.stop();
-  });
-  loop.run();
-  posting.join();
-  CHECK(runs == 100);
-  loop.post([&] { ++runs; });
-  loop.stop();
-  loop.run();
-  CHECK(runs == 101);
-}
-
-TEST_CASE("RunLoop: may go as soon as its last work has run", "[core][executor][stress]") {
-  for (int round = 0; round < 3000; ++round) {
-    auto loop = std::make_unique<RunLoop>();
-    std::thread posting([raw = loop.get()] { raw->post([raw] { raw->stop(); }); });
-    loop->run();
-    loop.reset();
-    posting.join();
-  }
-}
-
-TEST_CASE("Executor: the inline one runs at once, and chains do not nest", "[core][executor]") {
-  Executor& executor = Executor::inline_executor();
-  int depth = 0;
-  int deepest = 0;
-  int runs = 0;
-  struct Chain {
-    Executor& executor;
-    int& depth;
-    int& deepest;
-    int& runs;
-    void operator()() const {
-      deepest = std::max(deepest, ++depth);
-      if (++runs < 100'000) executor.post(Chain(*this));
-      --depth;
-    }
-  };
-  executor.post(Chain{executor, depth, deepest, runs});
-  CHECK(runs == 100'000);
-  CHECK(deepest == 1);
 }
 
 TEST_CASE("JoinHandle: ends and waits from many threads", "[core][task][stress]") {

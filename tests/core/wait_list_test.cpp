@@ -48,11 +48,11 @@ class Stand {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> coroutine) {
       wait.emplace(ctx, coroutine, &value);
-      {
+      return wait->suspend([this] {
         MutexLock lock(stand.mutex_);
         stand.waiting_.push(wait->node());
-      }
-      return wait->suspend();
+        return true;
+      });
     }
     int await_resume() {
       const Waiter::Outcome outcome = wait->resume();
@@ -296,6 +296,27 @@ TEST_CASE("WaitList: a served waiter never also times out, and no value is lost"
     }
   }
   CHECK(served + timed_out == 3000);
+}
+
+TEST_CASE("WaitList: a coroutine without a deadline may be gone before it has finished suspending",
+          "[core][wait_list][stress]") {
+  // It is resumed on another thread, ends, and frees its frame while its first thread is still inside await_suspend:
+  // AddressSanitizer sees a touch of the frame after the node is listed.
+  for (int round = 0; round < 3000; ++round) {
+    Stand stand;
+    std::atomic<bool> ended{false};
+    std::thread serving([&] {
+      while (!stand.serve(1)) std::this_thread::yield();
+    });
+    {
+      JoinHandle<> dropped = spawn(Executor::inline_executor(), [](Stand& on, std::atomic<bool>& flag) -> Task<> {
+        co_await on.async_wait();
+        flag = true;
+      }(stand, ended));
+    }
+    serving.join();
+    REQUIRE(ended);
+  }
 }
 
 TEST_CASE("WaitList: a coroutine is claimed while it is still suspending", "[core][wait_list][stress]") {

@@ -39,7 +39,8 @@ auto on_receive(Channel<T>& channel, F&& handler) {
 /// A case that sends `value` to `channel`. It is ready when there is room or a receiver, and when the channel is
 /// closed.
 ///
-/// `value` is moved from only if this case is taken and its status is kOk; an lvalue is copied, here and now.
+/// `value` is moved from only if this case is taken and its status is kOk, and lives until `select` has returned, as a
+/// temporary in the same expression does; an lvalue is copied, here and now.
 /// `handler` takes the status, kOk or kClosed, or nothing. Where `channel` is a null pointer, the case is never ready.
 template <class T, detail::StatusHandler F>
 auto on_send(Channel<T>* channel, std::type_identity_t<T>&& value, F&& handler) {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <ratio>
 #include <type_traits>
 
 #include "penstock/core/detail/world.hpp"
@@ -30,8 +31,9 @@ class TimerQueue;
 
 /// A callback at a point in time; a node that lives with its owner and costs no allocation to arm.
 ///
-/// Threads: one owner arms and disarms it; the callback runs on a thread of the clock, without a lock.
-/// The owner disarms it before it goes, unless the callback has run.
+/// Threads: one owner arms and disarms it; the callback runs on a thread of the clock, without a lock, never on two
+/// threads at once. It may arm, disarm and destroy its own timer. All other timers of the clock wait for it: keep it
+/// short. The owner disarms it before it goes, unless the callback has run.
 class Timer {
  public:
   using Fire = void (*)(Timer&) noexcept;
@@ -63,11 +65,13 @@ class Clock {
   [[nodiscard]] virtual TimePoint now() const noexcept = 0;
 
   /// Makes sure that timers will fire. Called before the first `arm`, once is enough.
-  /// Throws: std::system_error if the clock needs a thread and cannot start it.
+  /// Throws: std::system_error or std::bad_alloc if the clock needs a thread and cannot start it; it may be asked
+  /// again.
   virtual void start_timers() = 0;
 
-  /// Has `timer` called at `when`, or soon after. Returns false, and will not call, if `when` has come already; a timer
-  /// for `TimePoint::max()` is never called. The timer must not be armed.
+  /// Has `timer` called at `when`, or soon after; it may have been called, and be gone, before this returns. Returns
+  /// false, and will not call, if `when` has come already; a timer for `TimePoint::max()` is never called. The timer
+  /// must not be armed.
   virtual bool arm(Timer& timer, TimePoint when) noexcept = 0;
 
   /// Takes `timer` back. When this returns it is not armed and no other thread runs its callback.
@@ -108,15 +112,23 @@ class SteadyClock final : public Clock {
 
 template <class Rep, class Period>
 constexpr Duration saturated(std::chrono::duration<Rep, Period> duration) noexcept {
-  using Seconds = std::chrono::duration<long double>;
   if constexpr (std::is_floating_point_v<Rep>) {
     if (duration.count() != duration.count()) return Duration::zero();  // std::isnan is not constexpr in C++20
   }
-  // Compared in long double, whose 64 bits of mantissa hold every count of nanoseconds.
-  const long double seconds = std::chrono::duration_cast<Seconds>(duration).count();
-  if (seconds >= std::chrono::duration_cast<Seconds>(Duration::max()).count()) return Duration::max();
-  if (seconds <= std::chrono::duration_cast<Seconds>(Duration::min()).count()) return Duration::min();
-  return std::chrono::duration_cast<Duration>(duration);
+  // Where a long double has 64 bits of mantissa it holds every count of nanoseconds; where it has fewer, the end of the
+  // range is rounded up to a power of two, and what compares less than that still fits.
+  using Nanoseconds = std::chrono::duration<long double, std::nano>;
+  const long double nanoseconds = std::chrono::duration_cast<Nanoseconds>(duration).count();
+  if (nanoseconds >= static_cast<long double>(Duration::max().count())) return Duration::max();
+  if (nanoseconds <= static_cast<long double>(Duration::min().count())) return Duration::min();
+  // Integers are exact, unless the unit is such that the cast would have to multiply before it divides, and might
+  // overflow on the way. Floating point would round once more, and might round up past the end.
+  using Factor = std::ratio_divide<Period, std::nano>;
+  if constexpr (std::is_integral_v<Rep> && (Factor::num == 1 || Factor::den == 1)) {
+    return std::chrono::duration_cast<Duration>(duration);
+  } else {
+    return Duration(static_cast<Duration::rep>(nanoseconds));
+  }
 }
 
 constexpr TimePoint saturated_add(TimePoint from, Duration duration) noexcept {

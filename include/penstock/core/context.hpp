@@ -52,7 +52,7 @@ class Context {
   /// A child of this context, and the source that cancels it. Cost: one allocation.
   [[nodiscard]] Cancellable with_cancel() const;
 
-  /// A child of this context that is cancelled when `token` is asked to stop. Cost: one or two allocations.
+  /// A child of this context that is cancelled when `token` is asked to stop. Cost: two allocations.
   [[nodiscard]] Context with_stop_token(std::stop_token token) const;
 
   /// kOk while it goes on; kCancelled or kTimedOut, whichever came first. Cost: reads the clock if there is a deadline.
@@ -71,7 +71,8 @@ class Context {
   /// Has `function` called once when this context ends: by the thread that cancels, by a thread of the clock, or, if it
   /// has ended already, by this call. Destroying what is returned takes the call back.
   ///
-  /// Throws: std::bad_alloc; std::system_error if a timer thread is needed and cannot start.
+  /// Throws: std::bad_alloc; std::system_error if a timer thread is needed and cannot start; std::invalid_argument if
+  /// `function` is empty. Cost: one allocation.
   [[nodiscard]] DoneCallback on_done(absl::AnyInvocable<void() && noexcept> function) const;
 
  private:
@@ -87,6 +88,10 @@ class Context {
 /// Threads: any copy, from any thread.
 class CancelSource {
  public:
+  // Copied, never moved, so that no source is empty. Dropping all of them cancels nothing.
+  CancelSource(const CancelSource&) = default;
+  CancelSource& operator=(const CancelSource&) = default;
+
   /// Ends the context: waits under it return kCancelled, and its callbacks run before this returns. `cause` says why;
   /// unsaid, it is `absl::CancelledError()`.
   ///

@@ -35,7 +35,8 @@ class Executor {
   /// Has `work` run later, never inside this call unless the executor says so. Never refuses.
   virtual void post(Work& work) noexcept = 0;
 
-  /// Has `function` run later. Throws: std::bad_alloc. An exception of `function` goes to `on_exception`.
+  /// Has `function` run later. An exception of `function` goes to `on_exception`.
+  /// Throws: std::bad_alloc, and `function` is gone; std::invalid_argument if it is empty. Cost: one allocation.
   void post(absl::AnyInvocable<void() &&> function);
 
   /// Called with what escaped from posted functions and from spawned tasks whose result nobody waited for.

@@ -22,7 +22,7 @@ namespace penstock::inline PENSTOCK_ABI {
 ///
 /// A test that must not advance before the other thread waits can look at `armed()`.
 ///
-/// Threads: any member, from any thread. Advances of several threads take their turns in small steps.
+/// Threads: any member, from any thread. Advances of several threads add up, and take their turns in small steps.
 class ManualClock final : public Clock {
  public:
   /// Starts at `start`; not at the beginning of time, so that tests may step back from it.
@@ -34,7 +34,8 @@ class ManualClock final : public Clock {
   [[nodiscard]] TimePoint now() const noexcept override;
 
   /// Moves time on by `duration`. It stands at each timer's deadline while that timer is called, so a timer that arms
-  /// itself again falls due again within the same advance. A negative duration is none.
+  /// itself again falls due again within the same advance. What a callback advances comes on top. A negative duration
+  /// is none, and time stops just before `TimePoint::max()`, which as a deadline means for ever.
   void advance(Duration duration) noexcept;
 
   /// The number of timers that wait now: one for each waiting thread or coroutine with a deadline, and for each ticker.
@@ -45,11 +46,9 @@ class ManualClock final : public Clock {
   void disarm(Timer& timer) noexcept override;
 
  private:
-  void move_to(TimePoint when) noexcept;
-
   const std::unique_ptr<detail::TimerQueue> timers_;
   // Nanoseconds since the epoch of TimePoint; only grows.
-  //   T1  release in move_to() -> acquire in now(): who sees the new time sees what was done before the advance.
+  //   T1  release in advance() -> acquire in now(): who sees the new time sees what was done before the advance.
   detail::world::Atomic<Duration::rep> now_;
 };
 

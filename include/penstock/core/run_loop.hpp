@@ -13,6 +13,8 @@
 namespace penstock::inline PENSTOCK_ABI {
 
 /// An executor whose thread is the one that calls `run`: for a main thread, for tests, for a simulation.
+///
+/// Threads: one at a time runs it; `post` and `stop` from any thread.
 class RunLoop final : public Executor {
  public:
   using Executor::post;

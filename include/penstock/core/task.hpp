@@ -13,19 +13,13 @@
 ///     JoinHandle<int> handle = spawn(pool, answer(questions));   // runs on the pool
 ///     int value = sync_wait(std::move(handle));                  // a thread waits; a coroutine would co_await it
 
-#include <concepts>
 #include <coroutine>
-#include <exception>
-#include <optional>
-#include <type_traits>
 #include <utility>
 
 #include "penstock/core/context.hpp"
 #include "penstock/core/detail/check.hpp"
 #include "penstock/core/detail/task_promise.hpp"
-#include "penstock/core/detail/wait_list.hpp"
 #include "penstock/core/executor.hpp"
-#include "penstock/core/mutex.hpp"
 #include "penstock/core/op_status.hpp"
 #include "penstock/core/run_loop.hpp"
 
@@ -45,7 +39,7 @@ class [[nodiscard]] Task {
   using promise_type = detail::TaskPromise<T>;
 
   Task(Task&& other) noexcept : coroutine_(std::exchange(other.coroutine_, nullptr)) {}
-  Task& operator=(Task&& other) noexcept {
+  Task& operator=(Task other) noexcept {
     std::swap(coroutine_, other.coroutine_);
     return *this;
   }
@@ -64,14 +58,14 @@ class [[nodiscard]] Task {
 };
 
 /// The end of a spawned task, to wait for. Dropping it lets the task run on by itself; an exception that nobody can see
-/// any more then goes to the executor's `on_exception`.
+/// any more then goes to the executor's `on_exception`. So the executor outlives the handle, too.
 ///
 /// Threads: one owner; waiting and the task's end may race.
 template <class T = void>
 class [[nodiscard]] JoinHandle {
  public:
   JoinHandle(JoinHandle&& other) noexcept : root_(std::exchange(other.root_, nullptr)) {}
-  JoinHandle& operator=(JoinHandle&& other) noexcept {
+  JoinHandle& operator=(JoinHandle other) noexcept {
     std::swap(root_, other.root_);
     return *this;
   }
@@ -83,32 +77,39 @@ class [[nodiscard]] JoinHandle {
   ///
   /// Blocks:  until then, or until `ctx` ends; the task runs on in that case.
   /// Returns: kOk, kTimedOut or kCancelled.
-  OpStatus wait(const Context& ctx = Context::background()) { return root_->wait(ctx); }
+  OpStatus wait(const Context& ctx = Context::background()) { return root().wait(ctx); }
 
   /// Waits without a limit, and returns the task's value or throws its exception. Once.
   T get() {
-    PENSTOCK_CHECK(root_->wait(Context::background()) == OpStatus::kOk, "a wait without a limit was served");
-    return root_->take();
+    PENSTOCK_CHECK(root().wait(Context::background()) == OpStatus::kOk, "a wait without a limit was served");
+    return root().take();
   }
 
   /// `co_await handle`: what `get` does, for a coroutine. Once.
-  auto operator co_await() noexcept { return typename detail::SpawnedTask<T>::Awaiter{*root_}; }
+  auto operator co_await() noexcept { return typename detail::SpawnedTask<T>::Awaiter(root()); }
 
  private:
   template <class U>
   friend JoinHandle<U> spawn(Executor& executor, Task<U> task);
   explicit JoinHandle(detail::SpawnedTask<T>* root) noexcept : root_(root) {}
 
+  [[nodiscard]] detail::SpawnedTask<T>& root() const noexcept {
+    PENSTOCK_CHECK(root_ != nullptr, "a join handle was used after it was moved from");
+    return *root_;
+  }
+
   detail::SpawnedTask<T>* root_;
 };
 
-/// Starts `task` on `executor`, never inside this call, and returns its end. Dropping that is allowed.
+/// Starts `task` on `executor`, inside this call only if that runs work at once, and returns its end. Dropping that is
+/// allowed. When the end has come, the task and what it was given are gone. Throws: std::bad_alloc, and `task` is gone.
 /// Cost: one allocation beside the task's own.
 template <class T>
 JoinHandle<T> spawn(Executor& executor, Task<T> task);
 
 /// Runs `task` on the calling thread until it has ended, and returns its value or throws its exception.
-/// Blocks: while the task waits.
+/// Blocks: while the task waits. A coroutine may do so, too, as long as the task waits for nothing that only the
+/// blocked thread can run. Throws: std::bad_alloc. Cost: two allocations beside the task's own.
 template <class T>
 T sync_wait(Task<T> task);
 
@@ -129,7 +130,9 @@ namespace detail {
 
 template <class T>
 SpawnedRoot<T> run_spawned(Executor* /*executor*/, Task<T> task) {
-  co_return co_await std::move(task);
+  // A parameter would stay until the handle goes; a local one goes before anybody is told that the task has ended.
+  Task<T> own = std::move(task);
+  co_return co_await std::move(own);
 }
 
 template <class T>

@@ -149,14 +149,18 @@ class CoroutineOp {
   template <class Promise>
   bool suspend(std::coroutine_handle<Promise> coroutine) {
     wait_.emplace(ctx_, coroutine, &op_);
-    return list();
+    WaitNode* peer = nullptr;
+    const bool suspended = wait_->suspend([&] { return list(peer); });
+    if (peer != nullptr) peer->waiter->wake();  // only an operation that did not have to be listed has one
+    return suspended;
   }
 
   /// In `await_resume`: how the operation ended.
   OpStatus finish() noexcept { return listed_ ? finish_wait() : status_; }
 
  private:
-  bool list() noexcept;
+  /// Completes the operation if that can be done now after all, and lists it otherwise; returns whether it did that.
+  bool list(WaitNode*& peer) noexcept;
   OpStatus finish_wait() noexcept;
   void abandon() noexcept;
 

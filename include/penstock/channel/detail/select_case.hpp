@@ -20,12 +20,16 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 enum class SelectOrder : unsigned char;
+
+/// What on_receive, on_send, on_done and otherwise return. It stands in this namespace so that a plain `select(...)`
+/// finds ours among its arguments' names, and not only the system's.
+class SelectArgument {};
 }
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
 /// One case. It lives until the end of the expression that selects.
-class SelectCase {
+class SelectCase : public SelectArgument {
  public:
   SelectCase() = default;
   SelectCase(const SelectCase&) = delete;

@@ -25,7 +25,7 @@ class ContextState {
   ContextState(const ContextState&) = delete;
   ContextState& operator=(const ContextState&) = delete;
 
-  /// Cancels also when `token` is asked to stop.
+  /// Cancels also when `token` is asked to stop. Throws: std::bad_alloc.
   void follow(std::stop_token token);
 
   /// Cancels for `cause` as of `when`; returns false, and changes nothing, if it was cancelled before.
@@ -55,6 +55,7 @@ class ContextState {
   };
   struct StopRequested {
     ContextState* state;
+    absl::Status cause;  // made beforehand: whoever asks to stop cannot be told that there was no memory for it
     void operator()() const noexcept;
   };
 

@@ -4,6 +4,7 @@
 /// \file
 /// How a coroutine waits: the node it lists, and the work that resumes it.
 
+#include <concepts>
 #include <coroutine>
 
 #include "penstock/core/context.hpp"
@@ -15,7 +16,9 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 /// The executor on which `coroutine` resumes: that of its task, or the inline one for coroutines of another make.
 template <class Promise>
 Executor& executor_of(std::coroutine_handle<Promise> coroutine) noexcept {
-  if constexpr (requires { *coroutine.promise().executor(); }) {
+  if constexpr (requires {
+                  { coroutine.promise().executor() } -> std::convertible_to<Executor*>;
+                }) {
     return *coroutine.promise().executor();
   } else {
     return Executor::inline_executor();
@@ -35,8 +38,17 @@ class CoroutineWait : private Work {
   /// What to put on the list, under its lock.
   [[nodiscard]] WaitNode& node() noexcept { return node_; }
 
-  /// After unlocking, as the last act of `await_suspend`, whose result it is.
-  [[nodiscard]] bool suspend() noexcept { return waiter_.suspend(); }
+  /// The end of `await_suspend`, and its result. `list()` locks, lists `node()` and unlocks, or returns false if there
+  /// is nothing to wait for any more.
+  ///
+  /// From the unlocking on another thread may resume the coroutine, and its frame, with the awaiter and this wait in
+  /// it, may be gone: `list` and the caller touch nothing of it afterwards.
+  template <class List>
+  [[nodiscard]] bool suspend(List list) {
+    const bool is_endless = waiter_.is_endless();  // looked at before, since nothing can be after
+    if (!list()) return false;
+    return is_endless || waiter_.suspend();
+  }
 
   /// In `await_resume`. A wait that no list served has to be taken off its list by the caller.
   Waiter::Outcome resume() noexcept { return waiter_.resume(); }

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/check.hpp"
 #include "penstock/core/detail/coroutine_wait.hpp"
 #include "penstock/core/detail/wait_list.hpp"
 #include "penstock/core/executor.hpp"
@@ -29,13 +30,13 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 template <class T>
 class TaskResult {
  public:
-  template <class U>
-  void return_value(U&& value) {
-    value_.emplace(std::forward<U>(value));
-  }
+  template <class U = T>
+  requires std::is_convertible_v<U, T>
+  void return_value(U&& value) { value_.emplace(std::forward<U>(value)); }
   void unhandled_exception() noexcept { exception_ = std::current_exception(); }
 
   T take() {
+    PENSTOCK_CHECK(!std::exchange(taken_, true), "the result of a task was taken twice");
     if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
     return std::move(*value_);
   }
@@ -46,6 +47,7 @@ class TaskResult {
 
   std::optional<T> value_;
   std::exception_ptr exception_;
+  bool taken_ = false;
 };
 
 template <>
@@ -55,12 +57,14 @@ class TaskResult<void> {
   void unhandled_exception() noexcept { exception_ = std::current_exception(); }
 
   void take() {
+    PENSTOCK_CHECK(!std::exchange(taken_, true), "the result of a task was taken twice");
     if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
   }
   std::exception_ptr take_exception() noexcept { return std::exchange(exception_, nullptr); }
 
  private:
   std::exception_ptr exception_;
+  bool taken_ = false;
 };
 
 /// The promise of `Task<T>`.
@@ -83,6 +87,8 @@ class TaskPromise : public TaskResult<T> {
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> caller) noexcept {
+      PENSTOCK_CHECK(task_ && task_.promise().executor_ == nullptr,
+                     "a task was awaited twice, or after it was moved from");
       TaskPromise& promise = task_.promise();
       promise.executor_ = &executor_of(caller);
       promise.caller_ = caller;
@@ -140,16 +146,9 @@ class SpawnedTask : public TaskResult<T> {
   OpStatus wait(const Context& ctx) {
     Waiter waiter(ctx);
     WaitNode node(waiter, nullptr);
-    {
-      MutexLock lock(mutex_);
-      if (ended_) return OpStatus::kOk;
-      joining_.push(node);
-    }
+    if (!list(node)) return OpStatus::kOk;
     const Waiter::Outcome outcome = waiter.wait();
-    if (outcome < Waiter::kServed) {
-      MutexLock lock(mutex_);
-      joining_.remove(node);
-    }
+    if (outcome < Waiter::kServed) unlist(node);
     return to_op_status(outcome);
   }
 
@@ -163,22 +162,35 @@ class SpawnedTask : public TaskResult<T> {
   class Awaiter {
    public:
     explicit Awaiter(SpawnedTask& root) noexcept : root_(root) {}
+    Awaiter(const Awaiter&) = delete;
+    Awaiter& operator=(const Awaiter&) = delete;
+    ~Awaiter() {
+      if (!suspended_) return;
+      // A coroutine of another make is being destroyed where it is suspended.
+      PENSTOCK_CHECK(wait_->abandon(), "a coroutine was destroyed that its executor was about to resume");
+      root_.unlist(wait_->node());
+    }
+
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> caller) {
       wait_.emplace(Context::background(), caller, nullptr);
-      {
-        MutexLock lock(root_.mutex_);
-        if (root_.ended_) return false;
-        root_.joining_.push(wait_->node());
-      }
-      return wait_->suspend();
+      suspended_ = true;  // before it is listed: from then on the frame may be gone
+      return wait_->suspend([this] {
+        if (root_.list(wait_->node())) return true;
+        suspended_ = false;
+        return false;
+      });
     }
-    T await_resume() { return root_.take(); }
+    T await_resume() {
+      suspended_ = false;
+      return root_.take();
+    }
 
    private:
     SpawnedTask& root_;
     std::optional<CoroutineWait> wait_;
+    bool suspended_ = false;
   };
 
  private:
@@ -195,6 +207,17 @@ class SpawnedTask : public TaskResult<T> {
           self(root) {}
     SpawnedTask& self;
   };
+
+  /// False if the task has ended: there is nothing to wait for.
+  bool list(WaitNode& node) noexcept ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(mutex_);
+    if (!ended_) joining_.push(node);
+    return !ended_;
+  }
+  void unlist(WaitNode& node) noexcept ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(mutex_);
+    joining_.remove(node);
+  }
 
   void end() noexcept {
     WakeList wake;

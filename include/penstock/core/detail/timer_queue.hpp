@@ -17,7 +17,8 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 /// An intrusive pairing heap (Fredman, Sedgewick, Sleator and Tarjan, 1986) with a mutex: arming and disarming cost no
 /// memory, so neither can fail. Arming is O(1), firing and disarming O(log n) amortised.
 ///
-/// Threads: any member, from any thread. Callbacks run without the mutex; several threads may fire at once.
+/// Threads: any member, from any thread. Callbacks run without the mutex; several threads may fire at once, but not the
+/// same timer.
 class TimerQueue {
  public:
   TimerQueue() = default;
@@ -26,16 +27,19 @@ class TimerQueue {
 
   enum class Added : std::uint8_t { kQueued, kFirst, kNever };
 
-  /// Queues `timer`; kFirst says that nothing is due before it, kNever that `when` is the end of time.
+  /// Queues `timer`; kFirst says that nothing is due before it, kNever that `when` is the end of time. The timer may
+  /// have fired, and be gone, when this returns.
   Added add(Timer& timer, TimePoint when) noexcept;
+
+  /// The same, unless `when` has come on `clock`: then it returns false. Whoever moves that clock and fires what is due
+  /// afterwards either finds the timer here, or has moved the clock before it is read, under the mutex.
+  bool add_unless_due(Timer& timer, TimePoint when, const Clock& clock) noexcept;
 
   /// Takes `timer` out and waits until no other thread runs its callback.
   void remove(Timer& timer) noexcept;
 
-  /// Takes `timer` out if it has not fired; returns whether it did.
-  bool withdraw(Timer& timer) noexcept;
-
   /// Calls the earliest timer that is due at `now`; returns false if none is.
+  /// Blocks: while another thread runs that timer's callback, which has armed it again.
   bool fire_one(TimePoint now) noexcept;
 
   /// The earliest deadline; `TimePoint::max()` if there is none.
@@ -47,6 +51,7 @@ class TimerQueue {
   static bool before(const Timer& a, const Timer& b) noexcept;
   static Timer* meld(Timer* a, Timer* b) noexcept;
   static Timer* meld_siblings(Timer* first) noexcept;
+  void link(Timer& timer, TimePoint when) noexcept;
   void unlink(Timer& timer) noexcept;
 
   mutable world::Mutex mutex_;  // leaf: nothing else is locked while it is held

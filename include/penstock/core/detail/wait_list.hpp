@@ -65,8 +65,12 @@ class Waiter {
   /// cancellation of the context are among the claimers.
   Outcome wait() noexcept;
 
-  /// For a coroutine that has listed its nodes and unlocked: lets the end of the context claim the wait, and returns
-  /// whether the coroutine stays suspended. Once it does, another thread may run it: touch nothing of it any more.
+  /// Whether the context can never end, so that there is nothing to register with.
+  [[nodiscard]] bool is_endless() const noexcept { return !ctx_.can_end(); }
+
+  /// For a coroutine that has listed its nodes and unlocked, and is not endless: lets the end of the context claim the
+  /// wait, and returns whether the coroutine stays suspended. Until this returns nobody resumes it; from then on touch
+  /// nothing of it. An endless one may be resumed, and be gone, as soon as its list is unlocked.
   [[nodiscard]] bool suspend() noexcept;
 
   /// For a coroutine that runs again: takes back the registrations. Returns the outcome.
@@ -86,6 +90,9 @@ class Waiter {
 
   Waiter(const Context& ctx, Executor* executor, Work* work, bool needs_timer);
   void withdraw() noexcept;
+
+  /// For a context that was cancelled.
+  void end_with_context() noexcept;
 
   void claim_and_wake(Outcome outcome) noexcept {
     if (claim(outcome)) wake();
