@@ -69,22 +69,16 @@ TEST_CASE("Channel conformance 1: four ways into one receiver double nothing", "
   CHECK(seen == std::vector<int>(kValues, 1));
 }
 
-TEST_CASE("Channel conformance 46, 208: operands are evaluated once, in order, also those of null channels",
+TEST_CASE("Channel conformance 46, 208: operands are evaluated once, also those of null channels",
           "[conformance][select]") {
-  std::vector<int> calls;
-  const auto number = [&](int which) {
-    calls.push_back(which);
-    return which;
-  };
+  std::array<int, 2> calls{};
+  const auto number = [&](std::size_t which) { return ++calls[which]; };
   Channel<int> channel(10);
   for (int round = 0; round != 10; ++round) {
-    // Braces fix the order; that of function arguments is the compiler's.
-    auto first = on_send(null, number(1), fail);
-    auto second = on_send(channel, number(2), ignore);
-    CHECK(select(std::move(first), std::move(second)) == 1);
+    CHECK(select(on_send(null, number(0), fail), on_send(channel, number(1), ignore)) == 1);
   }
-  CHECK(calls.size() == 20);
-  CHECK(channel.size() == 10);
+  CHECK(calls == std::array{10, 10});
+  for (int round = 1; round <= 10; ++round) CHECK(channel.receive().value == round);
 }
 
 TEST_CASE("Channel conformance 47, 206: selects that lose leave no memory behind", "[conformance][select]") {
