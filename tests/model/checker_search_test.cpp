@@ -266,8 +266,20 @@ TEST_CASE("Checker: values by chance are explored, thread-local ones belong to t
   });
 }
 
+TEST_CASE("Checker: a global atomic begins every execution with the same value", "[model][checker]") {
+  static constinit world::Atomic<int> global{7};
+  must_pass({.name = "global"}, [] {
+    MODEL_ASSERT(global.fetch_add(1, kRelaxed) == 7);
+    world::Thread other([] { global.fetch_add(1, kRelaxed); });
+    global.fetch_add(1, kRelaxed);
+    other.join();
+    MODEL_ASSERT(global.load(kRelaxed) == 10);
+  });
+  CHECK(global.load(kRelaxed) == 7);
+}
+
 TEST_CASE("Checker: a stop callback that is destroyed while it runs is waited for", "[model][checker]") {
-  must_pass({.name = "stop_callback"}, [] {
+  must_pass({.name = "stop_callback", .preemptions = 4, .standard_steps = true}, [] {
     std::stop_source source;
     world::Atomic<int> calls{0};
     world::Thread stopper([&] { source.request_stop(); });

@@ -57,6 +57,19 @@ TEST_CASE("ManualClock: an armed timer fires in the advance that makes it due", 
   });
 }
 
+TEST_CASE("ManualClock: who sees the new time sees what was done before", "[model][clock]") {
+  must_pass({.name = "clock, now orders", .preemptions = 4}, [] {
+    ManualClock clock;
+    int prepared = 0;
+    world::Thread advancer([&] {
+      prepared = 42;
+      clock.advance(10ms);
+    });
+    if (clock.now() > TimePoint(1h)) MODEL_ASSERT(prepared == 42);
+    advancer.join();
+  });
+}
+
 TEST_CASE("ManualClock: two threads advance", "[model][clock]") {
   must_pass({.name = "clock, two advance", .preemptions = 2}, [] {
     ManualClock clock;

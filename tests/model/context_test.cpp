@@ -30,7 +30,7 @@ TEST_CASE("Context: a callback runs once, and never after it was taken back", "[
   must_pass({.name = "context, take back", .preemptions = 4}, [] {
     auto [ctx, source] = Context::background().with_cancel();
     int calls = 0;
-    world::Thread canceller([&] { source.cancel(); });
+    world::Thread canceller([mine = source] { mine.cancel(); });
     {
       const DoneCallback callback = ctx.on_done([&]() noexcept { ++calls; });
     }
@@ -54,6 +54,19 @@ TEST_CASE("Context: one canceller wins, and all see its cause", "[model][context
     MODEL_ASSERT(ctx.cause().code() == (first_won ? absl::StatusCode::kAborted : absl::StatusCode::kUnavailable));
     callback.reset();
     MODEL_ASSERT(calls == 1);
+  });
+}
+
+TEST_CASE("Context: who sees that it is cancelled sees what led to that", "[model][context]") {
+  must_pass({.name = "context, status orders", .preemptions = 4}, [] {
+    auto [ctx, source] = Context::background().with_cancel();
+    int reason = 0;
+    world::Thread canceller([&, mine = source] {
+      reason = 42;
+      mine.cancel();
+    });
+    if (ctx.status() == OpStatus::kCancelled) MODEL_ASSERT(reason == 42);
+    canceller.join();
   });
 }
 
@@ -124,7 +137,7 @@ TEST_CASE("Context: deadline and cancellation together call once", "[model][cont
     auto [ctx, source] = Context(clock).with_timeout(5ms).with_cancel();
     world::Atomic<int> calls{0};
     std::optional<DoneCallback> callback = ctx.on_done([&]() noexcept { calls.fetch_add(1, kRelaxed); });
-    world::Thread canceller([&, mine = source] { mine.cancel(); });
+    world::Thread canceller([mine = source] { mine.cancel(); });
     world::Thread advancer([&] { clock.advance(10ms); });
     canceller.join();
     advancer.join();
@@ -152,7 +165,7 @@ TEST_CASE("Context: registering against the deadline", "[model][context]") {
 }
 
 TEST_CASE("Context: a stop token asks while the context goes", "[model][context]") {
-  must_pass({.name = "context, stop token", .preemptions = 3}, [] {
+  must_pass({.name = "context, stop token", .preemptions = 3, .standard_steps = true}, [] {
     std::stop_source source;
     world::Atomic<int> calls{0};
     world::Thread stopper([&] { source.request_stop(); });
@@ -167,7 +180,7 @@ TEST_CASE("Context: a stop token asks while the context goes", "[model][context]
 }
 
 TEST_CASE("Context: a bridge to a stop token goes while the context is cancelled", "[model][context]") {
-  must_pass({.name = "context, stop bridge", .preemptions = 3}, [] {
+  must_pass({.name = "context, stop bridge", .preemptions = 3, .standard_steps = true}, [] {
     auto [ctx, source] = Context::background().with_cancel();
     std::optional<StopBridge> bridge(std::in_place, ctx);
     const std::stop_token token = bridge->token();

@@ -55,11 +55,15 @@ Execution::Outcome Execution::run(const Options& options, Trail& trail, StateCac
   running_ = false;
   observing = false;
   exception_globals() = explorer_exceptions_;
+  restore_globals();
   return outcome_;
 }
 
 void Execution::begin(const Options& options) {
-  ++number_;
+  if (++number_ == kDead) {  // the numbers are used up: begin again, with nothing remembered
+    number_ = 1;
+    shadow.forget_everything();
+  }
   shadow.start(number_);
   heap.start(options.fail_allocation);
   if (std::exchange(recorded_, false)) {
@@ -237,11 +241,15 @@ Object& Execution::object(const ObjectHandle& handle, const void* address, char 
   handle.execution_ = number_;
   handle.index_ = static_cast<std::uint32_t>(objects_.size());
   objects_.push_back(fresh);
+  if (kind == 'A') {
+    auto* const cell = const_cast<AtomicCell*>(static_cast<const AtomicCell*>(address));
+    globals_.emplace_back(cell, cell->bits_);
+  }
   if (trace.recording()) trace.note_object(describe_object(handle.index_) + ": " + describe_address(place));
   return objects_.back();
 }
 
-bool Execution::end_life(ObjectHandle& handle, const void* address, char kind) {
+void Execution::end_life(ObjectHandle& handle, const void* address, char kind) {
   Object& ended = object(handle, address, kind);
   touch(address, true);
   if (ended.owner != Object::kNobody) {
@@ -255,7 +263,13 @@ bool Execution::end_life(ObjectHandle& handle, const void* address, char kind) {
     }
   }
   handle.execution_ = kDead;
-  return true;
+  std::erase_if(globals_, [&](const auto& global) { return global.first == address; });
+}
+
+// An execution must not see what an earlier one did, also if that was cut short; so global atomics get their value back.
+void Execution::restore_globals() {
+  for (const auto& [cell, bits] : globals_) cell->bits_ = bits;
+  globals_.clear();
 }
 
 void Execution::touch(const void* address, bool write) {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/cells.hpp"
@@ -144,8 +145,7 @@ class Execution {
   Object& object_at(std::uint32_t index) { return objects_[index]; }
   static std::uint32_t index_of(const ObjectHandle& handle) { return handle.index_; }
   void begin_life(ObjectHandle& handle, const void* address, char kind);
-  /// Returns false if there was nothing to end for this execution.
-  bool end_life(ObjectHandle& handle, const void* address, char kind);
+  void end_life(ObjectHandle& handle, const void* address, char kind);
   void touch(const void* address, bool write);
 
   /// The calling thread's step met an object in its present version.
@@ -195,6 +195,7 @@ class Execution {
   static void fiber_main(boost::context::detail::transfer_t from);
   [[noreturn]] void leave(Outcome outcome);
   void begin(const Options& options);
+  void restore_globals();
   Fiber& add_fiber(ThreadBody& body);
   void end_of_scenario();
   [[nodiscard]] bool can_run(const Fiber& fiber) const;
@@ -236,6 +237,7 @@ class Execution {
   Fiber* current_ = nullptr;
   std::uint32_t fiber_count_ = 0;
   std::vector<Object> objects_;
+  std::vector<std::pair<AtomicCell*, std::uint64_t>> globals_;  // that this execution has met, and their value before it
   const std::string* schedule_prefix_ = nullptr;
   ExceptionGlobals explorer_exceptions_;
   boost::context::detail::fcontext_t explorer_ = nullptr;

@@ -43,6 +43,7 @@ void for_each_option(AnyOptions& options, Visitor visit) {
   visit('t', options.timeouts);
   visit('s', options.spurious_wakes);
   visit('r', options.random_values);
+  visit('x', options.standard_steps);
   visit('f', options.fail_thread);
   visit('a', options.fail_allocation);
   visit('k', options.allowed_leaks);

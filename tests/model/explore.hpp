@@ -52,6 +52,7 @@ struct Options {
   std::uint32_t timeouts = 2;       ///< Timed waits that may end early while something else could still run.
   std::uint32_t spurious_wakes = 0;  ///< Wake-ups, and failures of compare_exchange_weak, without reason.
   bool random_values = false;       ///< `random_below` is a decision; else it counts up, for each thread.
+  bool standard_steps = false;      ///< Operations on std::atomic, as in stop tokens and shared_ptr, are steps, too.
   std::uint32_t fail_thread = 0;    ///< This creation of a thread, from 1, fails.
   std::uint64_t fail_allocation = 0;  ///< This allocation, from 1, fails.
   // --- limits ---

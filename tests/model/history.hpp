@@ -53,7 +53,7 @@ class StateCache {
   [[nodiscard]] std::size_t size() const { return used_; }
 
  private:
-  static constexpr std::size_t kMaxStates = std::size_t{1} << 25;
+  static constexpr std::size_t kMaxStates = std::size_t{1} << 24;
 
   [[nodiscard]] std::size_t slot(std::uint64_t key) const { return (key >> 8) & (slots_.size() - 1); }
 

@@ -87,7 +87,7 @@ TEST_CASE("CondVar: a notification is not lost on a wait that is cancelled", "[m
     bool cancelled_one_took = false;
     world::Thread cancelled([&, mine = ctx] { cancelled_one_took = stock.take(mine); });
     world::Thread patient([&] { MODEL_ASSERT(stock.take()); });
-    world::Thread canceller([&, mine = source] { mine.cancel(); });
+    world::Thread canceller([mine = source] { mine.cancel(); });
     stock.put();
     cancelled.join();
     // If the one that was called off got it all the same, there is one more to give; else the other must get the first.

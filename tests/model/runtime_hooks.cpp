@@ -119,7 +119,7 @@ extern "C" void __cxa_free_exception(void* thrown) noexcept {
   release(static_cast<char*>(thrown) - kExceptionHeader);
 }
 
-// --- copies: -Wl,--wrap leads the instrumented code here ---
+// --- copies: -Wl,--wrap leads the instrumented code here, and newer clangs call __tsan_mem... themselves ---
 
 extern "C" void* __real_memcpy(void*, const void*, std::size_t);
 extern "C" void* __real_memmove(void*, const void*, std::size_t);
@@ -148,6 +148,9 @@ extern "C" void* __wrap_memset(void* to, int value, std::size_t size) {
   note(to, size, true);
   return __real_memset(to, value, size);
 }
+extern "C" void* __tsan_memcpy(void* to, const void* from, std::size_t size) { return __wrap_memcpy(to, from, size); }
+extern "C" void* __tsan_memmove(void* to, const void* from, std::size_t size) { return __wrap_memmove(to, from, size); }
+extern "C" void* __tsan_memset(void* to, int value, std::size_t size) { return __wrap_memset(to, value, size); }
 extern "C" int __wrap_memcmp(const void* a, const void* b, std::size_t size) {
   note(a, size, false);
   note(b, size, false);

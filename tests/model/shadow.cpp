@@ -47,6 +47,11 @@ void Shadow::start(std::uint32_t execution) {
   watched_size_ = 0;
 }
 
+void Shadow::forget_everything() {
+  madvise(groups_, Region::kBytes / 8 * sizeof(Group), MADV_DONTNEED);
+  std::fill(foreign_.begin(), foreign_.end(), Foreign{});
+}
+
 void Shadow::renew(Group& group, std::uintptr_t address) const {
   group = Group{};
   group.execution = execution_;

@@ -31,6 +31,8 @@ class Shadow {
 
   void reserve();
   void start(std::uint32_t execution);
+  /// Before the numbers of executions begin again.
+  void forget_everything();
   /// Accesses from now on are those of `thread`, whose clock lives on at `clock`.
   void look_as(std::uint32_t thread, const VectorClock& clock) {
     thread_ = thread;

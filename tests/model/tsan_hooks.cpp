@@ -6,9 +6,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 
 #include "model/execution.hpp"
 #include "model/shadow.hpp"
+#include "model/trace.hpp"
 
 using penstock::checker::execution;
 using penstock::checker::observing;
@@ -22,15 +24,21 @@ inline void plain(const volatile void* address, std::size_t size, bool write) {
 }
 
 /// std::atomic in code under test, most of it in the standard library (shared_ptr, stop_token). Each operation publishes
-/// and sees everything, and none is a scheduling point. It is checked against plain writes, but not the other way round:
+/// and sees everything, and is a step only if the scenario asks for that. It is checked against plain writes, but not the other way round:
 /// parts of the library are compiled elsewhere, and what they order is not seen here.
 class StandardAtomic {
  public:
-  explicit StandardAtomic(const volatile void* address) : address_(reinterpret_cast<std::uintptr_t>(address)) {}
+  template <class T>
+  explicit StandardAtomic(const volatile T* address)
+      : address_(reinterpret_cast<std::uintptr_t>(address)), is_byte_(sizeof(T) == 1) {}
 
   template <class Operation>
   auto perform(std::uint32_t what, bool writes, Operation operation) const {
     if (!observing || !execution.controls()) return operation();
+    const penstock::checker::Entry entry;
+    // Not for the guards of statics, which are looked at all the time, and are single bytes.
+    if (execution.options().standard_steps && (writes || !is_byte_)) execution.schedule(!writes);
+    note(writes);
     Shadow::Sync& sync = shadow.sync(address_);
     execution.acquire(sync.clock);
     execution.saw(sync.version, what);
@@ -44,7 +52,14 @@ class StandardAtomic {
   }
 
  private:
+  void note(bool writes) const {
+    if (!penstock::checker::trace.recording() || !execution.options().standard_steps) return;
+    execution.step(std::string(writes ? "changes" : "reads") + " the std::atomic at " +
+                   penstock::checker::describe_address(address_));
+  }
+
   std::uintptr_t address_;
+  bool is_byte_;
 };
 
 }  // namespace

@@ -158,7 +158,7 @@ TEST_CASE("WaitList: a waiter, a sender and a canceller", "[model][wait_list]") 
     auto [ctx, source] = Context::background().with_cancel();
     int value = 0;
     world::Thread sender([&] { mailbox.send(7); });
-    world::Thread canceller([&] { source.cancel(); });
+    world::Thread canceller([mine = source] { mine.cancel(); });
     const OpStatus status = mailbox.receive(value, ctx);
     MODEL_ASSERT(status == OpStatus::kOk || status == OpStatus::kCancelled);
     MODEL_ASSERT((status == OpStatus::kOk) == (value == 7));
@@ -179,7 +179,7 @@ TEST_CASE("WaitList: two waiters under one context, a sender and a canceller", "
     };
     world::Thread other([&] { receive(other_value); });
     world::Thread sender([&] { mailbox.send(7); });
-    world::Thread canceller([&] { source.cancel(); });
+    world::Thread canceller([mine = source] { mine.cancel(); });
     receive(value);
     other.join();
     sender.join();
@@ -213,7 +213,7 @@ TEST_CASE("WaitList: a canceller and a closer", "[model][wait_list]") {
     Mailbox mailbox;
     auto [ctx, source] = Context::background().with_cancel();
     int value = 0;
-    world::Thread canceller([&] { source.cancel(); });
+    world::Thread canceller([mine = source] { mine.cancel(); });
     world::Thread closer([&] { mailbox.close(); });
     const OpStatus status = mailbox.receive(value, ctx);
     MODEL_ASSERT(status == OpStatus::kCancelled || status == OpStatus::kClosed);
@@ -245,7 +245,7 @@ TEST_CASE("WaitList: a deadline, a canceller and a sender", "[model][wait_list]"
     int value = 0;
     auto [ctx, source] = Context::background().with_timeout(5ms).with_cancel();
     world::Thread sender([&] { mailbox.send(7); });
-    world::Thread canceller([&] { source.cancel(); });
+    world::Thread canceller([mine = source] { mine.cancel(); });
     const OpStatus status = mailbox.receive(value, ctx);
     MODEL_ASSERT((status == OpStatus::kOk) == (value == 7));
     sender.join();
@@ -277,7 +277,7 @@ TEST_CASE("WaitList: a suspended wait, a sender and a canceller", "[model][wait_
     detail::Parker resumed;
     auto [ctx, source] = Context::background().with_cancel();
     world::Thread sender([&] { mailbox.send(7); });
-    world::Thread canceller([&] { source.cancel(); });
+    world::Thread canceller([mine = source] { mine.cancel(); });
     auto receive = std::make_unique<SuspendedReceive>(mailbox, ctx, resumed);
     receive->start();
     resumed.park();
