@@ -120,6 +120,8 @@ void JobState::ask_to_stop(absl::Status cause) noexcept {
 void JobState::publish(absl::Status answer) noexcept {
   WakeList wake;
   answer_ = std::move(answer);
+  // With the handle dropped there is nobody left to see it, now or later: references are not given out any more.
+  if (references_.load(std::memory_order_acquire) == 1) return;  // R1
   {
     MutexLock lock(mutex_);
     answered_ = true;

@@ -232,9 +232,7 @@ absl::Status PoolCore::describe(const JobState& job) const noexcept {
 
 bool PoolCore::job_is_next() const noexcept {
   if (queue_.front() == nullptr) return false;
-  // A job that was accepted because a worker was free is due: with that worker gone the queue would be over its limit.
-  return posted_.empty() || posted_in_a_row_ >= kMaxPostedInARow ||
-         queue_.size() > options_.queue_capacity + free_workers() - 1;
+  return posted_.empty() || posted_in_a_row_ >= kMaxPostedInARow || is_promised();
 }
 
 void PoolCore::grant_places(WakeList& wake) noexcept {

@@ -49,16 +49,24 @@ ShutdownReport PoolCore::shutdown(const Context& ctx) {
       in_time = false;
     }
   }
-  if (!in_time) call_off_everything();
-
+  EndedJobs ended;
+  JobState* to_stop = nullptr;
   ShutdownReport report;
-  MutexLock lock(mutex_);
-  inside_weight_ -= weight;
-  inside_workers_ -= worker;
-  report.cancelled_in_queue = counts_.abandoned - abandoned_before;
-  report.completed = answered() - answered_before - report.cancelled_in_queue;
-  report.queued = queue_.size();
-  list_running(report);
+  {
+    MutexLock lock(mutex_);
+    inside_weight_ -= weight;
+    inside_workers_ -= worker;
+    if (!in_time) {
+      list_running(report);
+      to_stop = call_off_everything(ended);
+    }
+    report.in_time = in_time;
+    report.cancelled_in_queue = counts_.abandoned - abandoned_before;
+    report.completed = answered() - answered_before - report.cancelled_in_queue;
+    report.queued = queue_.size();
+  }
+  if (to_stop != nullptr) ask_to_stop(to_stop);
+  if (ended.size() != 0) settle(ended);
   return report;
 }
 
@@ -69,43 +77,42 @@ bool PoolCore::is_quiet(bool inside) const noexcept {
   return executing_ + settling_ + submitting_ <= inside_weight_ && (queue_.front() == nullptr || !can_drain);
 }
 
-void PoolCore::call_off_everything() noexcept {
-  EndedJobs ended;
+JobState* PoolCore::call_off_everything(EndedJobs& ended) noexcept {
+  const TimePoint now = clock_.now();
+  while (queue_.front() != nullptr) end_queued(*queue_.front(), Ending::kAbandoned, now, ended);
   JobState* to_stop = nullptr;
-  {
-    MutexLock lock(mutex_);
-    const TimePoint now = clock_.now();
-    while (queue_.front() != nullptr) end_queued(*queue_.front(), Ending::kAbandoned, now, ended);
-    for (JobState* job = executing_jobs_.front(); job != nullptr; job = JobList::next(*job)) {
-      if (std::exchange(job->stop_asked_, true)) continue;
-      job->retain();
-      job->stop_next_ = std::exchange(to_stop, job);
-    }
+  for (JobState* job = executing_jobs_.front(); job != nullptr; job = JobList::next(*job)) {
+    if (std::exchange(job->stop_asked_, true)) continue;
+    job->retain();
+    job->stop_next_ = std::exchange(to_stop, job);
   }
-  if (to_stop != nullptr) {
-    absl::Status cause = absl::CancelledError();
-    try {
-      cause =
-          with_stage(absl::CancelledError(fmt::format("worker pool '{}': shutting down", options_.name)), "shutdown");
-    } catch (...) {  // no memory for the text: the bare cause will do
-    }
-    while (to_stop != nullptr) {
-      JobState* const job = std::exchange(to_stop, to_stop->stop_next_);
-      job->ask_to_stop(cause);
-      job->release();
-    }
-  }
-  if (ended.size() != 0) settle(ended);
+  return to_stop;
 }
 
-void PoolCore::list_running(ShutdownReport& report) const {
+void PoolCore::ask_to_stop(JobState* jobs) const noexcept {
+  absl::Status cause = absl::CancelledError();
+  try {
+    cause = with_stage(absl::CancelledError(fmt::format("worker pool '{}': shutting down", options_.name)), "shutdown");
+  } catch (...) {  // no memory for the text: the bare cause will do
+  }
+  while (jobs != nullptr) {
+    JobState* const job = std::exchange(jobs, jobs->stop_next_);
+    job->ask_to_stop(cause);
+    job->release();
+  }
+}
+
+void PoolCore::list_running(ShutdownReport& report) const noexcept {
   const TimePoint now = clock_.now();
-  for (const JobState* job = executing_jobs_.front(); job != nullptr; job = JobList::next(*job)) {
-    bool is_callers_own = false;
-    for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
-      is_callers_own = is_callers_own || at->job == job;
+  try {
+    for (const JobState* job = executing_jobs_.front(); job != nullptr; job = JobList::next(*job)) {
+      bool is_callers_own = false;
+      for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
+        is_callers_own = is_callers_own || at->job == job;
+      }
+      if (!is_callers_own) report.running.push_back({job->id_, job->tag_, now - job->started_at_});
     }
-    if (!is_callers_own) report.running.push_back({job->id_, job->tag_, now - job->started_at_});
+  } catch (...) {  // no memory for all of them: the shutdown goes on, which matters more
   }
 }
 

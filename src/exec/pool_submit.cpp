@@ -161,6 +161,7 @@ void PoolCore::give_back(bool runs_here) noexcept {
     --submitting_;
     if (!runs_here) --reserved_;
     grant_places(wake);
+    if (!posted_.empty()) claim_idle(wake);  // a worker may have left it alone for the job that does not come
     claim_closers(wake);
   }
   wake.wake_all();
@@ -174,16 +175,17 @@ void PoolCore::accept(JobState& job, TimePoint now) noexcept {
 
 void PoolCore::enqueue(JobState& job) noexcept {
   const bool cancelled = !job.hook();
+  const TimePoint now = clock_.now();
   EndedJobs ended;
   WakeList wake;
   {
     MutexLock lock(mutex_);
-    const TimePoint now = clock_.now();
     accept(job, now);
     --reserved_;
     if (cancelled || job.stop_asked_) {
       decide(job, Ending::kCancelled, now, ended);
       grant_places(wake);
+      if (!posted_.empty()) claim_idle(wake);  // as in give_back()
     } else {
       job.phase_ = JobState::Phase::kQueued;
       job.expires_at_ = std::min(job.context_.deadline(), saturated_add(now, options_.queue_wait_limit));

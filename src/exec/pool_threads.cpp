@@ -149,7 +149,7 @@ bool PoolCore::next(Activation& here, bool& busy, Task& task) noexcept {
           start_job(*task.job, now, wake);
         }
       }
-      if (expired.size() == 0 && task.job == nullptr) {
+      if (expired.size() == 0 && task.job == nullptr && !is_promised()) {
         task.work = posted_.pop();
         if (task.work != nullptr) ++posted_in_a_row_;
       }
@@ -227,8 +227,9 @@ void PoolCore::run(JobState& job, std::size_t worker_id) noexcept {
 
 /// Decides and counts a job whose function has ended. Returns false if its caller has been answered already.
 bool PoolCore::finish(JobState& job, const absl::Status& status, bool threw, bool stopped) noexcept {
+  const TimePoint now = clock_.now();
   MutexLock lock(mutex_);
-  counts_.run.record(clock_.now() - job.started_at_);
+  counts_.run.record(now - job.started_at_);
   executing_jobs_.remove(job);
   if (job.phase_ != JobState::Phase::kRunning) {
     ++counts_.late_results;

@@ -129,12 +129,14 @@ struct ShutdownReport {
     Duration age{};  ///< since its start
   };
 
+  bool in_time = true;                   ///< nothing had to be called off
   std::uint64_t completed = 0;           ///< jobs answered meanwhile, but for those cancelled in the queue
   std::uint64_t cancelled_in_queue = 0;  ///< jobs that never ran because the time was up
   std::size_t queued = 0;                ///< jobs left to run: only where each worker itself waits in a shutdown
-  std::vector<Running> running;          ///< functions that still run, oldest first; not the caller's own
+  std::vector<Running> running;          ///< functions that ran when the time was up, but for the caller's own
 
-  [[nodiscard]] bool is_drained() const noexcept { return queued == 0 && running.empty(); }
+  /// Whether all accepted jobs have ended, but for the one that the calling thread runs.
+  [[nodiscard]] bool is_drained() const noexcept { return in_time && queued == 0; }
 };
 
 /// A fixed number of threads that run jobs from a bounded queue, first come, first served. A pool shares no lock, queue

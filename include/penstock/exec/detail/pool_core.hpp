@@ -9,7 +9,8 @@
 ///     queued + reserved < capacity + free
 ///
 /// where `free` counts the workers that are idle or on their way to work, each of which will take one job, and
-/// `reserved` the places given to submitters that are still making their job. Test and reservation are one step. Every
+/// `reserved` the places given to submitters that are still making their job. Test and reservation are one step. Where
+/// the law would not hold with one free worker less, that worker is promised to a job and takes no posted work. Every
 /// step that frees a place gives it to the submitter that has been blocked longest, in the same critical section: so
 /// nobody can come in between, and a place is free only if nobody waits for one.
 ///
@@ -167,8 +168,10 @@ class PoolCore {
   [[nodiscard]] absl::Status describe(Refusal refusal, const SubmitOptions& options, Duration waited) const;
 
   // Steps of a shutdown.
-  void call_off_everything() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
-  void list_running(ShutdownReport& report) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// Decides what is queued, and returns a list of what runs and has to be asked to stop.
+  JobState* call_off_everything(EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ask_to_stop(JobState* jobs) const noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  void list_running(ShutdownReport& report) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] bool is_quiet(bool inside) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] std::uint64_t answered() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -181,6 +184,10 @@ class PoolCore {
   }
   [[nodiscard]] std::size_t depth() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return queue_.size() > free_workers() ? queue_.size() - free_workers() : 0;
+  }
+  /// Whether a worker that comes now is owed to a job: one in the queue, or one that is still being made.
+  [[nodiscard]] bool is_promised() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return queue_.size() + reserved_ + 1 > options_.queue_capacity + free_workers();
   }
   [[nodiscard]] bool job_is_next() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void grant_places(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
