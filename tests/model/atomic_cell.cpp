@@ -3,8 +3,8 @@
 // Atomics: one step for each operation, ordered by the memory order that the caller declared.
 //
 // Interleavings are sequentially consistent; what the orders decide is who happens before whom, and with that which
-// accesses to plain memory race. A release store begins a release sequence, read-modify-writes of anybody continue it, any
-// other store ends it (C++20, [intro.races]).
+// accesses to plain memory race. A release store begins a release sequence, read-modify-writes of anybody continue it,
+// any other store ends it (C++20, [intro.races]).
 
 #include "model/execution.hpp"
 #include "model/trace.hpp"
@@ -21,12 +21,18 @@ constexpr bool releases(std::memory_order order) {
 
 const char* name_of(std::memory_order order) {
   switch (order) {
-    case std::memory_order_relaxed: return "relaxed";
-    case std::memory_order_consume: return "consume";
-    case std::memory_order_acquire: return "acquire";
-    case std::memory_order_release: return "release";
-    case std::memory_order_acq_rel: return "acq_rel";
-    default: return "seq_cst";
+    case std::memory_order_relaxed:
+      return "relaxed";
+    case std::memory_order_consume:
+      return "consume";
+    case std::memory_order_acquire:
+      return "acquire";
+    case std::memory_order_release:
+      return "release";
+    case std::memory_order_acq_rel:
+      return "acq_rel";
+    default:
+      return "seq_cst";
   }
 }
 
@@ -135,7 +141,8 @@ bool AtomicCell::compare_exchange(std::uint64_t& expected, std::uint64_t desired
     if (acquires(failure)) execution.acquire(object.released);
     execution.saw(object, kFail);
     if (trace.recording()) {
-      note("compare_exchange", object, "from " + std::to_string(expected) + " fails, is " + std::to_string(bits_), failure);
+      note("compare_exchange", object, "from " + std::to_string(expected) + " fails, is " + std::to_string(bits_),
+           failure);
     }
     expected = bits_;
     return false;

@@ -2,11 +2,11 @@
 #pragma once
 
 /// \file
-/// The objects on which threads meet, as the checker sees them: 64-bit atomic cells, mutexes, condition variables, futexes
-/// and threads. The types of world.hpp are made of these.
+/// The objects on which threads meet, as the checker sees them: 64-bit atomic cells, mutexes, condition variables,
+/// futexes and threads. The types of world.hpp are made of these.
 ///
-/// Every operation is one step: a decision who runs next comes first, then the operation happens at once. It updates the
-/// vector clocks as the declared memory order says, and the history of its thread.
+/// Every operation is one step: a decision who runs next comes first, then the operation happens at once. It updates
+/// the vector clocks as the declared memory order says, and the history of its thread.
 ///
 /// Outside an execution, and in code that asked not to be observed, they do the plain thing without a decision.
 
@@ -52,8 +52,8 @@ class AtomicCell {
   void store(std::uint64_t bits, std::memory_order order) noexcept;
   /// Replaces the value by `update(value, operand)` and returns the old one.
   std::uint64_t modify(std::string_view what, Update update, std::uint64_t operand, std::memory_order order) noexcept;
-  bool compare_exchange(std::uint64_t& expected, std::uint64_t desired, bool may_fail_spuriously, std::memory_order success,
-                        std::memory_order failure) noexcept;
+  bool compare_exchange(std::uint64_t& expected, std::uint64_t desired, bool may_fail_spuriously,
+                        std::memory_order success, std::memory_order failure) noexcept;
 
  private:
   friend class Execution;

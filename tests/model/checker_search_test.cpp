@@ -101,24 +101,27 @@ std::array<int, 10> run_program(std::uint64_t seed) {
 TEST_CASE("Checker: counts of interleavings are those of arithmetic", "[model][checker]") {
   // Two threads of one step each beside the main thread's join: the orders of n independent marks.
   const auto orders = [](std::size_t threads, std::size_t steps) {
-    return outcomes_of({.name = "orders", .preemptions = 14, .prune = false}, [=] {
-      world::Atomic<int> next{0};
-      std::array<int, 8> places{};
-      std::vector<world::Thread> running;
-      for (std::size_t thread = 0; thread != threads; ++thread) {
-        running.emplace_back([&, thread] {
-          for (std::size_t step = 0; step != steps; ++step) places[thread * steps + step] = next.fetch_add(1, kRelaxed);
-        });
-      }
-      for (world::Thread& thread : running) thread.join();
-      return places;
-    }).size();
+    return outcomes_of({.name = "orders", .preemptions = 14, .prune = false},
+                       [=] {
+                         world::Atomic<int> next{0};
+                         std::array<int, 8> places{};
+                         std::vector<world::Thread> running;
+                         for (std::size_t thread = 0; thread != threads; ++thread) {
+                           running.emplace_back([&, thread] {
+                             for (std::size_t step = 0; step != steps; ++step)
+                               places[thread * steps + step] = next.fetch_add(1, kRelaxed);
+                           });
+                         }
+                         for (world::Thread& thread : running) thread.join();
+                         return places;
+                       })
+        .size();
   };
   CHECK(orders(2, 1) == 2);
   CHECK(orders(3, 1) == 6);
-  CHECK(orders(2, 2) == 6);    // 4! / (2! 2!)
-  CHECK(orders(2, 3) == 20);   // 6! / (3! 3!)
-  CHECK(orders(3, 2) == 90);   // 6! / (2! 2! 2!)
+  CHECK(orders(2, 2) == 6);   // 4! / (2! 2!)
+  CHECK(orders(2, 3) == 20);  // 6! / (3! 3!)
+  CHECK(orders(3, 2) == 90);  // 6! / (2! 2! 2!)
 }
 
 TEST_CASE("Checker: a pruned search sees every outcome that a full one sees", "[model][checker]") {
@@ -140,9 +143,11 @@ TEST_CASE("Checker: a pruned search sees every outcome that a full one sees", "[
   CHECK(pruned < full);
 }
 
-TEST_CASE("Checker: random schedules reach nothing that a full search misses, and much of what it finds", "[model][checker]") {
+TEST_CASE("Checker: random schedules reach nothing that a full search misses, and much of what it finds",
+          "[model][checker]") {
   for (std::uint64_t seed = 1; seed != 15; ++seed) {
-    const std::set<Outcome> all = outcomes_of({.name = "random program", .preemptions = 14}, [&] { return run_program(seed); });
+    const std::set<Outcome> all =
+        outcomes_of({.name = "random program", .preemptions = 14}, [&] { return run_program(seed); });
     std::set<Outcome> some;
     const Result result = checker::random({.name = "random program", .executions = 10'000, .seed = seed}, [&] {
       const auto outcome = run_program(seed);

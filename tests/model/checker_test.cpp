@@ -3,6 +3,7 @@
 // The checker, checked: bugs that it must find, each beside the correct version in which it must find nothing.
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -103,6 +104,18 @@ TEST_CASE("Checker: a relaxed store publishes nothing", "[model][checker]") {
   };
   must_find(Kind::kRace, {.name = "relaxed publish"}, 4, [&] { scenario(kRelaxed); });
   must_pass({.name = "release publish"}, [&] { scenario(kRelease); });
+}
+
+TEST_CASE("Checker: a std::atomic has to be published, too", "[model][checker]") {
+  const auto scenario = [](std::memory_order order) {
+    world::Atomic<std::atomic<int>*> shared{nullptr};
+    world::Thread maker([&] { shared.store(new std::atomic<int>(1), order); });
+    if (std::atomic<int>* const number = shared.load(kAcquire)) number->fetch_add(1);
+    maker.join();
+    delete shared.load(kRelaxed);
+  };
+  must_find(Kind::kRace, {.name = "relaxed std::atomic"}, 4, [&] { scenario(kRelaxed); });
+  must_pass({.name = "released std::atomic"}, [&] { scenario(kRelease); });
 }
 
 TEST_CASE("Checker: a release sequence goes on through relaxed changes and ends with a store", "[model][checker]") {

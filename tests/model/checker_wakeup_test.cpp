@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// The checker, checked on lost wake-ups and lock-free algorithms: bugs that real libraries shipped, retold, each beside a
-// correct version.
+// The checker, checked on lost wake-ups and lock-free algorithms: bugs that real libraries shipped, retold, each beside
+// a correct version.
 
 #include <array>
 #include <deque>
@@ -53,8 +53,9 @@ class Slots {
   world::Atomic<bool> cancelled_{false};
 };
 
-/// Permits in a futex word. The hasty one sleeps on the number that it saw before it tried; meanwhile that number may have
-/// gone and come back, and with it the only wake-up. So does the counting_semaphore of libstdc++ 12 (GCC PR 98033).
+/// Permits in a futex word. The hasty one sleeps on the number that it saw before it tried; meanwhile that number may
+/// have gone and come back, and with it the only wake-up. So does the counting_semaphore of libstdc++ 12 (GCC PR
+/// 98033).
 class Semaphore {
  public:
   Semaphore(std::uint32_t permits, bool hasty) : permits_(permits), hasty_(hasty) {}
@@ -84,8 +85,8 @@ class Semaphore {
   const bool hasty_;
 };
 
-/// Workers that a pill removes. A job starts a worker if none is idle; the careless one counts a worker as idle until it
-/// has taken something, though a pill that is for it may be in the queue already.
+/// Workers that a pill removes. A job starts a worker if none is idle; the careless one counts a worker as idle until
+/// it has taken something, though a pill that is for it may be in the queue already.
 class Pool {
  public:
   explicit Pool(bool careful) : careful_(careful) {}
@@ -151,8 +152,8 @@ class Pool {
   bool stopping_ = false;
 };
 
-/// Vyukov's bounded queue (1024cores.net): each cell has a number that says whose turn it is. A position is claimed with a
-/// compare-and-swap, or, wrongly, with a load and a store.
+/// Vyukov's bounded queue (1024cores.net): each cell has a number that says whose turn it is. A position is claimed
+/// with a compare-and-swap, or, wrongly, with a load and a store.
 class Ring {
  public:
   explicit Ring(bool swaps) : swaps_(swaps) {

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <chrono>
+#include <system_error>
 
 #include "penstock/core/detail/parker.hpp"
 #include "penstock/core/manual_clock.hpp"
@@ -164,6 +165,27 @@ TEST_CASE("SteadyClock: its thread starts once, fires, and ends with it", "[mode
     clock.disarm(timer);
     other.join();
   });
+}
+
+TEST_CASE("SteadyClock: a thread that could not be started can be asked for again", "[model][clock]") {
+  const auto scenario = [] {
+    SteadyClock clock;
+    world::Thread other([&] {
+      try {
+        clock.start_timers();
+      } catch (const std::system_error&) {
+        clock.start_timers();
+      }
+    });
+    try {
+      clock.start_timers();
+    } catch (const std::system_error&) {
+      clock.start_timers();
+    }
+    other.join();
+  };
+  // The first creation is that of the other thread, the second that of the clock's, whoever asks for it.
+  must_pass({.name = "steady clock, no thread", .fail_thread = 2}, scenario);
 }
 
 TEST_CASE("SteadyClock: arming an earlier timer wakes its thread, and disarming waits", "[model][clock]") {

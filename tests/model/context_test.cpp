@@ -5,6 +5,7 @@
 #include "penstock/core/context.hpp"
 
 #include <chrono>
+#include <new>
 #include <optional>
 #include <stop_token>
 #include <utility>
@@ -162,6 +163,26 @@ TEST_CASE("Context: registering against the deadline", "[model][context]") {
     MODEL_ASSERT(calls.load(kRelaxed) == calls_then && calls_then <= 1);
     MODEL_ASSERT(clock.armed() == 0);
   });
+}
+
+TEST_CASE("Context: whichever allocation fails, nothing is lost or left behind", "[model][context]") {
+  checker::expect_passed(checker::explore_allocation_failures({.name = "context, allocations", .preemptions = 1}, [] {
+    try {
+      std::stop_source stopper;
+      auto [parent, source] = Context::background().with_cancel();
+      world::Thread canceller([mine = source] { mine.cancel(); });
+      try {
+        auto [child, child_source] = parent.with_cancel();
+        const Context bridged = child.with_stop_token(stopper.get_token());
+        const DoneCallback callback = bridged.on_done([]() noexcept {});
+        const StopBridge bridge(bridged);
+      } catch (const std::bad_alloc&) {
+      }
+      canceller.join();
+      MODEL_ASSERT(parent.status() == OpStatus::kCancelled);
+    } catch (const std::bad_alloc&) {
+    }
+  }));
 }
 
 TEST_CASE("Context: a stop token asks while the context goes", "[model][context]") {

@@ -30,7 +30,7 @@ struct ScenarioBody final : ThreadBody {
   void run() override { (*scenario)(); }
 };
 
-constexpr std::uint32_t kDead = ~0U;  // in a handle: the object's life has ended
+constexpr std::uint32_t kDead = ~0U;                          // in a handle: the object's life has ended
 constexpr std::int64_t kStartOfTime = 1'000'000'000'000'000;  // nanoseconds: some 11 days after boot
 
 }  // namespace
@@ -222,7 +222,9 @@ void Execution::begin_life(ObjectHandle& handle, const void* address, char kind)
   handle.index_ = static_cast<std::uint32_t>(objects_.size());
   objects_.push_back(object);
   touch(address, true);
-  if (trace.recording()) trace.note_object(describe_object(handle.index_) + ": " + describe_address(reinterpret_cast<std::uintptr_t>(address)));
+  if (trace.recording())
+    trace.note_object(describe_object(handle.index_) + ": " +
+                      describe_address(reinterpret_cast<std::uintptr_t>(address)));
 }
 
 Object& Execution::object(const ObjectHandle& handle, const void* address, char kind) {
@@ -266,7 +268,8 @@ void Execution::end_life(ObjectHandle& handle, const void* address, char kind) {
   std::erase_if(globals_, [&](const auto& global) { return global.first == address; });
 }
 
-// An execution must not see what an earlier one did, also if that was cut short; so global atomics get their value back.
+// An execution must not see what an earlier one did, also if that was cut short; so global atomics get their value
+// back.
 void Execution::restore_globals() {
   for (const auto& [cell, bits] : globals_) cell->bits_ = bits;
   globals_.clear();
@@ -278,7 +281,9 @@ void Execution::touch(const void* address, bool write) {
 
 std::string Execution::describe_object(std::uint32_t index) const {
   const Object& object = objects_[index];
-  return std::string(object.kind == 'A' ? "atomic A" : object.kind == 'M' ? "mutex M" : "condition variable C") +
+  return std::string(object.kind == 'A'   ? "atomic A"
+                     : object.kind == 'M' ? "mutex M"
+                                          : "condition variable C") +
          std::to_string(index + 1);
 }
 

@@ -28,11 +28,11 @@ namespace penstock::checker {
 struct Object {
   static constexpr std::uint32_t kNobody = ~0U;
 
-  char kind;                         // 'A', 'M' or 'C'
-  std::uint32_t owner = kNobody;     // of a mutex
-  std::uint64_t version = 0;         // changes with every write, see history.hpp
+  char kind;                      // 'A', 'M' or 'C'
+  std::uint32_t owner = kNobody;  // of a mutex
+  std::uint64_t version = 0;      // changes with every write, see history.hpp
   const void* address = nullptr;
-  VectorClock released;              // what whoever acquires gets to see
+  VectorClock released;  // what whoever acquires gets to see
 };
 
 /// An exception in flight belongs to a thread, so what the C++ runtime keeps of it is switched with the fibers.
@@ -58,14 +58,14 @@ struct Fiber {
 
   std::uint32_t id = 0;
   State state = State::kReady;
-  bool timed = false;        // the wait has a deadline
-  bool timed_out = false;    // how the last wait ended
-  bool spins_on = false;     // goes through a spin loop with nothing changing
-  bool spin_wrote = false;   // wrote something itself in the last turn of the loop
-  bool owes_turn = false;    // spins on because nobody else could run
+  bool timed = false;       // the wait has a deadline
+  bool timed_out = false;   // how the last wait ended
+  bool spins_on = false;    // goes through a spin loop with nothing changing
+  bool spin_wrote = false;  // wrote something itself in the last turn of the loop
+  bool owes_turn = false;   // spins on because nobody else could run
   bool holds_store = false;
   bool held_releases = false;
-  std::uint32_t wanted_mutex = kNothing;   // index of an object
+  std::uint32_t wanted_mutex = kNothing;  // index of an object
   std::uint32_t joined_thread = kNothing;
   std::uint32_t mutexes_held = 0;
   std::uint32_t spins = 0;
@@ -237,7 +237,8 @@ class Execution {
   Fiber* current_ = nullptr;
   std::uint32_t fiber_count_ = 0;
   std::vector<Object> objects_;
-  std::vector<std::pair<AtomicCell*, std::uint64_t>> globals_;  // that this execution has met, and their value before it
+  std::vector<std::pair<AtomicCell*, std::uint64_t>>
+      globals_;  // that this execution has met, and their value before it
   const std::string* schedule_prefix_ = nullptr;
   ExceptionGlobals explorer_exceptions_;
   boost::context::detail::fcontext_t explorer_ = nullptr;

@@ -111,7 +111,8 @@ class Search {
 
   Result random() {
     std::uint64_t factor = 1;
-    if (const char* const text = std::getenv("PENSTOCK_MODEL_LONG")) factor = std::max(1ULL, std::strtoull(text, nullptr, 10));
+    if (const char* const text = std::getenv("PENSTOCK_MODEL_LONG"))
+      factor = std::max(1ULL, std::strtoull(text, nullptr, 10));
     for (std::uint64_t i = 0; i != options_.executions * factor; ++i) {
       trail_.wander(options_.seed + i);
       if (!run(nullptr, kUnbounded)) {
@@ -171,7 +172,8 @@ class Search {
         execution.violation->text == found.text) {
       return;
     }
-    found.text += " [the same schedule led elsewhere when it was repeated: the scenario depends on more than the schedule]";
+    found.text +=
+        " [the same schedule led elsewhere when it was repeated: the scenario depends on more than the schedule]";
   }
 
   Result finish() {
@@ -223,9 +225,11 @@ Result explore_allocation_failures(Options options, const Scenario& scenario) {
 std::string Result::describe() const {
   std::string text = name + ": " + std::to_string(executions) + " executions";
   if (pruned != 0) text += " (" + std::to_string(pruned) + " of them pruned)";
-  text += ", " + std::to_string(steps) + " steps, " + std::to_string(static_cast<std::uint64_t>(1000 * seconds)) + " ms";
+  text +=
+      ", " + std::to_string(steps) + " steps, " + std::to_string(static_cast<std::uint64_t>(1000 * seconds)) + " ms";
   text += violation ? ", violated" : exhausted ? ", every schedule" : complete ? ", complete" : ", incomplete";
-  if (complete && !exhausted && !violation) text += bound ? " for " + std::to_string(*bound) + " preemptions" : ", random";
+  if (complete && !exhausted && !violation)
+    text += bound ? " for " + std::to_string(*bound) + " preemptions" : ", random";
   if (!violation) return text;
   text += "\n" + std::string(to_string(violation->kind)) + ": " + violation->text;
   text += "\nschedule: " + violation->schedule;
@@ -235,20 +239,34 @@ std::string Result::describe() const {
 
 std::string_view to_string(Violation::Kind kind) {
   switch (kind) {
-    case Violation::Kind::kAssertion: return "assertion failed";
-    case Violation::Kind::kRace: return "data race";
-    case Violation::Kind::kDeadlock: return "deadlock or lost wake-up";
-    case Violation::Kind::kLivelock: return "livelock";
-    case Violation::Kind::kUseAfterFree: return "use after free";
-    case Violation::Kind::kOutOfBounds: return "out of bounds";
-    case Violation::Kind::kBadFree: return "bad free";
-    case Violation::Kind::kLeak: return "leak";
-    case Violation::Kind::kThreadLeft: return "thread left behind";
-    case Violation::Kind::kMisuse: return "misuse of a mutex";
-    case Violation::Kind::kException: return "escaped exception";
-    case Violation::Kind::kCrash: return "crash";
-    case Violation::Kind::kLimit: return "limit of the checker";
-    case Violation::Kind::kNondeterminism: return "nondeterminism";
+    case Violation::Kind::kAssertion:
+      return "assertion failed";
+    case Violation::Kind::kRace:
+      return "data race";
+    case Violation::Kind::kDeadlock:
+      return "deadlock or lost wake-up";
+    case Violation::Kind::kLivelock:
+      return "livelock";
+    case Violation::Kind::kUseAfterFree:
+      return "use after free";
+    case Violation::Kind::kOutOfBounds:
+      return "out of bounds";
+    case Violation::Kind::kBadFree:
+      return "bad free";
+    case Violation::Kind::kLeak:
+      return "leak";
+    case Violation::Kind::kThreadLeft:
+      return "thread left behind";
+    case Violation::Kind::kMisuse:
+      return "misuse of a mutex";
+    case Violation::Kind::kException:
+      return "escaped exception";
+    case Violation::Kind::kCrash:
+      return "crash";
+    case Violation::Kind::kLimit:
+      return "limit of the checker";
+    case Violation::Kind::kNondeterminism:
+      return "nondeterminism";
   }
   return "unknown";
 }

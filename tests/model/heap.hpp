@@ -4,9 +4,9 @@
 /// \file
 /// operator new and delete within an execution.
 ///
-/// Each thread allocates upwards from the bottom of its own heap and nothing is used again before the execution ends, so
-/// a freed block stays recognizable: its bytes are marked in the shadow memory, and freeing it again is seen. What is
-/// alive at the end is a leak. Between blocks lie headers, which nobody may touch.
+/// Each thread allocates upwards from the bottom of its own heap and nothing is used again before the execution ends,
+/// so a freed block stays recognizable: its bytes are marked in the shadow memory, and freeing it again is seen. What
+/// is alive at the end is a leak. Between blocks lie headers, which nobody may touch.
 
 #include <cstddef>
 #include <cstdint>

@@ -4,11 +4,12 @@
 /// \file
 /// Which state an execution is in, up to the order of independent steps; and which states have been explored.
 ///
-/// Each thread carries a hash of its steps and of the versions of the objects that they met. Two executions in which these
-/// hashes are equal differ only in the order of steps that do not see each other, so every thread is at the same point and
-/// will do the same: what can follow has to be explored once. This is the happens-before caching of CHESS (Musuvathi and
-/// Qadeer, "Partial-order reduction for context-bounded state exploration", 2007): since a context switch costs budget, a
-/// state counts as explored only if it was met with as much of the budget left, by the same running thread.
+/// Each thread carries a hash of its steps and of the versions of the objects that they met. Two executions in which
+/// these hashes are equal differ only in the order of steps that do not see each other, so every thread is at the same
+/// point and will do the same: what can follow has to be explored once. This is the happens-before caching of CHESS
+/// (Musuvathi and Qadeer, "Partial-order reduction for context-bounded state exploration", 2007): since a context
+/// switch costs budget, a state counts as explored only if it was met with as much of the budget left, by the same
+/// running thread.
 
 #include <cstddef>
 #include <cstdint>
@@ -33,8 +34,8 @@ class StateCache {
     used_ = 0;
   }
 
-  /// Notes that `state` was met with `spent` of the budget used up, and returns whether it is new in that: false if it has
-  /// been met with as much or more left.
+  /// Notes that `state` was met with `spent` of the budget used up, and returns whether it is new in that: false if it
+  /// has been met with as much or more left.
   bool insert(std::uint64_t state, std::uint32_t spent) {
     const std::uint64_t key = state & ~std::uint64_t{kMaxSpent};
     std::size_t at = slot(key);

@@ -38,8 +38,8 @@ void hand_over() {
   giver.join();
 }
 
-/// Two tokens may merge into one; whoever takes it sees what both have done. A token that was left is either still there
-/// or has been taken with an earlier one.
+/// Two tokens may merge into one; whoever takes it sees what both have done. A token that was left is either still
+/// there or has been taken with an earlier one.
 template <class Parker>
 void merged_tokens() {
   Parker parker;

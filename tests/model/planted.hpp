@@ -2,9 +2,10 @@
 #pragma once
 
 /// \file
-/// How the tests of the checker judge it: a planted bug must be found, its schedule must lead to it again; and the correct
-/// version of the same thing must pass.
+/// How the tests of the checker judge it: a planted bug must be found, its schedule must lead to it again; and the
+/// correct version of the same thing must pass.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -17,7 +18,8 @@ namespace penstock::checker {
 
 /// Explores `scenario`, which must be found to be of `kind` within `executions`, and replays what was found. The search
 /// must find it without pruning, too, and so must random schedules.
-inline Result must_find(Violation::Kind kind, const Options& options, std::uint64_t executions, const Scenario& scenario) {
+inline Result must_find(Violation::Kind kind, const Options& options, std::uint64_t executions,
+                        const Scenario& scenario) {
   const auto judge = [&](const Result& result) {
     if (!result.found(kind)) FAIL(result.describe());
     const Result again = replay(result.violation->schedule, scenario);
@@ -38,16 +40,24 @@ inline Result must_find(Violation::Kind kind, const Options& options, std::uint6
   return result;
 }
 
+/// Fails the test, with the whole story, unless `result` is good. With PENSTOCK_MODEL_FIGURES in the environment it
+/// prints how much was looked at.
+inline void expect_passed(const Result& result) {
+  if (!result.passed()) FAIL(result.describe());
+  CHECK(result.passed());
+  if (std::getenv("PENSTOCK_MODEL_FIGURES") != nullptr) std::fprintf(stderr, "%s\n", result.describe().c_str());
+}
+
 /// Explores `scenario` completely, and takes `options.executions` random schedules, both without a violation. With
-/// PENSTOCK_MODEL_FIGURES in the environment it prints how much that was.
+/// PENSTOCK_MODEL_PREEMPTIONS=<n> in the environment the bound is at least n, with PENSTOCK_MODEL_LONG=<n> there are n
+/// times as many random schedules.
 inline void must_pass(const Options& options, const Scenario& scenario) {
-  const auto judge = [](const Result& result) {
-    if (!result.passed()) FAIL(result.describe());
-    CHECK(result.passed());
-    if (std::getenv("PENSTOCK_MODEL_FIGURES") != nullptr) std::fprintf(stderr, "%s\n", result.describe().c_str());
-  };
-  judge(explore(options, scenario));
-  judge(random(options, scenario));
+  Options search = options;
+  if (const char* const text = std::getenv("PENSTOCK_MODEL_PREEMPTIONS")) {
+    search.preemptions = std::max(search.preemptions, static_cast<std::uint32_t>(std::strtoul(text, nullptr, 10)));
+  }
+  expect_passed(explore(search, scenario));
+  expect_passed(random(options, scenario));
 }
 
 }  // namespace penstock::checker

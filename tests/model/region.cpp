@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "model/region.hpp"
 
-#include <cerrno>
 #include <sys/mman.h>
+#include <cerrno>
 #include <system_error>
 
 namespace penstock::checker {

@@ -36,7 +36,8 @@ class Region {
   /// The thread whose heap or stack `address` is in.
   [[nodiscard]] static std::uint32_t thread_of(std::uintptr_t address) {
     const std::size_t at = offset(address);
-    return static_cast<std::uint32_t>(is_heap(address) ? at / kHeapBytes : (at - kMaxThreads * kHeapBytes) / kStackBytes);
+    return static_cast<std::uint32_t>(is_heap(address) ? at / kHeapBytes
+                                                       : (at - kMaxThreads * kHeapBytes) / kStackBytes);
   }
 
  private:

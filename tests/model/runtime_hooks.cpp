@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: MIT
 
-// What the code under test takes from the C and C++ runtimes, and the checker needs to know of: memory, exceptions, copies of
-// memory, statics, and the standard library's own waits.
+// What the code under test takes from the C and C++ runtimes, and the checker needs to know of: memory, exceptions,
+// copies of memory, statics, and the standard library's own waits.
 
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
 
+#include <cxxabi.h>
+#include <dlfcn.h>
 #include <chrono>
 #include <cstdarg>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <cxxabi.h>
-#include <dlfcn.h>
 #include <new>
 #include <optional>
 
@@ -64,10 +64,18 @@ void release(void* memory) noexcept {
 
 void* operator new(std::size_t size) { return allocate_or_throw(size, alignof(std::max_align_t)); }
 void* operator new[](std::size_t size) { return allocate_or_throw(size, alignof(std::max_align_t)); }
-void* operator new(std::size_t size, std::align_val_t to) { return allocate_or_throw(size, static_cast<std::size_t>(to)); }
-void* operator new[](std::size_t size, std::align_val_t to) { return allocate_or_throw(size, static_cast<std::size_t>(to)); }
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return allocate(size, alignof(std::max_align_t)); }
-void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return allocate(size, alignof(std::max_align_t)); }
+void* operator new(std::size_t size, std::align_val_t to) {
+  return allocate_or_throw(size, static_cast<std::size_t>(to));
+}
+void* operator new[](std::size_t size, std::align_val_t to) {
+  return allocate_or_throw(size, static_cast<std::size_t>(to));
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return allocate(size, alignof(std::max_align_t));
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return allocate(size, alignof(std::max_align_t));
+}
 void* operator new(std::size_t size, std::align_val_t to, const std::nothrow_t&) noexcept {
   return allocate(size, static_cast<std::size_t>(to));
 }

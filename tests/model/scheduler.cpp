@@ -25,7 +25,8 @@ void Execution::schedule(bool is_load) {
     return give_way();
   }
   if (++steps_ > options_->max_steps) {
-    fail(Violation::Kind::kLivelock, "no end after " + std::to_string(options_->max_steps) + " steps; " + describe_waits());
+    fail(Violation::Kind::kLivelock,
+         "no end after " + std::to_string(options_->max_steps) + " steps; " + describe_waits());
   }
   switch_to(pick(false, false));
 }
@@ -33,8 +34,9 @@ void Execution::schedule(bool is_load) {
 void Execution::give_way(bool offer_to_spin_on) { switch_to(pick(true, offer_to_spin_on)); }
 
 // A loop that waits for another thread would run for ever if nobody else did. So a thread that spins twice while nobody
-// else has written anything waits until somebody has. But the loop may be one that gives up after some turns, so going on
-// with it is an alternative: then, as long as it only reads, it is taken through its turns without further decisions.
+// else has written anything waits until somebody has. But the loop may be one that gives up after some turns, so going
+// on with it is an alternative: then, as long as it only reads, it is taken through its turns without further
+// decisions.
 void Execution::spin() {
   Fiber& me = *current_;
   ++steps_;
@@ -45,7 +47,8 @@ void Execution::spin() {
     me.spin_total = writes_;
     me.spins_on = false;
     me.owes_turn = false;
-    me.history = mix(me.history, state());  // what others have written decides, so the order with all their steps counts
+    me.history =
+        mix(me.history, state());  // what others have written decides, so the order with all their steps counts
     me.spin_history = me.history;
   }
   if (others_wrote) {
@@ -167,8 +170,8 @@ Fiber& Execution::pick(bool voluntary, bool offer_to_spin_on) {
   }
 }
 
-// Nobody can run by himself. What is certain to happen sooner or later happens now: a spin loop that may give up goes on, a
-// delayed store arrives, time passes.
+// Nobody can run by himself. What is certain to happen sooner or later happens now: a spin loop that may give up goes
+// on, a delayed store arrives, time passes.
 bool Execution::rescue() {
   for (std::uint32_t id = 0; id != fiber_count_; ++id) {
     Fiber& fiber = fibers_[id];
@@ -217,7 +220,9 @@ void Execution::wake(Fiber& sleeper) {
 
 std::uint32_t Execution::choose(std::uint32_t count) {
   const std::uint32_t chosen =
-      count < 2 ? 0 : trail_->decide(count, count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1, count, false, current_->history);
+      count < 2 ? 0
+                : trail_->decide(count, count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1, count, false,
+                                 current_->history);
   current_->history = mix(current_->history, 16 + chosen);
   return chosen;
 }
@@ -263,8 +268,8 @@ void Execution::flush(Fiber& owner) {
   flush_history_ = mix(flush_history_, mix(target.version, owner.history));
   target.version = mix(flush_history_, 15);
   if (trace.recording()) {
-    trace.event("      the delayed store of " + thread_label(owner.id) + " to " + describe_object(index_of(cell.handle_)) +
-                " arrives: " + std::to_string(cell.bits_));
+    trace.event("      the delayed store of " + thread_label(owner.id) + " to " +
+                describe_object(index_of(cell.handle_)) + " arrives: " + std::to_string(cell.bits_));
   }
 }
 

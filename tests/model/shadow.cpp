@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "model/shadow.hpp"
 
+#include <sys/mman.h>
 #include <algorithm>
 #include <cerrno>
 #include <string>
-#include <sys/mman.h>
 #include <system_error>
 #include <utility>
 
@@ -132,6 +132,19 @@ void Shadow::access_parts(Group& group, std::uint8_t mask, std::uintptr_t addres
   check(fresh, address, size, write);
   const std::uint32_t index = append(cells_, fresh);
   (last == 0 ? group.first : cells_[last]).next = index;
+}
+
+void Shadow::expect_written(std::uintptr_t address, unsigned size) {
+  const Group& group = group_of(address);
+  const unsigned offset = address & 7;
+  if (offset + size > group.accessible) report_bad_access(group, address, size, false);
+  const unsigned mask = ((1U << size) - 1) << offset;
+  for (const Cell* cell = &group.first;; cell = &cells_[cell->next]) {
+    if ((cell->mask & mask) != 0 && cell->write.ever() && !clock_->covers(cell->write)) {
+      report_race(address, size, false, cell->write.thread(), true);
+    }
+    if (cell->next == 0) return;
+  }
 }
 
 void Shadow::check(Cell& cell, std::uintptr_t address, unsigned size, bool write) {

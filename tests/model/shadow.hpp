@@ -4,10 +4,10 @@
 /// \file
 /// Who last touched which byte: data races and uses of freed memory in plain loads and stores.
 ///
-/// The algorithm is FastTrack (Flanagan and Freund, "FastTrack: efficient and precise dynamic race detection", 2009): for
-/// each variable the epoch of its last write, and either the epoch of its last read or, once two unordered threads have
-/// read it, the clock of all its reads. A variable is whatever is accessed as one: each group of eight bytes has a chain
-/// of cells with disjoint byte masks, which split when somebody accesses a part.
+/// The algorithm is FastTrack (Flanagan and Freund, "FastTrack: efficient and precise dynamic race detection", 2009):
+/// for each variable the epoch of its last write, and either the epoch of its last read or, once two unordered threads
+/// have read it, the clock of all its reads. A variable is whatever is accessed as one: each group of eight bytes has a
+/// chain of cells with disjoint byte masks, which split when somebody accesses a part.
 ///
 /// Nothing is cleared between executions: a group that bears the number of an earlier execution is a fresh one.
 
@@ -49,6 +49,9 @@ class Shadow {
     }
   }
   void access_range(std::uintptr_t address, std::size_t size, bool write);
+
+  /// An operation on a std::atomic of `size` bytes: its construction, and plain writes, must have happened before.
+  void expect_written(std::uintptr_t address, unsigned size);
 
   /// Bytes of the heap come alive, untouched.
   void allocate(std::uintptr_t address, std::size_t size);
@@ -92,7 +95,8 @@ class Shadow {
   }
 
   void access_group(std::uintptr_t address, unsigned size, bool write) {
-    if (address - watched_ + size - 1 < watched_size_ + size - 1 && watched_size_ != 0) note_watched(address, size, write);
+    if (address - watched_ + size - 1 < watched_size_ + size - 1 && watched_size_ != 0)
+      note_watched(address, size, write);
     Group& group = group_of(address);
     const unsigned offset = address & 7;
     if (offset + size > group.accessible) report_bad_access(group, address, size, write);
@@ -114,7 +118,8 @@ class Shadow {
   Group& foreign(std::uintptr_t key);
   void grow_foreign();
   void note_watched(std::uintptr_t address, std::size_t size, bool write) const;
-  [[noreturn]] void report_race(std::uintptr_t address, unsigned size, bool write, std::uint32_t other, bool other_wrote);
+  [[noreturn]] void report_race(std::uintptr_t address, unsigned size, bool write, std::uint32_t other,
+                                bool other_wrote);
   [[noreturn]] void report_bad_access(const Group& group, std::uintptr_t address, unsigned size, bool write);
 
   std::uint32_t execution_ = 0;

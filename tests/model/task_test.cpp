@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Coroutines and run loops: each piece of work runs once, a result reaches its owner, and no frame is touched when it is gone.
+// Coroutines and run loops: each piece of work runs once, a result reaches its owner, and no frame is touched when it
+// is gone.
 
 #include "penstock/core/task.hpp"
 

@@ -115,8 +115,8 @@ Unobserved::~Unobserved() {
 
 void assertion_failed(const char* condition, const char* file, int line) noexcept {
   observing = false;
-  fail(Violation::Kind::kAssertion, thread_label(this_thread()) + ": '" + condition + "' is false at " + file + ":" +
-                                        std::to_string(line));
+  fail(Violation::Kind::kAssertion,
+       thread_label(this_thread()) + ": '" + condition + "' is false at " + file + ":" + std::to_string(line));
 }
 
 }  // namespace penstock::checker

@@ -5,10 +5,10 @@
 #include <execinfo.h>
 #include <link.h>
 
+#include <cxxabi.h>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
-#include <cxxabi.h>
 #include <map>
 #include <memory>
 #include <utility>
@@ -50,7 +50,8 @@ void Trace::event(std::string text) {
 void Trace::note_access(std::uint32_t thread, std::uintptr_t address, std::size_t size, bool write) {
   if (!recording_) return;
   const bool was_observing = std::exchange(observing, false);
-  step(thread, std::string(write ? "  writes " : "  reads ") + std::to_string(size) + " bytes at " + describe_address(address));
+  step(thread,
+       std::string(write ? "  writes " : "  reads ") + std::to_string(size) + " bytes at " + describe_address(address));
   lines_.back().frames = frames_here();
   observing = was_observing;
 }
@@ -88,7 +89,8 @@ std::string describe_address(std::uintptr_t address) {
   Dl_info info{};
   if (dladdr(reinterpret_cast<void*>(address), &info) != 0 && info.dli_sname != nullptr) {
     int status = 0;
-    const std::unique_ptr<char, void (*)(void*)> plain(abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status), std::free);
+    const std::unique_ptr<char, void (*)(void*)> plain(abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status),
+                                                       std::free);
     return plain ? plain.get() : info.dli_sname;
   }
   char text[32];
@@ -106,7 +108,8 @@ std::vector<std::string> look_up(void* frame) {
   std::uintptr_t address = reinterpret_cast<std::uintptr_t>(frame) - 1;  // within the call, not after it
   if (header->e_type == ET_DYN) address -= reinterpret_cast<std::uintptr_t>(info.dli_fbase);
   char command[1024];
-  std::snprintf(command, sizeof(command), "addr2line -Cfpi -e '%s' 0x%" PRIxPTR " 2>/dev/null", info.dli_fname, address);
+  std::snprintf(command, sizeof(command), "addr2line -Cfpi -e '%s' 0x%" PRIxPTR " 2>/dev/null", info.dli_fname,
+                address);
   std::vector<std::string> lines;
   const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command, "r"), pclose);
   if (pipe == nullptr) return {};
@@ -122,8 +125,8 @@ std::vector<std::string> look_up(void* frame) {
 }
 
 bool is_scenery(const std::string& place) {
-  for (const std::string_view each : {"penstock::checker::", "std::", "void std::", "operator ", "__tsan", "__wrap", "__gnu_cxx",
-                                      "??", "make_fcontext", "__cxa"}) {
+  for (const std::string_view each : {"penstock::checker::", "std::", "void std::", "operator ", "__tsan", "__wrap",
+                                      "__gnu_cxx", "??", "make_fcontext", "__cxa"}) {
     if (place.starts_with(each)) return true;
   }
   for (const std::string_view each : {"/model/world.hpp", "/model/runtime_hooks.cpp", "/c++/"}) {

@@ -2,8 +2,8 @@
 #pragma once
 
 /// \file
-/// The story of an execution that went wrong. Nothing is recorded while searching; an execution that violates something is
-/// run again with the recorder on.
+/// The story of an execution that went wrong. Nothing is recorded while searching; an execution that violates something
+/// is run again with the recorder on.
 
 #include <cstddef>
 #include <cstdint>

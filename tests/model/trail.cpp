@@ -84,7 +84,8 @@ std::uint32_t Trail::decide(std::uint32_t count, std::uint64_t allowed, std::uin
       chosen = 0;
     }
   }
-  entries_.push_back({allowed, static_cast<std::uint32_t>(situation), static_cast<std::uint8_t>(count), static_cast<std::uint8_t>(chosen)});
+  entries_.push_back({allowed, static_cast<std::uint32_t>(situation), static_cast<std::uint8_t>(count),
+                      static_cast<std::uint8_t>(chosen)});
   return chosen;
 }
 

@@ -4,9 +4,9 @@
 /// \file
 /// The decisions of an execution: who runs next, who is woken, whether a time-out strikes.
 ///
-/// An execution is a function of its decisions. So all executions are the leaves of a tree, which is walked depth first by
-/// running again and again with the longest prefix that still has an untried alternative (stateless search, Godefroid's
-/// VeriSoft 1997); a random execution is a random path through it; and a path, written down, is a schedule.
+/// An execution is a function of its decisions. So all executions are the leaves of a tree, which is walked depth first
+/// by running again and again with the longest prefix that still has an untried alternative (stateless search,
+/// Godefroid's VeriSoft 1997); a random execution is a random path through it; and a path, written down, is a schedule.
 
 #include <cstddef>
 #include <cstdint>
@@ -33,17 +33,18 @@ class Trail {
 
   /// Begins the search of a tree: the next execution takes the first alternative everywhere.
   void search();
-  /// The next execution takes random alternatives: everywhere, or, since some bugs need a thread that goes far undisturbed,
-  /// at every fourth, eighth or sixteenth step and otherwise the first.
+  /// The next execution takes random alternatives: everywhere, or, since some bugs need a thread that goes far
+  /// undisturbed, at every fourth, eighth or sixteenth step and otherwise the first.
   void wander(std::uint64_t seed);
   /// The next execution follows a schedule; false if it is none.
   bool follow(std::string_view schedule);
 
-  /// Chooses one of `count` alternatives, at least 2. The search tries those whose bit is set in `allowed`, of which the
-  /// first is always one. Alternatives from `common` on are rare events, which a random walk seldom takes. `goes_on` says
-  /// that the first means that the running thread goes on. `situation` is a hash that must be the same whenever the same
-  /// decisions have led here.
-  std::uint32_t decide(std::uint32_t count, std::uint64_t allowed, std::uint32_t common, bool goes_on, std::uint64_t situation);
+  /// Chooses one of `count` alternatives, at least 2. The search tries those whose bit is set in `allowed`, of which
+  /// the first is always one. Alternatives from `common` on are rare events, which a random walk seldom takes.
+  /// `goes_on` says that the first means that the running thread goes on. `situation` is a hash that must be the same
+  /// whenever the same decisions have led here.
+  std::uint32_t decide(std::uint32_t count, std::uint64_t allowed, std::uint32_t common, bool goes_on,
+                       std::uint64_t situation);
 
   /// The next decision has not been made before in this search.
   [[nodiscard]] bool at_frontier() const { return mode_ == Mode::kSearch && position_ == entries_.size(); }
@@ -54,8 +55,8 @@ class Trail {
   /// The execution took another way than the one before it with the same decisions.
   [[nodiscard]] bool diverged() const { return diverged_; }
 
-  /// Decisions of the last execution: "12.1,3.2" is 12 times the first alternative, then alternative 1, then 3 times the
-  /// first, then alternative 2, and the first ever after.
+  /// Decisions of the last execution: "12.1,3.2" is 12 times the first alternative, then alternative 1, then 3 times
+  /// the first, then alternative 2, and the first ever after.
   [[nodiscard]] std::string schedule() const;
 
  private:

@@ -45,8 +45,8 @@ struct Violation {
 
 std::string_view to_string(Violation::Kind kind);
 
-/// Ends the execution with a violation; its threads are abandoned where they stand. `address` and `size` name the memory
-/// in question: the execution is run again, and accesses to it are recorded.
+/// Ends the execution with a violation; its threads are abandoned where they stand. `address` and `size` name the
+/// memory in question: the execution is run again, and accesses to it are recorded.
 [[noreturn]] void fail(Violation::Kind kind, std::string text, std::uintptr_t address = 0, std::size_t size = 0);
 
 }  // namespace penstock::checker

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// The wait list: one winner for each wait, nothing lost and nothing handed over twice, whoever comes in between. The subject
-// is the smallest thing that waits: a mailbox without capacity.
+// The wait list: one winner for each wait, nothing lost and nothing handed over twice, whoever comes in between. The
+// subject is the smallest thing that waits: a mailbox without capacity.
 
 #include "penstock/core/detail/wait_list.hpp"
 

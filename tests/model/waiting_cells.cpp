@@ -85,8 +85,8 @@ void MutexCell::lock() noexcept {
   Fiber& me = execution.me();
   const std::uint32_t owner = execution.object(handle_, this, 'M').owner;
   if (owner == me.id) {
-    fail(Violation::Kind::kMisuse, thread_label(me.id) + " locks " +
-                                       execution.describe_object(Execution::index_of(handle_)) + " a second time");
+    fail(Violation::Kind::kMisuse,
+         thread_label(me.id) + " locks " + execution.describe_object(Execution::index_of(handle_)) + " a second time");
   }
   me.wanted_mutex = Execution::index_of(handle_);
   execution.schedule();
@@ -121,10 +121,9 @@ void MutexCell::unlock() noexcept {
   execution.touch(this, false);
   const Fiber& me = execution.me();
   if (mutex.owner != me.id) {
-    fail(Violation::Kind::kMisuse, thread_label(me.id) + " unlocks " +
-                                       execution.describe_object(Execution::index_of(handle_)) + ", which " +
-                                       (mutex.owner == Object::kNobody ? "nobody" : thread_label(mutex.owner)) +
-                                       " has locked");
+    fail(Violation::Kind::kMisuse,
+         thread_label(me.id) + " unlocks " + execution.describe_object(Execution::index_of(handle_)) + ", which " +
+             (mutex.owner == Object::kNobody ? "nobody" : thread_label(mutex.owner)) + " has locked");
   }
   execution.saw(mutex, kUnlock);
   release(mutex);

@@ -2,8 +2,8 @@
 #pragma once
 
 /// \file
-/// The world of the model checker: the names of core/detail/world.hpp with the same meaning, where every operation is a step
-/// that the checker decides on. Included by that header, and only with PENSTOCK_MODEL.
+/// The world of the model checker: the names of core/detail/world.hpp with the same meaning, where every operation is a
+/// step that the checker decides on. Included by that header, and only with PENSTOCK_MODEL.
 
 #include <atomic>
 #include <chrono>
@@ -58,7 +58,8 @@ class Atomic {
     return desired;
   }
   T exchange(T desired, Order order = Order::seq_cst) noexcept {
-    return value(cell_.modify("exchange", [](std::uint64_t, std::uint64_t operand) { return operand; }, bits(desired), order));
+    return value(cell_.modify(
+        "exchange", [](std::uint64_t, std::uint64_t operand) { return operand; }, bits(desired), order));
   }
 
   bool compare_exchange_strong(T& expected, T desired, Order success, Order failure) noexcept {
@@ -129,12 +130,16 @@ class Atomic {
   }
   // Integers wrap, signed ones too.
   static T sum(T a, Operand b) noexcept {
-    if constexpr (std::is_integral_v<T>) return value(bits(a) + bits(b));
-    else return a + b;
+    if constexpr (std::is_integral_v<T>)
+      return value(bits(a) + bits(b));
+    else
+      return a + b;
   }
   static T difference(T a, Operand b) noexcept {
-    if constexpr (std::is_integral_v<T>) return value(bits(a) - bits(b));
-    else return a - b;
+    if constexpr (std::is_integral_v<T>)
+      return value(bits(a) - bits(b));
+    else
+      return a - b;
   }
   static constexpr Order on_failure(Order order) {
     return order == Order::acq_rel ? Order::acquire : order == Order::release ? Order::relaxed : order;
@@ -222,8 +227,8 @@ class Thread {
 
   Thread() noexcept = default;
   template <class Function, class... Arguments>
-    requires(!std::is_same_v<std::remove_cvref_t<Function>, Thread>)
-  explicit Thread(Function&& function, Arguments&&... arguments) {
+  requires(!std::is_same_v<std::remove_cvref_t<Function>, Thread>) explicit Thread(Function&& function,
+                                                                                   Arguments&&... arguments) {
     using Call = std::tuple<std::decay_t<Function>, std::decay_t<Arguments>...>;
     struct Body final : checker::ThreadBody {
       explicit Body(Call&& given) : call(std::move(given)) {}
@@ -279,7 +284,8 @@ T& thread_local_value() noexcept {
     return value;
   }
   if (void* const known = checker::thread_value(&key)) return *static_cast<T*>(known);
-  void* const memory = checker::make_thread_value(&key, sizeof(T), alignof(T), [](void* value) { static_cast<T*>(value)->~T(); });
+  void* const memory =
+      checker::make_thread_value(&key, sizeof(T), alignof(T), [](void* value) { static_cast<T*>(value)->~T(); });
   return *new (memory) T{};
 }
 
