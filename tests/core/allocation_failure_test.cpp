@@ -32,6 +32,9 @@ using namespace std::chrono_literals;
 using testing::Allocations;
 using testing::FailAllocation;
 
+// The machine's clock is made by its first use, which cannot fail with an exception: before any test.
+[[maybe_unused]] const Context& first_use = Context::background();
+
 /// Calls `operation` with its first allocation failing, then its second, until none is left to fail; `check` looks at
 /// what each failure left behind. Returns how many there were. Whatever else is thrown ends the test.
 template <class Operation, class Check>

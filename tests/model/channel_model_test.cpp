@@ -118,6 +118,19 @@ TEST_CASE("Channel: two senders and a receiver", "[model][channel]") {
   }
 }
 
+TEST_CASE("Channel: a receive lets a waiting sender in", "[model][channel]") {
+  must_pass({.name = "channel, room for a sender", .preemptions = 2}, [] {
+    Channel<int> channel(1);
+    world::Thread first([&] { MODEL_ASSERT(channel.send(1) == OpStatus::kOk); });
+    world::Thread second([&] { MODEL_ASSERT(channel.send(2) == OpStatus::kOk); });
+    MODEL_ASSERT(channel.receive().status == OpStatus::kOk);
+    first.join();  // without another receive
+    second.join();
+    MODEL_ASSERT(channel.size() == 1);
+    check_rest(channel);
+  });
+}
+
 TEST_CASE("Channel: two receivers share two values", "[model][channel]") {
   for (const std::size_t capacity : {0U, 2U}) {
     must_pass({.name = "channel, two receivers", .preemptions = 2}, [capacity] {

@@ -26,6 +26,20 @@ struct CountingTimer : Timer {
   int fired = 0;
 };
 
+/// Falls due every 4 ms. Counts without synchronization, too.
+struct Repeating : Timer {
+  explicit Repeating(Clock& on)
+      : Timer([](Timer& timer) noexcept {
+          auto& self = static_cast<Repeating&>(timer);
+          ++self.fired;
+          TimePoint next = self.clock.now() + 4ms;
+          while (!self.clock.arm(self, next)) next += 4ms;  // another thread may have advanced
+        }),
+        clock(on) {}
+  Clock& clock;
+  int fired = 0;
+};
+
 }  // namespace
 
 TEST_CASE("ManualClock: arming and disarming against an advance", "[model][clock]") {
@@ -107,17 +121,6 @@ TEST_CASE("ManualClock: two owners and an advance", "[model][clock]") {
 }
 
 TEST_CASE("ManualClock: a callback arms its timer again while the owner takes it back", "[model][clock]") {
-  struct Repeating : Timer {
-    explicit Repeating(Clock& on)
-        : Timer([](Timer& timer) noexcept {
-            auto& self = static_cast<Repeating&>(timer);
-            ++self.fired;
-            self.clock.arm(self, self.clock.now() + 4ms);
-          }),
-          clock(on) {}
-    Clock& clock;
-    int fired = 0;
-  };
   must_pass({.name = "clock, repeating", .preemptions = 3}, [] {
     ManualClock clock;
     world::Thread advancer;
@@ -130,6 +133,34 @@ TEST_CASE("ManualClock: a callback arms its timer again while the owner takes it
     }
     advancer.join();
     MODEL_ASSERT(clock.armed() == 0);
+  });
+}
+
+TEST_CASE("ManualClock: a timer never runs on two threads at once", "[model][clock]") {
+  must_pass({.name = "clock, repeating, two advance", .preemptions = 3}, [] {
+    ManualClock clock;
+    Repeating timer(clock);
+    MODEL_ASSERT(clock.arm(timer, TimePoint(1h + 4ms)));
+    world::Thread other([&] { clock.advance(4ms); });
+    clock.advance(4ms);
+    other.join();
+    // It arms itself again unless the other thread has moved time over its next turn meanwhile.
+    MODEL_ASSERT(timer.fired >= 1 && timer.fired <= 2 && clock.armed() <= 1);
+    clock.disarm(timer);
+  });
+}
+
+TEST_CASE("ManualClock: all that falls due at the end of an advance fires in it", "[model][clock]") {
+  must_pass({.name = "clock, due at the end", .preemptions = 3}, [] {
+    ManualClock clock;
+    std::array<CountingTimer, 3> timers;
+    MODEL_ASSERT(clock.arm(timers[0], TimePoint(1h + 5ms)));
+    MODEL_ASSERT(clock.arm(timers[1], TimePoint(1h + 5ms)));
+    world::Thread advancer([&] { clock.advance(5ms); });
+    const bool armed = clock.arm(timers[2], TimePoint(1h + 5ms));
+    advancer.join();
+    MODEL_ASSERT(timers[0].fired == 1 && timers[1].fired == 1);
+    MODEL_ASSERT(timers[2].fired == (armed ? 1 : 0));
   });
 }
 

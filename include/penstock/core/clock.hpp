@@ -84,7 +84,7 @@ class Clock {
 
   /// The machine's steady clock, shared by all who ask for none. Its timer thread starts with the first timer that a
   /// coroutine or callback needs; threads that wait for a deadline sleep by themselves. It lives until the process
-  /// ends.
+  /// ends. The first call allocates, and ends the process if it cannot.
   static Clock& steady() noexcept;
 };
 
