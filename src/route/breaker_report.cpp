@@ -174,11 +174,11 @@ void CircuitBreaker::collect(MetricSink& sink) const {
   const CircuitBreakerStats now = stats();
   const Label breaker{"breaker", name()};
   for (const BreakerState state : kAllStates) {
-    sink.gauge("penstock_breaker_state", "Whether the circuit breaker is in this state.",
+    sink.gauge("penstock_breaker_state", "whether the circuit breaker is in this state",
                {breaker, {"state", to_string(state)}}, now.state == state ? 1 : 0);
   }
   const auto calls = [&](std::string_view outcome, std::uint64_t count) {
-    sink.counter("penstock_breaker_calls_total", "Calls by what the circuit breaker learned from them.",
+    sink.counter("penstock_breaker_calls_total", "calls by what the circuit breaker learned from them",
                  {breaker, {"outcome", outcome}}, count);
   };
   calls("success", now.succeeded);
@@ -187,7 +187,7 @@ void CircuitBreaker::collect(MetricSink& sink) const {
   calls("abandoned", now.abandoned);
   calls("late", now.late_results);
   calls("not_permitted", now.not_permitted);
-  sink.counter("penstock_breaker_slow_calls_total", "Calls that took longer than the slow limit.", {breaker}, now.slow);
+  sink.counter("penstock_breaker_slow_calls_total", "calls that took longer than the slow limit", {breaker}, now.slow);
   for (const BreakerState from : kAllStates) {
     for (const BreakerState to : kAllStates) {
       const bool usual =
@@ -195,25 +195,25 @@ void CircuitBreaker::collect(MetricSink& sink) const {
           (from == BreakerState::kOpen && to == BreakerState::kHalfOpen) ||
           (from == BreakerState::kHalfOpen && (to == BreakerState::kOpen || to == BreakerState::kClosed));
       if (!usual && now.count(from, to) == 0) continue;
-      sink.counter("penstock_breaker_transitions_total", "Changes of the circuit breaker's state.",
+      sink.counter("penstock_breaker_transitions_total", "changes of the circuit breaker's state",
                    {breaker, {"from", to_string(from)}, {"to", to_string(to)}}, now.count(from, to));
     }
   }
   const auto ratio = [](double pct) { return pct < 0 ? pct : pct / 100; };
   sink.gauge("penstock_breaker_failure_ratio",
-             "Part of the calls in the window that failed; -1 while there are too few.", {breaker},
+             "part of the calls in the window that failed; -1 while there are too few", {breaker},
              ratio(now.failure_rate_pct));
   sink.gauge("penstock_breaker_slow_ratio",
-             "Part of the calls in the window that were slow; -1 while there are too few.", {breaker},
+             "part of the calls in the window that were slow; -1 while there are too few", {breaker},
              ratio(now.slow_rate_pct));
-  sink.gauge("penstock_breaker_window_calls", "Calls in the window.", {breaker}, static_cast<double>(now.window.calls));
-  sink.gauge("penstock_breaker_time_in_state_seconds", "Time since the last change of state.", {breaker},
+  sink.gauge("penstock_breaker_window_calls", "calls in the window", {breaker}, static_cast<double>(now.window.calls));
+  sink.gauge("penstock_breaker_time_in_state_seconds", "time since the last change of state", {breaker},
              std::chrono::duration<double>(now.time_in_state).count());
-  sink.counter("penstock_breaker_doubled_reports_total", "Reports on calls that had been reported.", {breaker},
+  sink.counter("penstock_breaker_doubled_reports_total", "reports on calls that had been reported", {breaker},
                now.doubled_reports);
-  sink.counter("penstock_breaker_caught_exceptions_total", "Exceptions of listeners and of the classifier.", {breaker},
+  sink.counter("penstock_breaker_caught_exceptions_total", "exceptions of listeners and of the classifier", {breaker},
                now.caught_exceptions);
-  sink.counter("penstock_breaker_missed_transitions_total", "Changes of state that slow listeners were not told.",
+  sink.counter("penstock_breaker_missed_transitions_total", "changes of state that slow listeners were not told",
                {breaker}, now.missed_transitions);
 }
 

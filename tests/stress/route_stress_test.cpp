@@ -8,11 +8,14 @@
 #include <cstdint>
 #include <optional>
 #include <random>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/route/circuit_breaker.hpp"
+#include "penstock/route/provider_router.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/recorder.hpp"
@@ -23,7 +26,12 @@ using penstock::BreakerTransition;
 using penstock::CallOutcome;
 using penstock::CircuitBreaker;
 using penstock::CircuitBreakerOptions;
+using penstock::Context;
+using penstock::Job;
 using penstock::ManualClock;
+using penstock::OverflowPolicy;
+using penstock::ProviderOptions;
+using penstock::ProviderRouter;
 using penstock::testing::Recorder;
 
 namespace {
@@ -177,4 +185,103 @@ TEST_CASE("CircuitBreaker: every permit is accounted for once, and every change 
   }
   CHECK(in_order);
   CHECK(clock.armed() == 0);
+}
+
+TEST_CASE("ProviderRouter: while a provider is removed and added, each job is run once or refused",
+          "[route][provider_router][stress]") {
+  ProviderOptions options;
+  options.pool.workers = 2;
+  options.pool.queue_capacity = 8;
+  options.breaker.emplace();
+  SECTION("and submitters wait") { options.pool.overflow = OverflowPolicy::kBlock; }
+  SECTION("and submitters do not wait") { options.pool.overflow = OverflowPolicy::kReject; }
+  SECTION("and old jobs make room") { options.pool.overflow = OverflowPolicy::kDropOldest; }
+  SECTION("and submitters help") { options.pool.overflow = OverflowPolicy::kCallerRuns; }
+
+  struct Counts {
+    std::atomic<int> ran{0};
+    std::atomic<int> served{0};
+    std::atomic<int> called_off{0};
+    std::atomic<int> refused{0};
+    std::atomic<int> odd{0};
+  } counts;
+  std::uint64_t ignored = 0;
+  std::uint64_t succeeded = 0;
+  {
+    ProviderRouter router;
+    std::atomic<bool> done{false};
+    std::vector<std::shared_ptr<CircuitBreaker>> breakers;
+    std::thread keeper([&] {
+      for (int round = 0; round < 20; ++round) {
+        if (!router.add("openai", options).ok()) counts.odd.fetch_add(1);
+        breakers.push_back(router.breaker("openai"));
+        while (router.stats().at("openai").pool.accepted < 20) std::this_thread::yield();
+        const Context ctx = Context::background().with_timeout(round % 2 == 0 ? 0s : 60s);
+        if (!router.remove("openai", ctx).ok()) counts.odd.fetch_add(1);
+      }
+      done = true;
+    });
+    together([&](int) {
+      const auto settle = [&](std::vector<Job<int>>& jobs) {
+        for (Job<int>& job : jobs) {
+          const auto answer = job.get();
+          (answer.ok() ? counts.served : counts.called_off).fetch_add(1);
+          const bool expected = answer.ok() || absl::IsCancelled(answer.status()) || absl::IsAborted(answer.status());
+          if (!expected) counts.odd.fetch_add(1);
+        }
+        jobs.clear();
+      };
+      std::vector<Job<int>> jobs;
+      while (!done) {
+        auto submitted = router.submit("openai", [&counts] { return counts.ran.fetch_add(1); });
+        if (submitted.ok()) {
+          jobs.push_back(*std::move(submitted));
+          if (jobs.size() == 16) settle(jobs);
+        } else {
+          counts.refused.fetch_add(1);
+          const absl::Status& refusal = submitted.status();
+          const bool expected =
+              absl::IsNotFound(refusal) || absl::IsUnavailable(refusal) || absl::IsResourceExhausted(refusal);
+          if (!expected) counts.odd.fetch_add(1);
+          std::this_thread::yield();
+        }
+      }
+      settle(jobs);
+    });
+    keeper.join();
+    for (const auto& breaker : breakers) {
+      const auto stats = breaker->stats();
+      succeeded += stats.succeeded;
+      ignored += stats.ignored;
+      if (stats.abandoned != 0 || stats.doubled_reports != 0) counts.odd.fetch_add(1);
+    }
+  }
+  CHECK(counts.odd == 0);
+  CHECK(counts.ran == counts.served);
+  CHECK(counts.served == static_cast<int>(succeeded));
+  CHECK(ignored >= static_cast<std::uint64_t>(counts.called_off));
+  CHECK(counts.served > 0);
+}
+
+TEST_CASE("ProviderRouter: look-ups find what was there all the time", "[route][provider_router][stress]") {
+  ProviderRouter router;
+  ProviderOptions options;
+  options.pool.workers = 1;
+  REQUIRE(router.add("always", options).ok());
+  std::atomic<int> lost{0};
+  together([&](int thread) {
+    if (thread == 0) {
+      for (int round = 0; round < 20; ++round) {
+        const std::string name = "sometimes" + std::to_string(round % 3);
+        if (!router.add(name, options).ok() || !router.remove(name, Context::background()).ok()) lost.fetch_add(1);
+      }
+    } else {
+      for (int round = 0; round < 500; ++round) {
+        if (!router.state("always").ok()) lost.fetch_add(1);
+        if (round % 50 == 0) (void)router.state_json();
+      }
+    }
+  });
+  CHECK(lost == 0);
+  CHECK(router.providers() == std::vector<std::string>{"always"});
 }
