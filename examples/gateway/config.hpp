@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// What a gateway is made of: its providers, and the limits of its server.
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "http_server.hpp"
+#include "upstream.hpp"
+
+#include "penstock/exec/worker_pool.hpp"
+#include "penstock/route/circuit_breaker.hpp"
+
+namespace gateway {
+
+struct ProviderConfig {
+  UpstreamOptions upstream;  ///< With the provider's name.
+  std::vector<std::string> models;
+  penstock::WorkerPoolOptions pool;
+  std::optional<penstock::CircuitBreakerOptions> breaker;
+
+  /// After what time a request to it has been answered, come what may.
+  [[nodiscard]] penstock::Duration deadline() const;
+};
+
+struct Config {
+  HttpServerOptions server;
+  std::chrono::milliseconds drain_timeout{10'000};
+  std::vector<ProviderConfig> providers;
+
+  /// A provider as it is if nothing else is said: few workers, a short queue that refuses what does not fit, a breaker.
+  static ProviderConfig default_provider(const std::string& name, Url url);
+
+  /// All that does not fit together, one line each, such as "$.providers[1].name: 'alpha' is taken by $.providers[0]".
+  [[nodiscard]] std::vector<std::string> violations() const;
+};
+
+/// Reads a configuration, the text of `file`. Whatever is wrong is added to `violations`, one line each, with the file
+/// and the line of a syntax error or the path of a value: "gateway.json: $.providers[0].workers: must be a whole number
+/// in [1, 256], got 0".
+Config parse_config(const std::string& text, const std::string& file, std::vector<std::string>& violations);
+
+}  // namespace gateway

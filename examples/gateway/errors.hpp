@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// What can go wrong with a request, and what the client is told.
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <httplib.h>
+
+#include "absl/status/status.h"
+
+#include "penstock/core/clock.hpp"
+
+namespace gateway {
+
+/// Where on its way a request failed.
+enum class Stage { kRequest, kAdmission, kQueue, kConnect, kUpstream, kShutdown, kGateway };
+std::string_view to_string(Stage stage) noexcept;
+
+/// An answer that is not the one the client hoped for.
+struct Failure {
+  int status = 500;               ///< Of HTTP.
+  std::string type = "internal";  ///< For programs.
+  std::string message = {};       ///< For people.
+  Stage stage = Stage::kGateway;
+  std::string provider = {};   ///< Empty: none was involved.
+  std::string parameter = {};  ///< The part of the request that is wrong, for example "model".
+  std::optional<penstock::Duration> retry_after = std::nullopt;
+};
+
+/// {"error": {"type", "message", "stage", "provider", "param", "retry_after_seconds"}}; what does not apply is left
+/// out.
+std::string to_json(const Failure& failure);
+
+/// Makes `failure` the response.
+void respond(httplib::Response& response, const Failure& failure);
+
+/// A status that says what an upstream did, and remembers as which failure its client will see it.
+absl::Status upstream_fault(absl::StatusCode code, Stage stage, std::string_view type, std::string text);
+
+/// Why a request got no answer, when `status` came from submitting its job or from the job.
+Failure to_failure(const absl::Status& status, std::string_view provider);
+
+/// The failures that need no provider.
+Failure shutting_down();
+Failure client_closed();
+Failure body_too_large(std::size_t limit_bytes);
+Failure invalid_request(std::string parameter, std::string message);
+
+}  // namespace gateway

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+
+// A gateway for language models: clients ask it for completions, and it asks the provider of the model. Each provider
+// has its own pool of workers and its own circuit breaker, so that one that hangs or fails is not felt by who uses the
+// others.
+
+#include <chrono>
+#include <exception>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <fmt/core.h>
+
+#include "client_watch.hpp"
+#include "config.hpp"
+#include "flags.hpp"
+#include "http_server.hpp"
+#include "providers.hpp"
+#include "routes.hpp"
+#include "termination.hpp"
+
+namespace {
+
+constexpr std::string_view kUsage =
+    R"(usage: gateway --config file.json [--host 127.0.0.1] [--port 0]
+       gateway --provider name=url... [--host 127.0.0.1] [--port 0] [--workers 8] [--queue 16]
+               [--queue-wait-ms 10000] [--processing-timeout-ms 30000] [--open-for-ms 5000] [--drain-timeout-ms 10000]
+
+Prints its URL when it is ready. A provider from the command line serves the model '<name>-1'.
+SIGTERM and SIGINT end it once all accepted requests are answered, or when the drain timeout is over.
+)";
+
+gateway::Config from_file(const std::string& path, std::vector<std::string>& violations) {
+  std::ifstream file(path);
+  if (!file) {
+    violations.push_back(path + ": cannot be read");
+    return {};
+  }
+  return gateway::parse_config(std::string(std::istreambuf_iterator<char>(file), {}), path, violations);
+}
+
+gateway::Config from_flags(gateway::Flags& flags) {
+  using std::chrono::milliseconds;
+  constexpr int kDayMs = 24 * 3600 * 1000;
+  gateway::Config config;
+  const int workers = flags.integer("workers", 8, 1, 256);
+  const int queue = flags.integer("queue", 16, 0, 4096);
+  const milliseconds queue_wait(flags.integer("queue-wait-ms", 10'000, 1, kDayMs));
+  const milliseconds processing(flags.integer("processing-timeout-ms", 30'000, 1, kDayMs));
+  const milliseconds open_for(flags.integer("open-for-ms", 5'000, 1, kDayMs));
+  config.drain_timeout = milliseconds(flags.integer("drain-timeout-ms", 10'000, 1, kDayMs));
+  for (const std::string& text : flags.all("provider")) {
+    const std::size_t equals = text.find('=');
+    const auto url = gateway::Url::parse(equals == std::string::npos ? "" : text.substr(equals + 1));
+    if (equals == 0 || !url) {
+      flags.complain("--provider: expected name=http://host:port, got '" + text + "'");
+      continue;
+    }
+    auto provider = gateway::Config::default_provider(text.substr(0, equals), *url);
+    provider.pool.workers = static_cast<std::size_t>(workers);
+    provider.pool.queue_capacity = static_cast<std::size_t>(queue);
+    provider.pool.queue_wait_limit = queue_wait;
+    provider.pool.processing_timeout = processing;
+    provider.breaker->open_for = open_for;
+    config.providers.push_back(std::move(provider));
+  }
+  for (std::string& violation : config.violations()) flags.complain(std::move(violation));
+  return config;
+}
+
+void serve(const gateway::Config& config, gateway::Termination& termination) {
+  gateway::ClientWatch watch;
+  gateway::Providers providers(config.providers);
+  gateway::HttpServer server(config.server);
+  gateway::Routes routes(server, providers, watch);
+  routes.install();
+  const int port = server.bind();
+  std::thread serving([&server] { server.run(); });
+  fmt::print("gateway listening on http://{}:{}\n", config.server.host, port);
+  std::fflush(stdout);
+
+  const int signal = termination.wait();
+  fmt::print(stderr, "gateway: signal {}, draining for up to {} ms\n", signal, config.drain_timeout.count());
+  server.begin_drain();
+  // Accepted jobs go on until the time is up; then they are cancelled, and their clients are told.
+  providers.router().shutdown(penstock::Context::background().with_timeout(config.drain_timeout));
+  const bool idle = server.wait_until_idle(std::chrono::steady_clock::now() + std::chrono::seconds(2));
+  server.stop();
+  serving.join();
+  fmt::print(stderr, "gateway: {}\n", idle ? "all requests are answered" : "closed connections that did not finish");
+}
+
+int run(int argc, char** argv) {
+  gateway::Flags flags(argc, argv);
+  const std::string file = flags.text("config", "");
+  const std::string host = flags.text("host", "");
+  const int port = flags.integer("port", -1, 0, 65535);
+  std::vector<std::string> violations;
+  gateway::Config config = file.empty() ? from_flags(flags) : from_file(file, violations);
+  if (!host.empty()) config.server.host = host;
+  if (port >= 0) config.server.port = port;
+  if (!violations.empty()) {
+    for (const std::string& violation : violations) fmt::print(stderr, "gateway: {}\n", violation);
+    return 78;  // EX_CONFIG
+  }
+  if (const auto misused = flags.violations(); !misused.empty()) return gateway::refuse("gateway", misused, kUsage);
+
+  gateway::Termination termination;
+  serve(config, termination);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "gateway: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// The HTTP client of one provider.
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+#include "penstock/core/context.hpp"
+#include "penstock/core/op_status.hpp"
+
+namespace gateway {
+
+/// `https://api.example.org:8443/base` in its parts.
+struct Url {
+  bool is_secure = false;
+  std::string host;
+  int port = 80;
+  std::string path;  ///< What comes before "/v1/..."; does not end with '/'.
+
+  /// Nothing if `text` is no URL that a provider can have.
+  static std::optional<Url> parse(std::string_view text);
+  [[nodiscard]] std::string text() const;
+};
+
+struct UpstreamOptions {
+  std::string name;
+  Url url;
+  std::string api_key = {};  ///< Sent as a bearer token; empty: none. Appears in no text.
+  std::chrono::milliseconds connect_timeout{2'000};
+  std::size_t max_answer_bytes = 16 << 20;
+};
+
+/// What a provider answered: a success or one of the statuses from 400 to 499, which are the client's business.
+struct Answer {
+  int status = 0;
+  std::string content_type;
+  std::string body;  ///< Empty if it has been streamed.
+  std::string retry_after;
+};
+
+/// Asks a provider for completions, and tells what it did wrong: does not listen, answers with something that is not
+/// HTTP or not JSON, breaks off, fails, or takes too long.
+///
+/// Connections are kept: there are as many as there have been calls at once, so one for each worker of the pool.
+///
+/// Threads: any member, from any thread.
+class Upstream {
+ public:
+  /// Takes a piece of a stream of events; anything but kOk ends the stream.
+  using OnPiece = std::function<penstock::OpStatus(std::string_view)>;
+
+  explicit Upstream(UpstreamOptions options);
+  ~Upstream();
+  Upstream(const Upstream&) = delete;
+  Upstream& operator=(const Upstream&) = delete;
+
+  /// Sends `body`, a request for a completion, and waits for the answer. If there is an `on_piece` and the provider
+  /// answers with events, they go there as they come.
+  ///
+  /// Blocks: until the answer is complete or `ctx` ends. What cannot be interrupted is the look-up of a host's name
+  /// and,
+  ///         over TLS, a wait for the next bytes: it lasts until the deadline, even if `ctx` is cancelled before.
+  absl::StatusOr<Answer> complete(const std::string& body, const penstock::Context& ctx, const OnPiece& on_piece = {});
+
+ private:
+  class Client;
+  class Lease;
+
+  const UpstreamOptions options_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Client>> idle_;  // the one used last is taken first: its connection is the freshest
+};
+
+}  // namespace gateway
