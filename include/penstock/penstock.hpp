@@ -4,18 +4,25 @@
 /// \file
 /// Everything, for quick starts. A project that grows includes the headers it uses.
 
-#include "penstock/core/clock.hpp"                 // IWYU pragma: export
-#include "penstock/core/context.hpp"               // IWYU pragma: export
-#include "penstock/core/executor.hpp"              // IWYU pragma: export
-#include "penstock/core/manual_clock.hpp"          // IWYU pragma: export
-#include "penstock/core/mutex.hpp"                 // IWYU pragma: export
-#include "penstock/core/op_status.hpp"             // IWYU pragma: export
-#include "penstock/core/run_loop.hpp"              // IWYU pragma: export
-#include "penstock/core/task.hpp"                  // IWYU pragma: export
-#include "penstock/metrics/counter.hpp"            // IWYU pragma: export
-#include "penstock/metrics/histogram.hpp"          // IWYU pragma: export
-#include "penstock/metrics/json_writer.hpp"        // IWYU pragma: export
-#include "penstock/metrics/prometheus_writer.hpp"  // IWYU pragma: export
-#include "penstock/metrics/registry.hpp"           // IWYU pragma: export
-#include "penstock/metrics/sink.hpp"               // IWYU pragma: export
-#include "penstock/version.hpp"                    // IWYU pragma: export
+#include "penstock/channel/channel.hpp"
+#include "penstock/channel/select.hpp"
+#include "penstock/core/clock.hpp"
+#include "penstock/core/context.hpp"
+#include "penstock/core/executor.hpp"
+#include "penstock/core/manual_clock.hpp"
+#include "penstock/core/mutex.hpp"
+#include "penstock/core/op_status.hpp"
+#include "penstock/core/run_loop.hpp"
+#include "penstock/core/task.hpp"
+#include "penstock/exec/job.hpp"
+#include "penstock/exec/overflow.hpp"
+#include "penstock/exec/worker_pool.hpp"
+#include "penstock/metrics/counter.hpp"
+#include "penstock/metrics/histogram.hpp"
+#include "penstock/metrics/json_writer.hpp"
+#include "penstock/metrics/prometheus_writer.hpp"
+#include "penstock/metrics/registry.hpp"
+#include "penstock/metrics/sink.hpp"
+#include "penstock/route/circuit_breaker.hpp"
+#include "penstock/route/provider_router.hpp"
+#include "penstock/version.hpp"
