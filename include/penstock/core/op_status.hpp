@@ -12,9 +12,11 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 
+// Not formatted: clang-format 14 takes an attributed enumeration for a block of statements.
+
 /// What became of an operation on a hot path. An enum, because a refusal comes when we are overloaded: a status with a
 /// text costs about a hundred times as much. `to_status` makes one where a text is wanted.
-// clang-format off: version 14 takes an attributed enumeration for a block.
+// clang-format off
 enum class [[nodiscard]] OpStatus : std::uint8_t {
   kOk,  ///< Done.
   kFull,  ///< Refused: no room now.
