@@ -88,7 +88,7 @@ TEST_CASE("Context: a parent is cancelled while a child is made and goes", "[mod
 }
 
 TEST_CASE("Context: parent and child are cancelled at once", "[model][context]") {
-  must_pass({.name = "context, parent and child cancelled", .preemptions = 2}, [] {
+  must_pass({.name = "context, parent and child cancelled", .preemptions = 3}, [] {
     auto [parent, parent_source] = Context::background().with_cancel();
     auto [child, child_source] = parent.with_cancel();
     int calls = 0;
@@ -133,7 +133,7 @@ TEST_CASE("Context: a callback may take itself back, and end the context's life"
 }
 
 TEST_CASE("Context: deadline and cancellation together call once", "[model][context]") {
-  must_pass({.name = "context, deadline and cancel", .preemptions = 2}, [] {
+  must_pass({.name = "context, deadline and cancel", .preemptions = 3}, [] {
     ManualClock clock;
     auto [ctx, source] = Context(clock).with_timeout(5ms).with_cancel();
     world::Atomic<int> calls{0};

@@ -81,7 +81,7 @@ TEST_CASE("CondVar: notify_all wakes all", "[model][mutex]") {
 }
 
 TEST_CASE("CondVar: a notification is not lost on a wait that is cancelled", "[model][mutex]") {
-  must_pass({.name = "cond var, cancel", .preemptions = 2}, [] {
+  must_pass({.name = "cond var, cancel", .preemptions = 3}, [] {
     Stock stock;
     auto [ctx, source] = Context::background().with_cancel();
     bool cancelled_one_took = false;
@@ -99,7 +99,7 @@ TEST_CASE("CondVar: a notification is not lost on a wait that is cancelled", "[m
 }
 
 TEST_CASE("CondVar: a deadline that another thread advances to", "[model][mutex]") {
-  must_pass({.name = "cond var, deadline", .preemptions = 2}, [] {
+  must_pass({.name = "cond var, deadline", .preemptions = 3}, [] {
     ManualClock clock;
     Stock stock;
     world::Thread advancer([&] { clock.advance(10ms); });
@@ -109,6 +109,25 @@ TEST_CASE("CondVar: a deadline that another thread advances to", "[model][mutex]
     advancer.join();
     MODEL_ASSERT(stock.items() == (took ? 0 : 1));
     MODEL_ASSERT(clock.armed() == 0);
+  });
+}
+
+TEST_CASE("CondVar: the one that is woken may destroy it", "[model][mutex]") {
+  must_pass({.name = "cond var, destroyed by the woken", .preemptions = 4}, [] {
+    Mutex mutex;
+    auto condition = std::make_unique<CondVar>();
+    bool done = false;
+    world::Thread notifier([&] {
+      MutexLock lock(mutex);
+      done = true;
+      condition->notify_one();  // still there: its destroyer needs the mutex first
+    });
+    {
+      MutexLock lock(mutex);
+      while (!done) MODEL_ASSERT(condition->wait(mutex) == OpStatus::kOk);
+    }
+    condition.reset();
+    notifier.join();
   });
 }
 

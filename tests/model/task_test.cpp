@@ -104,7 +104,7 @@ Detached wait_and_tell(Event& event, const Context& ctx, detail::Parker& ended) 
 }  // namespace
 
 TEST_CASE("RunLoop: two threads post, one stops, and everything runs once", "[model][task]") {
-  must_pass({.name = "run loop", .preemptions = 2}, [] {
+  must_pass({.name = "run loop", .preemptions = 3}, [] {
     RunLoop loop;
     int runs = 0;
     world::Thread first([&] { loop.post([&] { ++runs; }); });
@@ -153,7 +153,7 @@ TEST_CASE("Task: its handle is dropped while it ends", "[model][task]") {
 }
 
 TEST_CASE("Task: waiting for its end is called off while it ends", "[model][task]") {
-  must_pass({.name = "task, wait cancelled", .preemptions = 2}, [] {
+  must_pass({.name = "task, wait cancelled", .preemptions = 3}, [] {
     RunLoop loop;
     auto [ctx, source] = Context::background().with_cancel();
     JoinHandle<int> handle = spawn(loop, value_of(42));
@@ -168,7 +168,7 @@ TEST_CASE("Task: waiting for its end is called off while it ends", "[model][task
 }
 
 TEST_CASE("Task: one awaits two that run on other threads", "[model][task]") {
-  must_pass({.name = "task, awaits two", .preemptions = 2}, [] {
+  must_pass({.name = "task, awaits two", .preemptions = 3}, [] {
     RunLoop first_loop;
     RunLoop second_loop;
     JoinHandle<int> first = spawn(first_loop, value_of(1));
@@ -182,7 +182,7 @@ TEST_CASE("Task: one awaits two that run on other threads", "[model][task]") {
 }
 
 TEST_CASE("Task: one is resumed on another thread while it still suspends on its own", "[model][task]") {
-  must_pass({.name = "task, resumed elsewhere", .preemptions = 2}, [] {
+  must_pass({.name = "task, resumed elsewhere", .preemptions = 3}, [] {
     RunLoop loop;
     JoinHandle<int> first = spawn(loop, value_of(1));
     JoinHandle<int> second = spawn(loop, value_of(2));
@@ -194,7 +194,7 @@ TEST_CASE("Task: one is resumed on another thread while it still suspends on its
 }
 
 TEST_CASE("Task: a coroutine waits for an event that may be called off", "[model][task]") {
-  must_pass({.name = "task, event and cancel", .preemptions = 2}, [] {
+  must_pass({.name = "task, event and cancel", .preemptions = 3}, [] {
     Event event;
     auto [ctx, source] = Context::background().with_cancel();
     world::Thread teller([&] { event.happen(); });
@@ -207,7 +207,7 @@ TEST_CASE("Task: a coroutine waits for an event that may be called off", "[model
 }
 
 TEST_CASE("Task: an event and its calling off resume a coroutine on their own threads", "[model][task]") {
-  must_pass({.name = "task, inline, event and cancel", .preemptions = 2}, [] {
+  must_pass({.name = "task, inline, event and cancel", .preemptions = 3}, [] {
     Event event;
     auto [ctx, source] = Context::background().with_cancel();
     world::Thread teller([&] { event.happen(); });
@@ -234,7 +234,7 @@ TEST_CASE("Task: a coroutine of another make is gone while the thread that suspe
 }
 
 TEST_CASE("Task: a thread and a coroutine wait for one event", "[model][task]") {
-  must_pass({.name = "task, two wait", .preemptions = 2}, [] {
+  must_pass({.name = "task, two wait", .preemptions = 3}, [] {
     Event event;
     const Context& background = Context::background();
     world::Thread other([&] { MODEL_ASSERT(sync_wait(wait_for(event, background)) == OpStatus::kOk); });

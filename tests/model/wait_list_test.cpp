@@ -169,7 +169,7 @@ TEST_CASE("WaitList: a waiter, a sender and a canceller", "[model][wait_list]") 
 }
 
 TEST_CASE("WaitList: two waiters under one context, a sender and a canceller", "[model][wait_list]") {
-  must_pass({.name = "wait list, two waiters and a canceller", .preemptions = 2}, [] {
+  must_pass({.name = "wait list, two waiters and a canceller", .preemptions = 3}, [] {
     Mailbox mailbox;
     auto [ctx, source] = Context::background().with_cancel();
     int value = 0;
@@ -189,7 +189,7 @@ TEST_CASE("WaitList: two waiters under one context, a sender and a canceller", "
 }
 
 TEST_CASE("WaitList: two waiters, a sender and a closer", "[model][wait_list]") {
-  must_pass({.name = "wait list, closer", .preemptions = 2}, [] {
+  must_pass({.name = "wait list, closer", .preemptions = 3}, [] {
     Mailbox mailbox;
     int value = 0;
     int other_value = 0;
@@ -209,7 +209,7 @@ TEST_CASE("WaitList: two waiters, a sender and a closer", "[model][wait_list]") 
 }
 
 TEST_CASE("WaitList: a canceller and a closer", "[model][wait_list]") {
-  must_pass({.name = "wait list, canceller and closer", .preemptions = 2}, [] {
+  must_pass({.name = "wait list, canceller and closer", .preemptions = 3}, [] {
     Mailbox mailbox;
     auto [ctx, source] = Context::background().with_cancel();
     int value = 0;
@@ -240,7 +240,7 @@ TEST_CASE("WaitList: a deadline in machine time and a sender", "[model][wait_lis
 }
 
 TEST_CASE("WaitList: a deadline, a canceller and a sender", "[model][wait_list]") {
-  must_pass({.name = "wait list, deadline and canceller", .preemptions = 2}, [] {
+  must_pass({.name = "wait list, deadline and canceller", .preemptions = 3}, [] {
     Mailbox mailbox;
     int value = 0;
     auto [ctx, source] = Context::background().with_timeout(5ms).with_cancel();
@@ -255,7 +255,7 @@ TEST_CASE("WaitList: a deadline, a canceller and a sender", "[model][wait_list]"
 }
 
 TEST_CASE("WaitList: a deadline on a clock that another thread advances", "[model][wait_list]") {
-  must_pass({.name = "wait list, manual clock", .preemptions = 2}, [] {
+  must_pass({.name = "wait list, manual clock", .preemptions = 3}, [] {
     ManualClock clock;
     Mailbox mailbox;
     int value = 0;
@@ -291,7 +291,7 @@ TEST_CASE("WaitList: a suspended wait, a sender and a canceller", "[model][wait_
 }
 
 TEST_CASE("WaitList: a suspended wait, a sender and a clock", "[model][wait_list]") {
-  must_pass({.name = "wait list, suspended with deadline", .preemptions = 2}, [] {
+  must_pass({.name = "wait list, suspended with deadline", .preemptions = 3}, [] {
     ManualClock clock;
     Mailbox mailbox;
     detail::Parker resumed;
