@@ -43,8 +43,11 @@ int main() {
   for (int request = 1; request <= 7; ++request) {
     absl::StatusOr<Job<Answer>> job =
         pool.submit([request](const JobContext& running) { return call(request, running.context); });
-    if (job.ok()) jobs.push_back(*std::move(job));
-    if (!job.ok()) print(request, job.status(), "");  // the queue is full
+    if (job.ok()) {
+      jobs.push_back(*std::move(job));
+    } else {
+      print(request, job.status(), "");  // the queue is full
+    }
   }
 
   jobs[3].cancel();  // the fourth waits in the queue: it never runs

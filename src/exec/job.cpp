@@ -12,7 +12,7 @@ ClockedContext::ClockedContext(const Context& ctx, Clock& clock) : context(ctx) 
   context = Context(clock);
   if (!ctx.can_end()) return;
   Context::Cancellable local = context.with_cancel();
-  bridge.emplace(ctx.on_done([source = std::move(local.source), ctx]() noexcept {
+  bridge.emplace(ctx.on_done([source = local.source, ctx]() noexcept {
     try {
       source.cancel(ctx.cause());
     } catch (...) {
@@ -33,7 +33,7 @@ JobState::JobState(PoolCore& pool, const Context& caller, std::string tag, Durat
   if (!with_context) return;
   Context::Cancellable own = context_.with_cancel();
   context_ = std::move(own.context);
-  source_.emplace(std::move(own.source));
+  source_.emplace(own.source);
 }
 
 JobState::~JobState() = default;

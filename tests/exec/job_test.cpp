@@ -16,9 +16,8 @@ namespace penstock {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::ContainsSubstring;
-using testing::eventually;
 using testing::Gate;
+using testing::held_pool;
 using testing::make_pool;
 using testing::text_of;
 
@@ -197,6 +196,31 @@ TEST_CASE("Job: the caller's cancellation ends a queued job and reaches a runnin
   CHECK(running.get() == absl::AbortedError("client went away"));
   CHECK(ran == 0);
   CHECK(pool->stats().cancelled == 2);
+}
+
+TEST_CASE("Job: a job that is called off while it is being made never runs", "[exec][job]") {
+  struct CancelsOnCopy {
+    CancelsOnCopy(const CancelSource& cancels, std::atomic<int>* counts) : source(cancels), ran(counts) {}
+    CancelsOnCopy(const CancelsOnCopy& other) : source(other.source), ran(other.ran) { source.cancel(); }
+    void operator()() const { ++*ran; }
+    CancelSource source;
+    std::atomic<int>* ran;
+  };
+  std::atomic<int> ran{0};
+  Gate gate;
+  const auto pool = held_pool(gate, {.queue_capacity = 1, .overflow = OverflowPolicy::kCallerRuns});
+  for (int i = 0; i < 2; ++i) {
+    auto [ctx, source] = Context::background().with_cancel();
+    const CancelsOnCopy function(source, &ran);
+    Job<void> job = pool->submit(function, {.context = ctx}).value();
+    CHECK(job.is_done());
+    CHECK(absl::IsCancelled(job.get()));
+    CHECK(pool->stats().queue_depth == static_cast<std::size_t>(i));
+    if (i == 0) CHECK(pool->try_submit([] {}) == OpStatus::kOk);  // the next one is run by its caller, or would be
+  }
+  CHECK(pool->stats().cancelled == 2);
+  CHECK(pool->stats().caller_runs == 0);
+  CHECK(ran == 0);
 }
 
 TEST_CASE("Job: a context of another clock reaches the job", "[exec][job]") {

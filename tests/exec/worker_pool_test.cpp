@@ -289,7 +289,7 @@ TEST_CASE("WorkerPool: a function is moved or copied once, and not at all by a r
   CHECK(copies == 1);
   CHECK(moves == 1);
   CHECK_FALSE(pool->submit(std::move(function)).ok());  // NOLINT(bugprone-use-after-move): it must be untouched
-  CHECK(pool->try_submit(std::move(function)) == OpStatus::kFull);
+  CHECK(pool->try_submit(std::move(function)) == OpStatus::kFull);  // NOLINT(bugprone-use-after-move)
   CHECK(copies == 1);
   CHECK(moves == 1);
 }

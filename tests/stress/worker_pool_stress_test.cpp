@@ -162,7 +162,7 @@ TEST_CASE("WorkerPool: every accepted job is answered once, whatever races", "[s
     INFO("seed " << seed);
     const WorkerPoolStats stats = pool->stats();
     CHECK(snapshots_agree);
-    CHECK(discrepancies(stats) == "");
+    CHECK(discrepancies(stats).empty());
     CHECK(tally.wrong == 0);
     CHECK(stats.submitted == tally.submitted);
     CHECK(stats.accepted == tally.answered);
@@ -240,7 +240,7 @@ TEST_CASE("WorkerPool: coroutines on a pool await its jobs", "[stress][worker_po
   for (int i = 0; i < 50; ++i) tasks.push_back(spawn(*pool, count_up(*pool, 40)));
   for (JoinHandle<int>& task : tasks) CHECK(task.get() == 40);
   CHECK(pool->shutdown(Context::background()).is_drained());
-  CHECK(discrepancies(pool->stats()) == "");
+  CHECK(discrepancies(pool->stats()).empty());
 }
 
 }  // namespace

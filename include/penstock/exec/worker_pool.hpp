@@ -195,12 +195,13 @@ class WorkerPool final : public Executor {
   template <class F>
   OpStatus try_submit(F&& function, detail::JobOf<F>* job = nullptr, SubmitOptions options = {});
 
-  /// Ends the intake for good, and waits until all accepted jobs are answered and no function runs any more. If `ctx`
-  /// ends before that, answers what is queued with Cancelled, cancels the contexts of what runs, and returns. The
-  /// workers stay for posted work until the pool is destroyed.
-  ///
-  /// From a job it does not wait for that job, and where all workers are in here it leaves the queue to be run later.
+  /// Ends the intake for good and drains the queue. If `ctx` ends before all is done, answers what is queued with
+  /// Cancelled and cancels the contexts of what runs. The workers stay for posted work until the pool is destroyed.
   /// May be called again, and by several threads at once.
+  ///
+  /// Blocks:  until all accepted jobs are answered and no function runs any more, or `ctx` ends. From a job it does not
+  ///          wait for that job; where all workers are in here it leaves the queue to be run afterwards.
+  /// Returns: what became of the jobs meanwhile, and which ones it gave up on.
   ShutdownReport shutdown(const Context& ctx);
 
   /// Runs `work` in a worker. Never refuses, also after shutdown.
