@@ -165,6 +165,11 @@ class Threads final : public Executor {
     }
     changed_.notify_one();
   }
+  bool revoke(Work& work) noexcept override {
+    work.wait_until_posted();
+    const std::lock_guard lock(mutex_);
+    return queue_.remove(work);
+  }
 
  private:
   void run() {
