@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""What the gateway says about a configuration."""
+
+import json
+import os
+import socket
+import subprocess
+import tempfile
+
+from gateway_support import LIMIT, PROGRAMS, FakeProvider, GatewayTest
+
+
+class Configuration(GatewayTest):
+    """What a gateway says that cannot start."""
+
+    def run_gateway(self, *arguments):
+        done = subprocess.run([os.path.join(PROGRAMS, "gateway"), *arguments], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=LIMIT)
+        self.assertEqual(done.stdout, "")
+        return done.returncode, done.stderr
+
+    def run_config(self, text):
+        with tempfile.NamedTemporaryFile("w", prefix="bad", suffix=".json") as file:
+            file.write(text if isinstance(text, str) else json.dumps(text))
+            file.flush()
+            code, errors = self.run_gateway("--config", file.name)
+        self.assertEqual(code, 78, errors)
+        self.assertIn(os.path.basename(file.name), errors.splitlines()[0])
+        return errors
+
+    def test_all_violations_are_named_at_once(self):
+        errors = self.run_config({
+            "server": {"port": 70000, "max_conections": 5},
+            "providers": [
+                {"name": "a", "url": "ftp://x", "models": ["m"], "workers": 0},
+                {"name": "a", "url": "http://127.0.0.1:1", "models": ["m", 3], "queue": "long",
+                 "overflow": "caller_runs"},
+                {"url": "http://127.0.0.1:1", "models": [], "breaker": {"window": 1.5, "open_for_ms": -1},
+                 "api_key_env": "PENSTOCK_TEST_NO_SUCH_VARIABLE"},
+                7]})
+        for expected in [
+                "$.server.port: must be a whole number in [0, 65535], got 70000",
+                "$.server.max_conections: there is no such key, expected one of host, port, max_connections",
+                "$.providers[0].url: must look like http://host:port or https://host/path, got \"ftp://x\"",
+                "$.providers[0].workers: must be a whole number in [1, 256], got 0",
+                "$.providers[1].name: 'a' is taken by $.providers[0].name",
+                "$.providers[1].models: must be a list of names that is not empty, got [\"m\",3]",
+                "$.providers[1].queue: must be a whole number in [0, 4096], got \"long\"",
+                "$.providers[1].overflow: must be one of block, reject, drop_newest, drop_oldest, got \"caller_runs\"",
+                "$.providers[2].name: must be a text that is not empty, got nothing",
+                "$.providers[2].models: must be a list of names that is not empty, got []",
+                "$.providers[2].breaker.window: must be a whole number in [1, 10000], got 1.5",
+                "$.providers[2].breaker.open_for_ms: must be a number in [1, 86400000], got -1",
+                "$.providers[2].api_key_env: must be the name of an environment variable",
+                "$.providers[3]: must be an object, got 7"]:
+            self.assertIn(expected, errors)
+
+    def test_a_syntax_error_names_its_line(self):
+        self.assertIn("line 3, column", self.run_config('{\n  "providers": [\n    {"name" "a"}\n  ]\n}'))
+
+    def test_other_shapes(self):
+        self.assertIn("$: must be an object, got [1]", self.run_config("[1]"))
+        self.assertIn("$.providers: must be a list, got nothing", self.run_config("{}"))
+        self.assertIn("at least one provider, got none", self.run_config({"providers": []}))
+        self.assertIn("parse error", self.run_config(""))
+        model = {"name": "b", "url": "http://127.0.0.1:1", "models": ["m", "m"]}
+        self.assertIn("$.providers[0].models[1]: 'm' is taken by $.providers[0].models[0]",
+                      self.run_config({"providers": [model]}))
+
+    def test_sums_that_do_not_fit(self):
+        provider = {"name": "b", "url": "http://127.0.0.1:1", "models": ["m"], "workers": 10, "queue": 600}
+        self.assertIn("$.server.max_connections: must be at least 642", self.run_config({"providers": [provider]}))
+        self.assertIn("$.server.max_connections: must be at most",
+                      self.run_config({"server": {"max_connections": 5000}, "providers": [provider]}))
+
+    def test_a_key_does_not_appear_in_any_text(self):
+        os.environ["PENSTOCK_TEST_KEY"] = "sk-very-secret"
+        self.addCleanup(os.environ.pop, "PENSTOCK_TEST_KEY")
+        received = []
+
+        class Listening(FakeProvider):
+            def serve(self, connection):
+                received.append(connection.recv(65536))
+                connection.close()
+        beta = Listening(b"")
+        self.addCleanup(beta.close)
+        self.start_gateway(("beta", beta.url, {"api_key_env": "PENSTOCK_TEST_KEY"}))
+        texts = [self.complete("beta-1").body, self.ask("GET", "/api/state").body, self.ask("GET", "/metrics").body]
+        self.assertIn(b"Authorization: Bearer sk-very-secret", received[0])
+        self.gateway.stop()
+        self.assertNotIn(b"secret", b"".join(texts) + self.gateway.errors.encode())
+
+    def test_files_and_flags(self):
+        code, errors = self.run_gateway("--config", "/nowhere/gateway.json")
+        self.assertEqual((code, errors), (78, "gateway: /nowhere/gateway.json: cannot be read\n"))
+        code, errors = self.run_gateway("--provider", "alpha", "--workers", "many", "--quue", "3")
+        self.assertEqual(code, 64)
+        for expected in ["--provider: expected name=http://host:port, got 'alpha'", "--quue: there is no such flag",
+                         "--workers: must be a number in [1, 256], got 'many'", "usage: gateway"]:
+            self.assertIn(expected, errors)
+
+    def test_a_port_that_is_taken(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            code, errors = self.run_gateway("--provider", "a=http://127.0.0.1:1", "--port", str(taken.getsockname()[1]))
+        self.assertEqual(code, 1)
+        self.assertIn("cannot listen on 127.0.0.1:", errors)
