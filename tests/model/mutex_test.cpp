@@ -112,19 +112,22 @@ TEST_CASE("CondVar: a deadline that another thread advances to", "[model][mutex]
   });
 }
 
-TEST_CASE("CondVar: the one that is woken may destroy it", "[model][mutex]") {
+TEST_CASE("CondVar: the last one that is woken may destroy it", "[model][mutex]") {
   must_pass({.name = "cond var, destroyed by the woken", .preemptions = 4}, [] {
     Mutex mutex;
     auto condition = std::make_unique<CondVar>();
-    bool done = false;
+    bool waits = false;
     world::Thread notifier([&] {
-      MutexLock lock(mutex);
-      done = true;
-      condition->notify_one();  // still there: its destroyer needs the mutex first
+      for (bool seen = false; !seen; world::yield()) {
+        MutexLock lock(mutex);
+        seen = waits;
+      }
+      condition->notify_one();  // may not have returned when the other one destroys it
     });
     {
       MutexLock lock(mutex);
-      while (!done) MODEL_ASSERT(condition->wait(mutex) == OpStatus::kOk);
+      waits = true;
+      MODEL_ASSERT(condition->wait(mutex) == OpStatus::kOk);
     }
     condition.reset();
     notifier.join();

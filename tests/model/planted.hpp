@@ -50,8 +50,11 @@ inline void expect_passed(const Result& result) {
 
 /// Explores `scenario` completely, and takes `options.executions` random schedules, both without a violation. With
 /// PENSTOCK_MODEL_PREEMPTIONS=<n> in the environment the bound is at least n, with PENSTOCK_MODEL_LONG=<n> there are n
-/// times as many random schedules.
+/// times as many random schedules; with PENSTOCK_MODEL_REPLAY=<schedule> there is only that one.
 inline void must_pass(const Options& options, const Scenario& scenario) {
+  if (const char* const schedule = std::getenv("PENSTOCK_MODEL_REPLAY")) {
+    return expect_passed(replay(schedule, scenario));
+  }
   Options search = options;
   if (const char* const text = std::getenv("PENSTOCK_MODEL_PREEMPTIONS")) {
     search.preemptions = std::max(search.preemptions, static_cast<std::uint32_t>(std::strtoul(text, nullptr, 10)));
