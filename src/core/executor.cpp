@@ -48,6 +48,12 @@ class InlineExecutor final : public Executor {
     mine.running = false;
   }
 
+  // What another thread has posted runs in that thread, at once or as soon as it is through with what it does.
+  bool revoke(Work& work) noexcept override {
+    work.wait_until_posted();
+    return detail::world::thread_local_value<InlineExecutor, Trampoline>().queue.remove(work);
+  }
+
  private:
   struct Trampoline {
     WorkQueue queue;
@@ -56,6 +62,10 @@ class InlineExecutor final : public Executor {
 };
 
 }  // namespace
+
+void Work::wait_until_posted() const noexcept {
+  while (place.load(std::memory_order_relaxed) == nullptr) detail::world::yield();
+}
 
 void Executor::post(absl::AnyInvocable<void() &&> function) {
   if (function == nullptr) throw std::invalid_argument("executor: post was given an empty function");
@@ -80,6 +90,12 @@ void RunLoop::post(Work& work) noexcept {
     idle = idle_.claim_first();
   }
   if (idle != nullptr) idle->waiter->wake();
+}
+
+bool RunLoop::revoke(Work& work) noexcept {
+  work.wait_until_posted();
+  MutexLock lock(mutex_);
+  return queue_.remove(work);
 }
 
 Work* RunLoop::take() {

@@ -300,6 +300,13 @@ void PoolCore::post(Work& work) noexcept {
   wake.wake_all();
 }
 
+// The worker that was woken for it, if there is one, finds nothing and goes back to sleep.
+bool PoolCore::revoke(Work& work) noexcept {
+  work.wait_until_posted();
+  MutexLock lock(mutex_);
+  return posted_.remove(work);
+}
+
 void PoolCore::report(const std::exception_ptr& exception, const JobState* job) noexcept {
   {
     MutexLock lock(mutex_);

@@ -66,6 +66,8 @@ ShutdownReport WorkerPool::shutdown(const Context& ctx) { return core_->shutdown
 
 void WorkerPool::post(Work& work) noexcept { core_->post(work); }
 
+bool WorkerPool::revoke(Work& work) noexcept { return core_->revoke(work); }
+
 void WorkerPool::on_exception(std::exception_ptr exception) noexcept { core_->report(exception, nullptr); }
 
 absl::Status WorkerPool::set_overflow(OverflowPolicy policy) {

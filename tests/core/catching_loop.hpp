@@ -17,6 +17,7 @@ namespace penstock {
 class CatchingLoop final : public Executor {
  public:
   void post(Work& work) noexcept override { loop_.post(work); }
+  bool revoke(Work& work) noexcept override { return loop_.revoke(work); }
   void on_exception(std::exception_ptr exception) noexcept override { escaped.push_back(std::move(exception)); }
   void run_ready() { loop_.run_ready(); }
   std::vector<std::exception_ptr> escaped;

@@ -2,7 +2,9 @@
 #include "penstock/core/executor.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdlib>
 #include <memory>
 #include <stdexcept>
@@ -58,6 +60,93 @@ TEST_CASE("Executor: the inline one serves until the process ends", "[core][exec
     std::exit(0);
   });
   CHECK(message.empty());
+}
+
+/// Work that counts how often it ran.
+struct Counted : Work {
+  Counted() noexcept : Work([](Work& work) noexcept { ++static_cast<Counted&>(work).runs; }) {}
+  std::atomic<int> runs{0};
+};
+
+TEST_CASE("Executor: what is revoked never runs, wherever it is in the queue", "[core][executor]") {
+  for (std::size_t revoked = 0; revoked < 4; ++revoked) {
+    RunLoop loop;
+    std::array<Counted, 4> works;
+    for (Counted& work : works) loop.post(work);
+    CHECK(loop.revoke(works[revoked]));
+    Counted late;
+    loop.post(late);
+    CHECK(loop.run_ready() == 4);
+    for (std::size_t i = 0; i < works.size(); ++i) CHECK(works[i].runs == (i == revoked ? 0 : 1));
+    CHECK(late.runs == 1);
+  }
+}
+
+TEST_CASE("Executor: what has been taken to be run is not revoked", "[core][executor]") {
+  struct Itself : Work {
+    explicit Itself(Executor& on) noexcept
+        : Work([](Work& work) noexcept {
+            auto& self = static_cast<Itself&>(work);
+            self.revoked = self.executor.revoke(self);
+          }),
+          executor(on) {}
+    Executor& executor;
+    bool revoked = true;
+  };
+  RunLoop loop;
+  Itself posted(loop);
+  loop.post(posted);
+  CHECK(loop.run_ready() == 1);
+  CHECK_FALSE(posted.revoked);
+  CHECK_FALSE(loop.revoke(posted));
+  Itself at_once(Executor::inline_executor());
+  at_once.executor.post(at_once);
+  CHECK_FALSE(at_once.revoked);
+}
+
+TEST_CASE("Executor: work revokes what waits behind it", "[core][executor]") {
+  RunLoop loop;
+  for (Executor* const executor : {static_cast<Executor*>(&loop), &Executor::inline_executor()}) {
+    Counted first;
+    Counted second;
+    Counted third;
+    bool revoked = false;
+    executor->post([&] {
+      executor->post(first);
+      executor->post(second);
+      executor->post(third);
+      revoked = executor->revoke(second);
+    });
+    loop.run_ready();
+    CHECK(revoked);
+    CHECK(first.runs == 1);
+    CHECK(second.runs == 0);
+    CHECK(third.runs == 1);
+  }
+}
+
+TEST_CASE("Executor: revoked work can be posted again", "[core][executor]") {
+  RunLoop loop;
+  Counted work;
+  loop.post(work);
+  CHECK(loop.revoke(work));
+  CHECK(loop.run_ready() == 0);
+  loop.post(work);
+  CHECK(loop.run_ready() == 1);
+  CHECK(work.runs == 1);
+}
+
+TEST_CASE("Executor: revoking waits for the thread that is about to post", "[core][executor][stress]") {
+  for (int round = 0; round < 2000; ++round) {
+    RunLoop loop;
+    auto work = std::make_unique<Counted>();
+    std::thread posting([&loop, raw = work.get()] { loop.post(*raw); });
+    const bool revoked = loop.revoke(*work);
+    work.reset();  // the other thread is through with it
+    REQUIRE(revoked);
+    REQUIRE(loop.run_ready() == 0);
+    posting.join();
+  }
 }
 
 TEST_CASE("RunLoop: runs until stopped and empty, and can run again", "[core][executor]") {

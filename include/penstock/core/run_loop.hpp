@@ -24,6 +24,7 @@ class RunLoop final : public Executor {
   RunLoop& operator=(const RunLoop&) = delete;
 
   void post(Work& work) noexcept override ABSL_LOCKS_EXCLUDED(mutex_);
+  bool revoke(Work& work) noexcept override ABSL_LOCKS_EXCLUDED(mutex_);
 
   /// Runs work as it comes, until `stop` was called and nothing is left. Afterwards the loop can run again.
   /// Blocks: while there is nothing to do.

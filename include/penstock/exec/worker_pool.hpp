@@ -206,6 +206,7 @@ class WorkerPool final : public Executor {
 
   /// Runs `work` in a worker. Never refuses, also after shutdown.
   void post(Work& work) noexcept override;
+  bool revoke(Work& work) noexcept override;
   /// Counts and reports it.
   void on_exception(std::exception_ptr exception) noexcept override;
 

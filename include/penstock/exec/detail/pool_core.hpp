@@ -128,6 +128,7 @@ class PoolCore {
 
   // As an executor.
   void post(Work& work) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  bool revoke(Work& work) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   void report(const std::exception_ptr& exception, const JobState* job) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Observers.
