@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+)
+
+type arguments = map[string]uint64
+
+func workloads[T value]() map[string]func(arguments) figures {
+	return map[string]func(arguments) figures{
+		"throughput":       throughput[T],
+		"self":             self[T],
+		"ping_pong":        pingPong[T],
+		"wake":             wake[T],
+		"idle":             idle[T],
+		"tasks_throughput": throughput[T],
+		"tasks_ping_pong":  pingPong[T],
+		"memory":           memory[T],
+	}
+}
+
+func throughput[T value](a arguments) figures {
+	producers, consumers := a["producers"], a["consumers"]
+	unit := producers * consumers
+	items := (a["items"] + unit - 1) / unit * unit
+	queue := make(chan T, a["capacity"])
+	var total uint64
+	var workers []func()
+	for i := uint64(0); i < consumers; i++ {
+		workers = append(workers, func() {
+			own := uint64(0)
+			for left := items / consumers; left != 0; left-- {
+				own += sum(<-queue)
+			}
+			atomic.AddUint64(&total, own)
+		})
+	}
+	for i := uint64(0); i < producers; i++ {
+		workers = append(workers, func() {
+			for number := uint64(0); number < items/producers; number++ {
+				queue <- of[T](number)
+			}
+		})
+	}
+	f := runTogether(items, workers...)
+	check(total == producers*sumOfFirst(items/producers), "throughput: the sum is wrong")
+	return f
+}
+
+func self[T value](a arguments) figures {
+	queue, items, total := make(chan T, a["capacity"]), a["items"], uint64(0)
+	f := runTogether(items, func() {
+		for number := uint64(0); number < items; number++ {
+			queue <- of[T](number)
+			total += sum(<-queue)
+		}
+	})
+	check(total == sumOfFirst(items), "self: the sum is wrong")
+	return f
+}
+
+func pingPong[T value](a arguments) figures {
+	there, back := make(chan T, a["capacity"]), make(chan T, a["capacity"])
+	items, total := a["items"], uint64(0)
+	f := runTogether(items, func() {
+		for number := uint64(0); number < items; number++ {
+			there <- of[T](number)
+			total += sum(<-back)
+		}
+	}, func() {
+		for left := items; left != 0; left-- {
+			back <- <-there
+		}
+	})
+	check(total == sumOfFirst(items), "ping_pong: the sum is wrong")
+	return f
+}
+
+func wake[T value](a arguments) figures {
+	queue, items := make(chan T, a["capacity"]), a["items"]
+	latencies := make([]uint64, 0, items)
+	f := runTogether(items, func() {
+		for left := items; left != 0; left-- {
+			sent := (<-queue)[0]
+			latencies = append(latencies, nowNs()-sent)
+		}
+	}, func() {
+		for left := items; left != 0; left-- {
+			sleepNs(a["gap_us"] * 1000)
+			queue <- of[T](nowNs())
+		}
+	})
+	f.addQuantiles(latencies)
+	return f
+}
+
+func idle[T value](a arguments) figures {
+	queue, done := make(chan T, a["capacity"]), make(chan uint64)
+	go func() { done <- sum(<-queue) }()
+	sleepNs(20000000)
+	before, begin := usageNow(), nowNs()
+	sleepNs(a["items"] * 1000000)
+	after, end := usageNow(), nowNs()
+	queue <- of[T](1)
+	check(<-done == 2, "idle: the value is wrong")
+	return figures{items: float64(a["items"]), wallNs: float64(end - begin),
+		used: usage{after.cpuNs - before.cpuNs, after.switches - before.switches}}
+}
+
+// An empty channel, and `items` goroutines that wait on one each: all that the runtime took from the system for them.
+func memory[T value](a arguments) figures {
+	taken := func() (heap, all uint64) {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc, m.HeapInuse + m.StackInuse
+	}
+	channels := make([]chan T, 100000)
+	before, _ := taken()
+	for i := range channels {
+		channels[i] = make(chan T)
+	}
+	after, _ := taken()
+	channel := float64(after-before) / float64(len(channels))
+	queue, items := make(chan T), a["items"]
+	_, before = taken()
+	for i := uint64(0); i < items; i++ {
+		go func() { <-queue }()
+	}
+	runtime.Gosched()
+	_, after = taken()
+	runtime.KeepAlive(channels)
+	return figures{items: float64(items), more: fmt.Sprintf(" channel_bytes=%.2f coroutine_bytes=%.2f",
+		channel, float64(after-before)/float64(items))}
+}
