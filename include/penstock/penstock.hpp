@@ -6,6 +6,7 @@
 
 #include "penstock/channel/channel.hpp"
 #include "penstock/channel/select.hpp"
+#include "penstock/channel/ticker.hpp"
 #include "penstock/core/clock.hpp"
 #include "penstock/core/context.hpp"
 #include "penstock/core/executor.hpp"
