@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "penstock/core/detail/world.hpp"
-#include "penstock/core/run_loop.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
@@ -80,66 +79,6 @@ Executor& Executor::inline_executor() noexcept {
   // Never destroyed: a timer of the steady clock may post to it until the process has ended.
   static InlineExecutor* const executor = new InlineExecutor;
   return *executor;
-}
-
-void RunLoop::post(Work& work) noexcept {
-  detail::WaitNode* idle = nullptr;
-  {
-    MutexLock lock(mutex_);
-    queue_.push(work);
-    idle = idle_.claim_first();
-  }
-  if (idle != nullptr) idle->waiter->wake();
-}
-
-bool RunLoop::revoke(Work& work) noexcept {
-  work.wait_until_posted();
-  MutexLock lock(mutex_);
-  return queue_.remove(work);
-}
-
-Work* RunLoop::take() {
-  for (;;) {
-    detail::Waiter waiter(Context::background());
-    detail::WaitNode node(waiter, nullptr);
-    {
-      MutexLock lock(mutex_);
-      if (Work* const work = queue_.pop()) return work;
-      if (stopping_) {
-        stopping_ = false;
-        return nullptr;
-      }
-      idle_.push(node);
-    }
-    waiter.wait();
-  }
-}
-
-void RunLoop::run() {
-  while (Work* const work = take()) work->run(*work);
-}
-
-std::size_t RunLoop::run_ready() {
-  std::size_t count = 0;
-  for (;; ++count) {
-    Work* work = nullptr;
-    {
-      MutexLock lock(mutex_);
-      work = queue_.pop();
-    }
-    if (work == nullptr) return count;
-    work->run(*work);
-  }
-}
-
-void RunLoop::stop() noexcept {
-  detail::WakeList wake;
-  {
-    MutexLock lock(mutex_);
-    stopping_ = true;
-    idle_.claim_all(detail::Waiter::kServed, wake);
-  }
-  wake.wake_all();
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI

@@ -149,32 +149,6 @@ TEST_CASE("Executor: revoking waits for the thread that is about to post", "[cor
   }
 }
 
-TEST_CASE("RunLoop: runs until stopped and empty, and can run again", "[core][executor]") {
-  RunLoop loop;
-  std::atomic<int> runs{0};
-  std::thread posting([&] {
-    for (int i = 0; i < 100; ++i) loop.post([&] { ++runs; });
-    loop.stop();
-  });
-  loop.run();
-  posting.join();
-  CHECK(runs == 100);
-  loop.post([&] { ++runs; });
-  loop.stop();
-  loop.run();
-  CHECK(runs == 101);
-}
-
-TEST_CASE("RunLoop: may go as soon as its last work has run", "[core][executor][stress]") {
-  for (int round = 0; round < 3000; ++round) {
-    auto loop = std::make_unique<RunLoop>();
-    std::thread posting([raw = loop.get()] { raw->post([raw] { raw->stop(); }); });
-    loop->run();
-    loop.reset();
-    posting.join();
-  }
-}
-
 TEST_CASE("Executor: the inline one runs at once, and chains do not nest", "[core][executor]") {
   Executor& executor = Executor::inline_executor();
   int depth = 0;
