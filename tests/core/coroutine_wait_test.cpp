@@ -159,10 +159,9 @@ class Threads final : public Executor {
     for (std::thread& thread : threads_) thread.join();
   }
   void post(Work& work) noexcept override {
-    {
-      const std::lock_guard lock(mutex_);
-      queue_.push(work);
-    }
+    // Notified under the mutex: the work may be what lets the test, and this executor, end.
+    const std::lock_guard lock(mutex_);
+    queue_.push(work);
     changed_.notify_one();
   }
   bool revoke(Work& work) noexcept override {
