@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-// Go's select has as many cases as are written down: here 2, 8 and 64, each waiting (receive) and with a default (poll).
+// Go's select has the cases that are written down: here 2, 8 and 64, waiting (receive) and with a default (poll).
 package main
 
 func receive2(c []chan uint64) (index int, value uint64) {

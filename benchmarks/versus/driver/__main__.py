@@ -1,0 +1,138 @@
+"""Measures ours against its peers; benchmarks/run calls this once everything is built."""
+import argparse
+import glob
+import importlib.util
+import json
+import os
+import re
+import sys
+from dataclasses import replace
+
+import micro
+from cell import Cell, Cost, Entrant
+from chart import charts
+from figures import for_json, rows_of
+from progress import Progress
+from rounds import Pace, measure
+from table import amount, table
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LIMITS = Entrant("limits", "limits/limits")
+LIMIT_CELLS = {
+    "atomic add": Cell("limit/atomic add", "atomic_add", {}, (LIMITS,), (Cost("wall_ns", "ns per item"),)),
+    "cache line, there and back": Cell("limit/cache line", "cache_line", {}, (LIMITS,), (Cost("best_ns", "ns"),)),
+    "futex wake": Cell("limit/futex wake", "futex_wake", {"gap_us": 50}, (LIMITS,), (Cost("p50_ns", "ns"),), trial=100),
+}
+
+
+def components():
+    """The cells of each folder beside this one that has any, and where its peers come from."""
+    for path in sorted(glob.glob(os.path.join(HERE, "..", "*", "cells.py"))):
+        spec = importlib.util.spec_from_file_location("cells", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module.cells(), module.PEERS
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="benchmarks/run")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--only", metavar="REGEX", default="")
+    parser.add_argument("--peer", metavar="NAME=PATH", action="append", default=[])
+    parser.add_argument("--programs", required=True)
+    parser.add_argument("--output", required=True)
+    arguments = parser.parse_args()
+    for peer in arguments.peer:
+        name, _, path = peer.partition("=")
+        if not name or not os.access(path, os.X_OK):
+            parser.error(f"--peer {peer}: not a name and a program")
+    try:
+        re.compile(arguments.only)
+    except re.error as error:
+        parser.error(f"--only {arguments.only}: {error}")
+    return arguments
+
+
+def is_there(programs, entrant):
+    return os.access(os.path.join(programs, entrant.program), os.X_OK)
+
+
+def plan(arguments, programs):
+    """The cells to measure, with the entrants that are there; and what is missing."""
+    guests = tuple(Entrant(name, os.path.abspath(path))
+                   for name, _, path in (peer.partition("=") for peer in arguments.peer))
+    chosen, missing = [], {}
+    for cells, peers in components():
+        for cell in cells:
+            if re.search(arguments.only, cell.name):
+                entrants = cell.entrants + (guests if cell.takes_guests else ())
+                there = tuple(entrant for entrant in entrants if is_there(programs, entrant))
+                for entrant in entrants:
+                    if entrant not in there:
+                        missing[entrant.program] = f"{entrant.name} not found (needs {peers.get(entrant.name, '?')})"
+                if there and there[0] is cell.entrants[0]:
+                    chosen.append(replace(cell, entrants=there))
+    return chosen, list(missing.values())
+
+
+def main():
+    arguments = parse_arguments()
+    programs = os.path.join(arguments.programs, "versus")
+    cells, notes = plan(arguments, programs)
+    benches = [(program, len(micro.names(program, arguments.only))) for program in micro.programs(arguments.programs)]
+    rounds, target, limit = (3, 0.06, 120) if arguments.quick else (7, 0.2, 1140)
+    pace = Pace(rounds, target, limit)
+    limit_cells = list(LIMIT_CELLS.values()) if is_there(programs, LIMITS) else []
+    for cell in limit_cells + cells:
+        pace.plan(cell, len(cell.entrants))
+    per_benchmark = (0.15 if arguments.quick else 2.0) / (target + pace.OVERHEAD)  # in runs of weight 1
+    progress = Progress(pace.work_left + sum(count for _, count in benches) * per_benchmark, sys.stderr)
+
+    os.makedirs(arguments.output, exist_ok=True)
+    limits, rows, failures = [], [], []
+    for label, cell in LIMIT_CELLS.items():
+        if cell in limit_cells:
+            found, failed = measure(cell, cell.entrants, programs, pace, lambda: progress.step(0, cell.name))
+            failures += failed
+            limits += [(label, row["ours"]) for row in rows_of(cell, found)]
+    for cell in cells:
+        before = pace.work_left
+        found, failed = measure(cell, cell.entrants, programs, pace, lambda: progress.step(0, cell.name))
+        progress.step(before - pace.work_left, cell.name)
+        rows += rows_of(cell, found)
+        failures += failed
+    for program, count in benches:
+        if count:
+            found, failed = micro.run(program, arguments.output, arguments.only, arguments.quick,
+                                      lambda: progress.step(per_benchmark, os.path.basename(program)))
+            rows += found
+            failures += failed
+    progress.finish()
+    report(arguments, rows, limits, notes, failures)
+
+
+def report(arguments, rows, limits, notes, failures):
+    if not rows:
+        sys.exit("\n".join(failures + ["nothing was measured"]))
+    print("\n".join(table(rows)))
+    if limits:
+        print("limits of this machine: " + ", ".join(f"{label} {amount(value, 'ns')}" for label, value in limits))
+    for note in notes:
+        print(note)
+    written = dict(charts(rows, limits))
+    for name, svg in written.items():
+        with open(os.path.join(arguments.output, name), "w", encoding="utf-8") as file:
+            file.write(svg)
+    print(f"{len(written)} charts: {os.path.join(arguments.output, '*.svg')}")
+    for path in [os.path.join(arguments.output, "rows.json")] + ([arguments.json] if arguments.json else []):
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(for_json(rows), file, indent=1)
+            file.write("\n")
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()

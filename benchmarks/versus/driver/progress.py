@@ -1,0 +1,35 @@
+"""How far it is, and how long it will take: one line that is written over on a terminal, else a line now and then."""
+import time
+
+
+def clock_time(seconds):
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class Progress:
+    EVERY = 15.0  # seconds between lines where there is no terminal
+
+    def __init__(self, total, stream, clock=time.monotonic):
+        self.total, self.stream, self.clock = total, stream, clock
+        self.done, self.begin, self.last = 0.0, clock(), clock()
+
+    def step(self, work, label):
+        """Says that `label` begins, which is `work` of the total."""
+        now = self.clock()
+        left = ""
+        if self.done > 0:
+            left = f"{clock_time((now - self.begin) / self.done * max(self.total - self.done, 0))} left"
+        line = f"[{100 * self.done / self.total:3.0f} %] {left:>10}  {label}"
+        if self.stream.isatty():
+            self.stream.write(f"\r\033[K{line[:118]}")
+            self.stream.flush()
+        elif now - self.last >= self.EVERY:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+            self.last = now
+        self.done += work
+
+    def finish(self):
+        if self.stream.isatty():
+            self.stream.write("\r\033[K")
+            self.stream.flush()
