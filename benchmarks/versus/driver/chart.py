@@ -3,7 +3,7 @@ import math
 import re
 from xml.sax.saxutils import escape
 
-COLOURS = ("#1f6feb", "#8b949e", "#d29922", "#3fb950", "#a371f7", "#db6d28", "#f778ba", "#57ab5a", "#6e7681", "#b08800")
+COLOURS = ("#1f6feb", "#8b949e", "#d4a72c", "#2da44e", "#a371f7", "#db6d28", "#f778ba", "#17a2b8", "#7a4a1e", "#24292f")
 LEFT, PLOT, RIGHT, BAR, GAP, TOP = 190, 620, 90, 9, 8, 64
 
 

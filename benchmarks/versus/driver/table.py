@@ -69,6 +69,6 @@ def table(rows):
             lines.append(line(workload, unit, same, groups.get((workload, f"CPU {unit}"), [])))
     yield from columns(lines)
     yield ""
-    yield "ratio: our cost over that of the fastest peer that promises as much, so below 1 ours is faster; CPU: the same"
-    yield "of the CPU time. +-: half of the rounds were that near. *: promises less (no bound, or not for threads)"
+    yield "ratio: our cost over that of the fastest peer that promises as much, so below 1 ours is faster; CPU: the"
+    yield "same for CPU time. +-: half of the rounds were that near. *: promises less (no bound, or not for threads)"
     yield from summary(rows)
