@@ -71,6 +71,15 @@ def wake():
                takes_guests=True)
 
 
+def receive_many():
+    """Many at once against one at a time; the sender sends many at once both times."""
+    entrants = (OURS, Entrant("single receives", OURS.program, arguments={"batch": 1}))
+    for where, workload in (("alone", "receive_alone"), ("1p1c", "receive_from_other")):
+        for size in (8, 64):
+            yield Cell(f"receive_many/bytes:{size}/capacity:1000/{where}", workload,
+                       {"bytes": size, "capacity": 1000, "batch": 64}, entrants, WALL[:1])
+
+
 def select():
     for what in ("one_ready", "all_ready", "none_ready", "throughput"):
         for channels in (2, 8, 64):
@@ -99,4 +108,4 @@ def memory():
 
 
 def cells():
-    return [*throughput(), *alone(), *ping_pong(), *tasks(), *wake(), *select(), *pinned(), *memory()]
+    return [*throughput(), *alone(), *ping_pong(), *tasks(), *wake(), *receive_many(), *select(), *pinned(), *memory()]

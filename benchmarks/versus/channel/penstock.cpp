@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Ours, on threads; the tasks and select are in files of their own.
+// Ours, on threads; batches, coroutines and select are in files of their own.
 #include "penstock/channel/channel.hpp"
 
 #include "penstock_workloads.hpp"
@@ -31,6 +31,7 @@ class Queue {
 
 int main(int argc, char** argv) {
   versus::Workloads workloads = versus::thread_workloads<Queue>();
+  workloads.merge(versus::batch_workloads());
   workloads.merge(versus::task_workloads());
   workloads.merge(versus::select_workloads());
   return versus::run_program(argc, argv, workloads);

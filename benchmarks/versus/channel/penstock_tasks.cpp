@@ -7,7 +7,7 @@
 #include "penstock/channel/channel.hpp"
 #include "penstock/core/run_loop.hpp"
 #include "penstock/core/task.hpp"
-#include "penstock/exec/worker_pool.hpp"
+#include "penstock/core/work_stealing_executor.hpp"
 
 #include "penstock_workloads.hpp"
 
@@ -19,7 +19,7 @@ using penstock::JoinHandle;
 using penstock::OpStatus;
 using penstock::RunLoop;
 using penstock::Task;
-using penstock::WorkerPool;
+using penstock::WorkStealingExecutor;
 
 template <class T>
 Task<> send_all(Channel<T>& channel, std::size_t count, Span& span) {
@@ -73,10 +73,9 @@ Figures run_tasks(std::size_t items, std::vector<Task<>> tasks, const std::vecto
     loop.run_ready();
     return figures_of(items, spans, before, Usage::now());
   }
-  auto pool = WorkerPool::create({.name = "versus", .workers = processors});
-  check(pool.ok(), "no pool");
+  WorkStealingExecutor executor(processors, "versus");
   const Usage before = Usage::now();
-  for (Task<>& task : tasks) handles.push_back(spawn(**pool, std::move(task)));
+  for (Task<>& task : tasks) handles.push_back(spawn(executor, std::move(task)));
   for (JoinHandle<>& handle : handles) handle.get();
   return figures_of(items, spans, before, Usage::now());
 }

@@ -8,6 +8,7 @@
 
 namespace versus {
 
+Workloads batch_workloads();   ///< receive_many
 Workloads task_workloads();    ///< coroutines
 Workloads select_workloads();  ///< select over 2, 8 and 64 channels
 

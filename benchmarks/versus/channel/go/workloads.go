@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 )
 
@@ -128,10 +129,15 @@ func memory[T value](a arguments) figures {
 	channel := float64(after-before) / float64(len(channels))
 	queue, items := make(chan T), a["items"]
 	_, before = taken()
+	var started sync.WaitGroup
 	for i := uint64(0); i < items; i++ {
-		go func() { <-queue }()
+		started.Add(1)
+		go func() {
+			started.Done()
+			<-queue
+		}()
 	}
-	runtime.Gosched()
+	started.Wait()
 	_, after = taken()
 	runtime.KeepAlive(channels)
 	return figures{items: float64(items), more: fmt.Sprintf(" channel_bytes=%.2f coroutine_bytes=%.2f",
