@@ -64,7 +64,7 @@ bool RunLoop::revoke(Work& work) noexcept {
 
 void RunLoop::take_mail() noexcept {
   MutexLock lock(mutex_);
-  queue_.take_all(mail_);
+  queue_.take(mail_);
   has_mail_.store(false, std::memory_order_relaxed);
 }
 

@@ -14,7 +14,10 @@
 /// That is what makes it legal to destroy a coroutine whose wait has been decided: somebody has posted the work that
 /// resumes it, or is about to, and the destructor of its awaiter takes that work back.
 
+#include <cstddef>
 #include <exception>
+#include <limits>
+#include <utility>
 
 #include "absl/functional/any_invocable.h"
 
@@ -129,16 +132,22 @@ class WorkQueue {
     return work.place.load(std::memory_order_relaxed) == this;
   }
 
-  /// Moves all of `other` to the end of this one. Cost: O(their number).
-  void take_all(WorkQueue& other) noexcept {
-    if (other.empty()) return;
-    for (Work* work = other.head_; work != nullptr; work = work->next) {
+  /// Moves the oldest `most` of `other`, or all, to the end of this one, and returns how many. Cost: O(their number).
+  std::size_t take(WorkQueue& other, std::size_t most = std::numeric_limits<std::size_t>::max()) noexcept {
+    std::size_t count = 0;
+    Work* last = nullptr;
+    for (Work* work = other.head_; work != nullptr && count < most; work = work->next, ++count) {
       work->place.store(this, std::memory_order_relaxed);
+      last = work;
     }
-    other.head_->previous = tail_;
-    (tail_ == nullptr ? head_ : tail_->next) = other.head_;
-    tail_ = other.tail_;
-    other.head_ = other.tail_ = nullptr;
+    if (last == nullptr) return 0;
+    Work* const first = std::exchange(other.head_, last->next);
+    (other.head_ == nullptr ? other.tail_ : other.head_->previous) = nullptr;
+    last->next = nullptr;
+    first->previous = tail_;
+    (tail_ == nullptr ? head_ : tail_->next) = first;
+    tail_ = last;
+    return count;
   }
 
  private:
