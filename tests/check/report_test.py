@@ -141,10 +141,11 @@ class Terminal:
 
 terminal, now = Terminal(), [0.0]
 shown = progress.Progress(10, terminal, lambda: now[0])
-shown.step(2, "first")
+shown.show(0, "first")
 now[0] = 30
-shown.step(8, "second")
-assert "[ 20 %]  2:00 left  second" in terminal.text, terminal.text
+shown.show(2, "second")
+shown.show(2, "second")
+assert terminal.text.split("\r\033[K") == ["", "[  0 %]             first", "[ 20 %]  2:00 left  second"], terminal.text
 
 
 # All of it, with programs that are scripts.

@@ -7,7 +7,6 @@
 #include <memory>
 #include <new>
 
-#include <malloc.h>
 #include <unistd.h>
 
 #include "penstock/channel/channel.hpp"
@@ -18,30 +17,26 @@
 
 namespace {
 
-std::size_t live_bytes = 0;  // in use, as malloc has rounded them; one thread allocates
+// What was asked for, by the one thread that allocates. What is given back meanwhile would be counted, too.
+std::size_t allocated_bytes = 0;
 
-void* counted(void* memory) {
+void* counted(void* memory, std::size_t size) {
   if (memory == nullptr) throw std::bad_alloc();
-  live_bytes += malloc_usable_size(memory);
+  allocated_bytes += size;
   return memory;
-}
-
-void release(void* memory) noexcept {
-  live_bytes -= malloc_usable_size(memory);
-  std::free(memory);
 }
 
 }  // namespace
 
-void* operator new(std::size_t size) { return counted(std::malloc(size)); }
+void* operator new(std::size_t size) { return counted(std::malloc(size), size); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
   const auto to = static_cast<std::size_t>(alignment);
-  return counted(std::aligned_alloc(to, (size + to - 1) / to * to));
+  return counted(std::aligned_alloc(to, (size + to - 1) / to * to), size);
 }
-void operator delete(void* memory) noexcept { release(memory); }
-void operator delete(void* memory, std::size_t /*size*/) noexcept { release(memory); }
-void operator delete(void* memory, std::align_val_t /*alignment*/) noexcept { release(memory); }
-void operator delete(void* memory, std::size_t /*size*/, std::align_val_t /*alignment*/) noexcept { release(memory); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t /*size*/) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t /*alignment*/) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t /*size*/, std::align_val_t /*alignment*/) noexcept { std::free(memory); }
 
 namespace {
 
@@ -87,19 +82,19 @@ struct PerCoroutine {
 
 template <class Make>
 PerCoroutine measure(RunLoop& loop, std::size_t count, Make make) {
-  const std::size_t live = live_bytes;
+  const std::size_t allocated = allocated_bytes;
   const double resident = resident_bytes();
   for (std::size_t i = 0; i != count; ++i) static_cast<void>(spawn(loop, make(i)));
   loop.run_ready();
   const double number = static_cast<double>(count);
-  return {static_cast<double>(live_bytes - live) / number, (resident_bytes() - resident) / number};
+  return {static_cast<double>(allocated_bytes - allocated) / number, (resident_bytes() - resident) / number};
 }
 
 std::optional<Figures> memory(const Arguments& arguments) {
   const std::size_t count = arguments["items"];
-  const std::size_t before = live_bytes;
+  const std::size_t before = allocated_bytes;
   auto channel = std::make_unique<Channel<std::uint64_t>>(0);
-  const std::size_t channel_bytes = live_bytes - before;
+  const std::size_t channel_bytes = allocated_bytes - before;
 
   RunLoop loop;
   std::size_t ended = 0;

@@ -18,11 +18,11 @@ from table import amount, table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIMITS = Entrant("limits", "limits/limits")
-LIMIT_CELLS = {
-    "atomic add": Cell("limit/atomic add", "atomic_add", {}, (LIMITS,), (Cost("wall_ns", "ns per item"),)),
-    "cache line, there and back": Cell("limit/cache line", "cache_line", {}, (LIMITS,), (Cost("best_ns", "ns"),)),
-    "futex wake": Cell("limit/futex wake", "futex_wake", {"gap_us": 50}, (LIMITS,), (Cost("p50_ns", "ns"),), trial=100),
-}
+LIMIT_CELLS = [
+    Cell("atomic add", "atomic_add", {}, (LIMITS,), (Cost("wall_ns", "ns per item"),)),
+    Cell("cache line, there and back", "cache_line", {}, (LIMITS,), (Cost("best_ns", "ns"),)),
+    Cell("futex wake", "futex_wake", {"gap_us": 50}, (LIMITS,), (Cost("p50_ns", "ns"),), trial=100),
+]
 
 
 def components():
@@ -81,35 +81,34 @@ def main():
     programs = os.path.join(arguments.programs, "versus")
     cells, notes = plan(arguments, programs)
     benches = [(program, len(micro.names(program, arguments.only))) for program in micro.programs(arguments.programs)]
-    rounds, target, limit = (3, 0.06, 120) if arguments.quick else (7, 0.2, 1140)
+    rounds, target, limit = (3, 0.06, 120) if arguments.quick else (7, 0.2, 1080)
     pace = Pace(rounds, target, limit)
-    limit_cells = list(LIMIT_CELLS.values()) if is_there(programs, LIMITS) else []
+    limit_cells = LIMIT_CELLS if is_there(programs, LIMITS) else []
     for cell in limit_cells + cells:
         pace.plan(cell, len(cell.entrants))
+    planned = pace.work_left
     per_benchmark = (0.15 if arguments.quick else 2.0) / (target + pace.OVERHEAD)  # in runs of weight 1
-    progress = Progress(pace.work_left + sum(count for _, count in benches) * per_benchmark, sys.stderr)
+    progress = Progress(planned + sum(count for _, count in benches) * per_benchmark, sys.stderr)
 
     os.makedirs(arguments.output, exist_ok=True)
     limits, rows, failures = [], [], []
-    for label, cell in LIMIT_CELLS.items():
-        if cell in limit_cells:
-            found, failed = measure(cell, cell.entrants, programs, pace, lambda: progress.step(0, cell.name))
-            failures += failed
-            limits += [(label, row["ours"]) for row in rows_of(cell, found)]
-    for cell in cells:
-        before = pace.work_left
-        found, failed = measure(cell, cell.entrants, programs, pace, lambda: progress.step(0, cell.name))
-        progress.step(before - pace.work_left, cell.name)
-        rows += rows_of(cell, found)
+    for cell in limit_cells + cells:
+        found, failed = measure(cell, cell.entrants, programs, pace,
+                                lambda: progress.show(planned - pace.work_left, cell.name))
         failures += failed
+        (limits if cell in limit_cells else rows).extend(rows_of(cell, found))
+    done = planned
     for program, count in benches:
+        def step():
+            nonlocal done
+            progress.show(done, os.path.basename(program))
+            done += per_benchmark
         if count:
-            found, failed = micro.run(program, arguments.output, arguments.only, arguments.quick,
-                                      lambda: progress.step(per_benchmark, os.path.basename(program)))
+            found, failed = micro.run(program, arguments.output, arguments.only, arguments.quick, step)
             rows += found
             failures += failed
     progress.finish()
-    report(arguments, rows, limits, notes, failures)
+    report(arguments, rows, [(row["workload"], row["ours"]) for row in limits], notes, failures)
 
 
 def report(arguments, rows, limits, notes, failures):

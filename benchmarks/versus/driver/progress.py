@@ -11,23 +11,24 @@ class Progress:
 
     def __init__(self, total, stream, clock=time.monotonic):
         self.total, self.stream, self.clock = total, stream, clock
-        self.done, self.begin, self.last = 0.0, clock(), clock()
+        self.begin, self.last, self.shown = clock(), clock(), ""
 
-    def step(self, work, label):
-        """Says that `label` begins, which is `work` of the total."""
+    def show(self, done, label):
+        """Says that `done` of the total is done, and that `label` comes next."""
         now = self.clock()
         left = ""
-        if self.done > 0:
-            left = f"{clock_time((now - self.begin) / self.done * max(self.total - self.done, 0))} left"
-        line = f"[{100 * self.done / self.total:3.0f} %] {left:>10}  {label}"
+        if done > 0:
+            left = f"{clock_time((now - self.begin) / done * max(self.total - done, 0))} left"
+        line = f"[{100 * done / self.total:3.0f} %] {left:>10}  {label}"
         if self.stream.isatty():
-            self.stream.write(f"\r\033[K{line[:118]}")
-            self.stream.flush()
+            if line != self.shown:
+                self.stream.write(f"\r\033[K{line[:118]}")
+                self.stream.flush()
         elif now - self.last >= self.EVERY:
             self.stream.write(line + "\n")
             self.stream.flush()
             self.last = now
-        self.done += work
+        self.shown = line
 
     def finish(self):
         if self.stream.isatty():

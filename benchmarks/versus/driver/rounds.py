@@ -83,6 +83,7 @@ def measure(cell, entrants, programs, pace, step=lambda: None, run=run_once):
 
     for entrant in entrants:  # the trial
         figures = one(entrant, cell.items or cell.trial)
+        pace.work_left -= cell.weight * (1 if cell.items else 0.5)
         if figures is not None:
             results[entrant.name] = [figures] if cell.items else []
             items[entrant.name] = items_for(pace.seconds(cell), figures["wall_ns"], cell.trial)

@@ -15,8 +15,16 @@ impl Arguments {
     pub fn parse() -> Self {
         let mut workload = String::new();
         let mut numbers = HashMap::from([
-            ("batch", 64), ("bytes", 8), ("capacity", 100), ("channels", 2), ("consumers", 1), ("gap_us", 50),
-            ("items", 100000), ("pinned", 0), ("processors", 2), ("producers", 1),
+            ("batch", 64),
+            ("bytes", 8),
+            ("capacity", 100),
+            ("channels", 2),
+            ("consumers", 1),
+            ("gap_us", 50),
+            ("items", 100000),
+            ("pinned", 0),
+            ("processors", 2),
+            ("producers", 1),
         ]);
         for argument in std::env::args().skip(1) {
             let (name, text) = argument.split_once('=').unwrap_or((&argument, ""));
@@ -98,7 +106,11 @@ impl Figures {
         let count = self.items as f64;
         println!(
             "items={} wall_ns={:.2} cpu_ns={:.2} switches={:.5}{}",
-            self.items, self.wall_ns / count, self.cpu_ns / count, self.switches / count, self.more
+            self.items,
+            self.wall_ns / count,
+            self.cpu_ns / count,
+            self.switches / count,
+            self.more
         );
     }
 }
