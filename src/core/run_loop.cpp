@@ -18,23 +18,27 @@ RunLoop*& current() noexcept { return detail::world::thread_local_value<CurrentT
 /// While it lives the calling thread runs the loop. A thread may do so again inside, or run another loop there.
 class RunLoop::Turn {
  public:
-  explicit Turn(RunLoop& loop) noexcept
-      : loop_(loop),
-        outer_(std::exchange(current(), &loop)),
-        before_(loop.runner_.exchange(&current(), std::memory_order_acquire)) {  // L1
+  explicit Turn(RunLoop& loop) noexcept : loop_(loop), outer_(std::exchange(current(), &loop)) {
+    {
+      MutexLock lock(loop_.mutex_);
+      before_ = std::exchange(loop_.runner_, &current());
+    }
     PENSTOCK_CHECK(before_ == nullptr || before_ == &current(), "a run loop was run by two threads at once");
   }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
   ~Turn() {
-    loop_.runner_.store(before_, std::memory_order_release);  // L1
+    {
+      MutexLock lock(loop_.mutex_);
+      loop_.runner_ = before_;
+    }
     current() = outer_;
   }
 
  private:
   RunLoop& loop_;
   RunLoop* const outer_;
-  const void* const before_;
+  const void* before_ = nullptr;
 };
 
 void RunLoop::post(Work& work) noexcept {
@@ -55,11 +59,10 @@ void RunLoop::post(Work& work) noexcept {
 
 bool RunLoop::revoke(Work& work) noexcept {
   work.wait_until_posted();
-  const void* const runner = runner_.load(std::memory_order_acquire);  // L1
   MutexLock lock(mutex_);
   if (mail_.remove(work)) return true;
   // The queue belongs to the thread that runs the loop. For another one the work is as good as running.
-  return (runner == nullptr || runner == &current()) && queue_.remove(work);
+  return (runner_ == nullptr || runner_ == &current()) && queue_.remove(work);
 }
 
 void RunLoop::take_mail() noexcept {

@@ -60,11 +60,10 @@ class RunLoop final : public Executor {
   // without having looked there. Who posts after another thread's post, in an order that can be told, sees its flag.
   detail::world::Atomic<bool> has_mail_{false};
   // Which thread runs the loop: the address of a value of that thread's own, or null.
-  //   L1  release by a thread that leaves the loop -> acquire by the next one that runs it, or that revokes: what is
-  //   left
-  //       in the queue is handed on.
-  detail::world::Atomic<const void*> runner_{nullptr};
-  WorkQueue queue_;  // the running thread's; what is in here came before the mail
+  const void* runner_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  // The running thread's, who needs no mutex for it; while none runs, of whoever holds the mutex. What is in here came
+  // before the mail.
+  WorkQueue queue_;
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI
