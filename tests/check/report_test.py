@@ -191,5 +191,6 @@ result = drive("--only", "self/bytes:8/capacity:1$")
 assert result.returncode == 1 and "failed:" in result.stderr and "exit 1: the sum is wrong" in result.stderr, result
 for arguments in (("--only", "self("), ("--peer", "guest"), ("--peer", "guest=/nowhere")):
     assert drive(*arguments).returncode == 2, arguments
+assert "there is a peer of that name" in drive("--peer", f"condvar={guest}").stderr
 result = drive("--only", "nonsense")
 assert result.returncode != 0 and "nothing was measured" in result.stderr, result

@@ -65,6 +65,9 @@ def plan(arguments, programs):
     chosen, missing = [], {}
     for cells, peers in components():
         for cell in cells:
+            for guest in guests:
+                if guest.name in (entrant.name for entrant in cell.entrants):
+                    sys.exit(f"--peer {guest.name}: there is a peer of that name")
             if re.search(arguments.only, cell.name):
                 entrants = cell.entrants + (guests if cell.takes_guests else ())
                 there = tuple(entrant for entrant in entrants if is_there(programs, entrant))
@@ -81,7 +84,7 @@ def main():
     programs = os.path.join(arguments.programs, "versus")
     cells, notes = plan(arguments, programs)
     benches = [(program, len(micro.names(program, arguments.only))) for program in micro.programs(arguments.programs)]
-    rounds, target, limit = (3, 0.06, 120) if arguments.quick else (7, 0.2, 1080)
+    rounds, target, limit = (5, 0.03, 120) if arguments.quick else (11, 0.12, 1080)
     pace = Pace(rounds, target, limit)
     limit_cells = LIMIT_CELLS if is_there(programs, LIMITS) else []
     for cell in limit_cells + cells:
@@ -107,13 +110,13 @@ def main():
             found, failed = micro.run(program, arguments.output, arguments.only, arguments.quick, step)
             rows += found
             failures += failed
-    progress.finish()
-    report(arguments, rows, [(row["workload"], row["ours"]) for row in limits], notes, failures)
+    took = progress.finish()
+    report(arguments, rows, [(row["workload"], row["ours"]) for row in limits], notes, failures, took)
 
 
-def report(arguments, rows, limits, notes, failures):
+def report(arguments, rows, limits, notes, failures, took):
     if not rows:
-        sys.exit("\n".join(failures + ["nothing was measured"]))
+        sys.exit("\n".join(failures + notes + ["nothing was measured"]))
     print("\n".join(table(rows)))
     if limits:
         print("limits of this machine: " + ", ".join(f"{label} {amount(value, 'ns')}" for label, value in limits))
@@ -123,7 +126,7 @@ def report(arguments, rows, limits, notes, failures):
     for name, svg in written.items():
         with open(os.path.join(arguments.output, name), "w", encoding="utf-8") as file:
             file.write(svg)
-    print(f"{len(written)} charts: {os.path.join(arguments.output, '*.svg')}")
+    print(f"measured in {took}; {len(written)} charts: {os.path.join(arguments.output, '*.svg')}")
     for path in [os.path.join(arguments.output, "rows.json")] + ([arguments.json] if arguments.json else []):
         with open(path, "w", encoding="utf-8") as file:
             json.dump(for_json(rows), file, indent=1)
@@ -134,4 +137,7 @@ def report(arguments, rows, limits, notes, failures):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -31,6 +31,8 @@ class Progress:
         self.shown = line
 
     def finish(self):
+        """Clears the line, and returns how long it took."""
         if self.stream.isatty():
             self.stream.write("\r\033[K")
             self.stream.flush()
+        return clock_time(self.clock() - self.begin)

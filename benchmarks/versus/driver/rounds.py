@@ -3,7 +3,7 @@ import os
 import subprocess
 import time
 
-TIME_LIMIT = 60  # seconds, for a single run
+TIME_LIMIT = 30  # seconds, for a single run
 MOST_ITEMS = 20_000_000
 
 
