@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "conformance/go_support.hpp"
@@ -143,6 +144,48 @@ TEST_CASE("Channel conformance: a barrier of empty rendezvous", "[conformance][c
     REQUIRE(go.send(Empty{}) == OpStatus::kOk);
   }
   for (auto& call : calls) CHECK(call->result());
+}
+
+TEST_CASE("Channel conformance: however many try at once, exactly as many succeed as there is room or values for",
+          "[conformance][channel]") {
+  constexpr std::size_t kThreads = 3;
+  const std::size_t capacity = GENERATE(as<std::size_t>(), 3, 64);
+  const bool by_select = GENERATE(false, true);
+  int refused_sends = 0;
+  int refused_receives = 0;
+  for (int round = 0; round != 100; ++round) {
+    Channel<int> channel(capacity);
+    std::atomic<std::size_t> arrived{0};
+    // Each thread tries as often as there is room for it; one that is refused has been passed over.
+    const auto all_try = [&](auto attempt) {
+      arrived = 0;
+      std::vector<std::unique_ptr<Call<int>>> calls;
+      for (std::size_t i = 0; i != kThreads; ++i) {
+        calls.push_back(std::make_unique<Call<int>>([&] {
+          ++arrived;
+          while (arrived != kThreads) std::this_thread::yield();
+          int refused = 0;
+          for (std::size_t left = capacity / kThreads; left != 0; --left) refused += attempt() ? 0 : 1;
+          return refused;
+        }));
+      }
+      int refused = 0;
+      for (auto& call : calls) refused += call->result();
+      return refused;
+    };
+    refused_sends += all_try([&] {
+      return by_select ? select(on_send(channel, 1, ignore), otherwise(ignore)) == 0
+                       : channel.try_send(1) == OpStatus::kOk;
+    });
+    REQUIRE(channel.size() + static_cast<std::size_t>(refused_sends) >= capacity / kThreads * kThreads);
+    fill(channel);
+    refused_receives += all_try([&] {
+      return by_select ? select(on_receive(channel, ignore), otherwise(ignore)) == 0
+                       : channel.try_receive().status == OpStatus::kOk;
+    });
+  }
+  CHECK(refused_sends == 0);
+  CHECK(refused_receives == 0);
 }
 
 }  // namespace

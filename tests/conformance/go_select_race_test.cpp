@@ -6,7 +6,9 @@
 #include <atomic>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "conformance/go_support.hpp"
@@ -162,6 +164,41 @@ TEST_CASE("Select conformance: a select may be left and gone while others are st
     for (Channel<int>& each : channels) sends += each.stats().sends;
     REQUIRE(sends == 1);
   }
+}
+
+TEST_CASE("Select conformance: with room throughout, or a value throughout, otherwise is never taken",
+          "[conformance][select]") {
+  // The other side comes and goes, also into line; the buffer is never full, and then never empty.
+  constexpr int kValues = 10'000;
+  const bool sends = GENERATE(true, false);
+  const bool twice = GENERATE(true, false);
+  Channel<int> channel(64);
+  if (!sends) fill(channel);
+  std::atomic<int> passed_over{0};
+  std::atomic<int> in_transit{0};
+  const auto there = [&] { return sends ? in_transit.load() < 32 : in_transit.load() > -32; };
+  Call other([&] {
+    for (int i = 0; i != kValues; ++i) {
+      if (sends ? !channel.receive() : channel.send(i) != OpStatus::kOk) return false;
+      sends ? --in_transit : ++in_transit;
+    }
+    return true;
+  });
+  Channel<int>* const again = twice ? &channel : null;
+  for (int i = 0; i != kValues;) {
+    while (!there()) std::this_thread::yield();
+    sends ? ++in_transit : --in_transit;
+    const std::size_t taken = sends ? select(on_send(channel, 1, ignore), on_send(again, 2, ignore), otherwise(ignore))
+                                    : select(on_receive(channel, ignore), on_receive(again, ignore), otherwise(ignore));
+    if (taken != 2) {
+      ++i;
+      continue;
+    }
+    sends ? --in_transit : ++in_transit;
+    ++passed_over;
+  }
+  CHECK(other.result());
+  CHECK(passed_over == 0);
 }
 
 }  // namespace
