@@ -15,6 +15,7 @@
 #include "penstock/core/op_status.hpp"
 #include "penstock/core/run_loop.hpp"
 #include "penstock/core/task.hpp"
+#include "penstock/core/work_stealing_executor.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/overflow.hpp"
 #include "penstock/exec/worker_pool.hpp"

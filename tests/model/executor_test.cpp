@@ -127,7 +127,7 @@ TEST_CASE("WorkStealingExecutor: it may go as soon as its last work has run", "[
 }
 
 TEST_CASE("WorkStealingExecutor: what a thread has posted to itself does not wait for it", "[model][executor]") {
-  must_pass({.name = "stealing, held up", .executions = 20'000, .timeouts = 0}, [] {
+  must_pass({.name = "stealing, held up", .preemptions = 1, .executions = 20'000, .timeouts = 0}, [] {
     WorkStealingExecutor executor(2, "x");
     struct Holding : Work {
       Holding(Executor& on, Piece& awaited_piece) noexcept

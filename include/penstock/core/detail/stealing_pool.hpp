@@ -72,6 +72,11 @@ class StealingPool {
  private:
   struct Worker;
 
+  // About twice what a thread needs from being woken to its first piece.
+  static constexpr std::uint64_t kWorthwhileNs = 10'000;
+  static constexpr std::uint64_t kLongestMeanNs = 1'000'000'000;
+  static constexpr std::size_t kMostAtOnce = 64;  // pieces that are moved under a lock
+
   static Worker*& current() noexcept;
 
   // What a thread does.
@@ -169,9 +174,10 @@ struct alignas(kCachePadding) StealingPool::Worker {
   };
   std::vector<Seen> seen;
 
-  [[nodiscard]] bool is_worth_help(std::uint64_t worthwhile_ns) const noexcept {
+  /// Whether its queue would take longer than a wake-up.
+  [[nodiscard]] bool is_worth_help() const noexcept {
     return std::uint64_t{length.load(std::memory_order_relaxed)} * mean_ns.load(std::memory_order_relaxed) >
-           worthwhile_ns;
+           kWorthwhileNs;
   }
   void measure() noexcept;
   Work* take_front() noexcept;
@@ -179,4 +185,26 @@ struct alignas(kCachePadding) StealingPool::Worker {
   void give_half(WorkQueue& thief, std::size_t most) noexcept ABSL_LOCKS_EXCLUDED(mutex);
 };
 
+/// Workers to be woken when the mutex is free again.
+class StealingPool::Claimed {
+ public:
+  Claimed() = default;
+  Claimed(const Claimed&) = delete;
+  Claimed& operator=(const Claimed&) = delete;
+
+  void add(Worker& worker) noexcept {
+    worker.next_idle = first_;
+    first_ = &worker;
+  }
+  void wake() noexcept {
+    for (Worker* worker = std::exchange(first_, nullptr); worker != nullptr;) {
+      Worker* const next = worker->next_idle;  // read first: once it has its token the worker may go
+      worker->parker.unpark();
+      worker = next;
+    }
+  }
+
+ private:
+  Worker* first_ = nullptr;
+};
 }  // namespace penstock::inline PENSTOCK_ABI::detail
