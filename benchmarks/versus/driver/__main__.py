@@ -90,7 +90,7 @@ def main():
     for cell in limit_cells + cells:
         pace.plan(cell, len(cell.entrants))
     planned = pace.work_left
-    per_benchmark = (0.15 if arguments.quick else 2.0) / (target + pace.OVERHEAD)  # in runs of weight 1
+    per_benchmark = (0.15 if arguments.quick else 1.0) / (target + pace.OVERHEAD)  # in runs of weight 1
     progress = Progress(planned + sum(count for _, count in benches) * per_benchmark, sys.stderr)
 
     os.makedirs(arguments.output, exist_ok=True)

@@ -14,7 +14,7 @@ from figures import row
 UNITS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
 LESS = {"nothing"}  # rivals that promise less: the loop without the call
 # The rivals take turns with ours.
-FULL = ("--benchmark_min_time=0.2", "--benchmark_repetitions=5", "--benchmark_enable_random_interleaving=true")
+FULL = ("--benchmark_min_time=0.1", "--benchmark_repetitions=5", "--benchmark_enable_random_interleaving=true")
 QUICK = ("--benchmark_min_time=0.02",)
 
 
