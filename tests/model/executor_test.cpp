@@ -4,12 +4,13 @@
 
 #include "penstock/core/executor.hpp"
 
-#include <array>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <optional>
 #include <system_error>
 
+#include "penstock/core/detail/parker.hpp"
 #include "penstock/core/run_loop.hpp"
 #include "penstock/core/work_stealing_executor.hpp"
 
@@ -41,6 +42,24 @@ struct Piece : Work {
   void await() const noexcept {
     while (ran() == 0) world::yield();
   }
+};
+
+/// Posts another piece to its own thread, and does not let go of that before the awaited one has run.
+struct Holding : Work {
+  Holding(Executor& on, Work& posted_work, Piece& awaited_piece) noexcept
+      : Work([](Work& work) noexcept {
+          auto& self = static_cast<Holding&>(work);
+          self.executor.post(self.posted);
+          self.awaited.await();
+          self.ended.store(true, std::memory_order_release);
+        }),
+        executor(on),
+        posted(posted_work),
+        awaited(awaited_piece) {}
+  Executor& executor;
+  Work& posted;
+  Piece& awaited;
+  world::Atomic<bool> ended{false};
 };
 
 }  // namespace
@@ -127,26 +146,33 @@ TEST_CASE("WorkStealingExecutor: it may go as soon as its last work has run", "[
 }
 
 TEST_CASE("WorkStealingExecutor: what a thread has posted to itself does not wait for it", "[model][executor]") {
-  must_pass({.name = "stealing, held up", .preemptions = 1, .executions = 20'000, .timeouts = 0}, [] {
-    WorkStealingExecutor executor(2, "x");
-    struct Holding : Work {
-      Holding(Executor& on, Piece& awaited_piece) noexcept
-          : Work([](Work& work) noexcept {
-              auto& self = static_cast<Holding&>(work);
-              self.executor.post(self.awaited);
-              self.awaited.await();  // only the other thread can run it
-              self.ended.store(true, std::memory_order_release);
-            }),
-            executor(on),
-            awaited(awaited_piece) {}
-      Executor& executor;
-      Piece& awaited;
-      world::Atomic<bool> ended{false};
-    };
+  // Two preemptions, which take half a minute, find nothing more.
+  for (const bool rested : {false, true}) {
+    must_pass({.name = rested ? "stealing, held up after a rest" : "stealing, held up",
+               .preemptions = 1,
+               .executions = 20'000,
+               .timeouts = 0},
+              [&] {
+                WorkStealingExecutor executor(2, "x");
+                // Meanwhile the watch finds everybody at rest, and ceases to be.
+                if (rested) detail::Parker().park_until(world::now() + std::chrono::seconds(1));
+                Piece awaited;
+                Holding holding(executor, awaited, awaited);  // which only the other thread can run
+                executor.post(holding);
+                while (!holding.ended.load(std::memory_order_acquire)) world::yield();
+              });
+  }
+}
+
+TEST_CASE("WorkStealingExecutor: who keeps watch hands that on when it goes to work", "[model][executor]") {
+  must_pass({.name = "stealing, held up twice", .preemptions = 0, .executions = 5'000, .timeouts = 0}, [] {
+    WorkStealingExecutor executor(3, "x");
     Piece awaited;
-    Holding holding(executor, awaited);
-    executor.post(holding);
-    while (!holding.ended.load(std::memory_order_acquire)) world::yield();
+    Holding second(executor, awaited, awaited);
+    Holding first(executor, second, awaited);
+    executor.post(first);
+    while (!first.ended.load(std::memory_order_acquire)) world::yield();
+    while (!second.ended.load(std::memory_order_acquire)) world::yield();
   });
 }
 
