@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -63,6 +64,9 @@ struct Dice {
   }
 };
 
+/// How often what hunts by repetition is repeated: more with PENSTOCK_LONG=1.
+std::size_t times(std::size_t count) { return std::getenv("PENSTOCK_LONG") != nullptr ? 20 * count : count; }
+
 std::size_t any_capacity() { return GENERATE(as<std::size_t>(), 0, 1, 3, 64); }
 
 void send_somehow(Channel<Value>& channel, Dice& dice, Value& value, std::size_t number, Ledger& ledger) {
@@ -108,16 +112,16 @@ bool receive_somehow(Channel<Value>& channel, Dice& dice, Ledger& ledger) {
 
 TEST_CASE("Channel: nothing is lost or doubled between time-outs, selects and a close", "[channel][stress]") {
   constexpr std::size_t kThreads = 3;
-  constexpr std::size_t kEach = 4'000;
+  const std::size_t each = times(4'000);
   Channel<Value> channel(any_capacity());
-  Ledger ledger(kThreads * kEach);
+  Ledger ledger(kThreads * each);
   std::vector<std::thread> threads;
   std::atomic<std::size_t> senders_left{kThreads};
   for (std::size_t t = 0; t != kThreads; ++t) {
     threads.emplace_back([&, t] {
       Dice dice{static_cast<std::uint32_t>(t) + 1};
-      for (std::size_t i = 0; i != kEach; ++i) {
-        const std::size_t number = t * kEach + i;
+      for (std::size_t i = 0; i != each; ++i) {
+        const std::size_t number = t * each + i;
         Value value = std::make_unique<std::size_t>(number);
         send_somehow(channel, dice, value, number, ledger);
       }
@@ -138,7 +142,7 @@ TEST_CASE("Channel: nothing is lost or doubled between time-outs, selects and a 
 
 TEST_CASE("Channel: a storm of closes between senders and receivers loses nothing", "[channel][stress]") {
   const std::size_t capacity = any_capacity();
-  for (int round = 0; round != 150; ++round) {
+  for (std::size_t round = 0; round != times(150); ++round) {
     constexpr std::size_t kEach = 20;
     Channel<Value> channel(capacity);
     Ledger ledger(2 * kEach);
@@ -156,7 +160,7 @@ TEST_CASE("Channel: a storm of closes between senders and receivers loses nothin
         for (Value& value : channel) ledger.received(value);
       });
       threads.emplace_back([&, round] {
-        while (channel.stats().sends < static_cast<std::size_t>(round) % (2 * kEach)) std::this_thread::yield();
+        while (channel.stats().sends < round % (2 * kEach)) std::this_thread::yield();
         if (channel.close()) ++first_closes;
       });
     }
@@ -169,10 +173,10 @@ TEST_CASE("Channel: a storm of closes between senders and receivers loses nothin
 
 TEST_CASE("Channel: a cancellation that meets a hand-over ends it one way or the other", "[channel][stress]") {
   Channel<Value> channel(0);
-  constexpr std::size_t kRounds = 1'000;
-  Ledger ledger(kRounds);
+  const std::size_t rounds = times(1'000);
+  Ledger ledger(rounds);
   std::size_t cancelled = 0;
-  for (std::size_t round = 0; round != kRounds; ++round) {
+  for (std::size_t round = 0; round != rounds; ++round) {
     const Context::Cancellable ending = Context::background().with_cancel();
     Value value = std::make_unique<std::size_t>(round);
     OpStatus sent = OpStatus::kFull;
@@ -187,12 +191,12 @@ TEST_CASE("Channel: a cancellation that meets a hand-over ends it one way or the
     REQUIRE((sent == OpStatus::kOk || sent == OpStatus::kCancelled));
   }
   CHECK(ledger.balances());
-  CHECK(cancelled == kRounds - channel.stats().sends);
+  CHECK(cancelled == rounds - channel.stats().sends);
 }
 
 TEST_CASE("Channel: may be destroyed while its waiters leave for every reason", "[channel][stress]") {
   ManualClock clock;
-  for (int round = 0; round != 300; ++round) {
+  for (std::size_t round = 0; round != times(300); ++round) {
     const Context::Cancellable ending = Context::background().with_cancel();
     const Context late = Context(clock).with_timeout(1ms);
     auto channel = std::make_unique<Channel<int>>(0);
@@ -218,10 +222,10 @@ TEST_CASE("Channel: may be destroyed while its waiters leave for every reason", 
 
 TEST_CASE("Select: crossing selects with time-outs lose and double nothing", "[channel][select][stress]") {
   constexpr std::size_t kThreads = 4;
-  constexpr std::size_t kEach = 4'000;
+  const std::size_t each = times(4'000);
   std::array<std::unique_ptr<Channel<Value>>, 3> channels;
   for (std::size_t i = 0; i != 3; ++i) channels[i] = std::make_unique<Channel<Value>>(i == 2 ? 2 : 0);
-  Ledger ledger(kThreads * kEach);
+  Ledger ledger(kThreads * each);
   std::vector<std::thread> threads;
   for (std::size_t t = 0; t != kThreads; ++t) {
     threads.emplace_back([&, t] {
@@ -229,8 +233,8 @@ TEST_CASE("Select: crossing selects with time-outs lose and double nothing", "[c
       const auto receive = [&](Received<Value> received) {
         if (received) ledger.received(*received.value);
       };
-      for (std::size_t i = 0; i != kEach; ++i) {
-        const std::size_t number = t * kEach + i;
+      for (std::size_t i = 0; i != each; ++i) {
+        const std::size_t number = t * each + i;
         Value value = std::make_unique<std::size_t>(number);
         OpStatus status = OpStatus::kTimedOut;
         // Until it is gone: what arrives meanwhile is taken as well.
@@ -279,16 +283,16 @@ Task<> receive_all(Channel<Value>& channel, Ledger& ledger) {
 }
 
 TEST_CASE("Channel: coroutines on two threads with time-outs lose and double nothing", "[channel][coroutine][stress]") {
-  constexpr std::size_t kEach = 10'000;
+  const std::size_t each = times(10'000);
   Channel<Value> channel(any_capacity());
-  Ledger ledger(4 * kEach);
+  Ledger ledger(4 * each);
   std::array<RunLoop, 2> loops;
   std::array<std::thread, 2> threads;
   for (std::size_t i = 0; i != 2; ++i) threads[i] = std::thread([&, i] { loops[i].run(); });
   std::vector<JoinHandle<>> senders;
   std::vector<JoinHandle<>> receivers;
   for (std::size_t i = 0; i != 4; ++i) {
-    senders.push_back(spawn(loops[i % 2], send_all(channel, i * kEach, kEach, ledger)));
+    senders.push_back(spawn(loops[i % 2], send_all(channel, i * each, each, ledger)));
     receivers.push_back(spawn(loops[i % 2], receive_all(channel, ledger)));
   }
   for (JoinHandle<>& sender : senders) sender.get();
@@ -298,6 +302,52 @@ TEST_CASE("Channel: coroutines on two threads with time-outs lose and double not
   for (std::thread& thread : threads) thread.join();
   CHECK(ledger.balances());
   CHECK(channel.stats().blocked_senders + channel.stats().blocked_receivers == 0);
+}
+
+TEST_CASE("Channel: threads, selects and coroutines on one channel lose and double nothing until it closes under them",
+          "[channel][coroutine][select][stress]") {
+  const std::size_t capacity = any_capacity();
+  for (std::size_t round = 0; round != times(20); ++round) {
+    constexpr std::size_t kValues = 200;
+    Channel<Value> channel(capacity);
+    Ledger ledger(4 * kValues);
+    RunLoop loop;
+    std::thread loop_thread([&] { loop.run(); });
+    std::vector<JoinHandle<>> coroutines;
+    for (std::size_t i = 0; i != 2; ++i) {
+      coroutines.push_back(spawn(loop, send_all(channel, i * kValues, kValues, ledger)));
+      coroutines.push_back(
+          spawn(i == 0 ? static_cast<Executor&>(loop) : Executor::inline_executor(), receive_all(channel, ledger)));
+    }
+    std::vector<std::thread> threads;
+    for (std::size_t i = 2; i != 4; ++i) {
+      threads.emplace_back([&, i] {
+        Dice dice{static_cast<std::uint32_t>(round * 8 + i)};
+        for (std::size_t number = i * kValues; number != (i + 1) * kValues; ++number) {
+          Value value = std::make_unique<std::size_t>(number);
+          send_somehow(channel, dice, value, number, ledger);
+        }
+      });
+      threads.emplace_back([&, i] {
+        Dice dice{static_cast<std::uint32_t>(round * 8 + i + 4)};
+        while (!receive_somehow(channel, dice, ledger)) {
+        }
+      });
+    }
+    threads.emplace_back([&] {
+      // Somewhere in between: whoever sends then keeps what is left.
+      while (channel.stats().sends < 50 + round % 20 * 10) std::this_thread::yield();
+      channel.close();
+    });
+    for (JoinHandle<>& each : coroutines) each.get();
+    for (std::thread& thread : threads) thread.join();
+    loop.stop();
+    loop_thread.join();
+    REQUIRE(ledger.balances());
+    const ChannelStats stats = channel.stats();
+    REQUIRE(stats.sends == stats.receives);
+    REQUIRE(stats.blocked_senders + stats.blocked_receivers == 0);
+  }
 }
 
 }  // namespace
