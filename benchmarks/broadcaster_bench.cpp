@@ -20,6 +20,7 @@
 namespace {
 
 using penstock::Broadcaster;
+using penstock::Delivery;
 using penstock::RunLoop;
 using penstock::Subscription;
 using penstock::Task;
@@ -100,7 +101,7 @@ void publish_to_and_receive_from_queues(benchmark::State& state) {
 }
 
 Task<> listen(Subscription<Value<64>>& subscription, std::uint64_t& count) {
-  while (co_await subscription.async_receive()) ++count;
+  while (const Delivery<Value<64>> got = co_await subscription.async_receive()) ++count;
 }
 
 // What: wake so many waiting coroutines with each value. Ideal: the receive, and a resume of some 3 ns.
