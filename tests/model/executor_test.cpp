@@ -4,6 +4,7 @@
 
 #include "penstock/core/executor.hpp"
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -44,12 +45,14 @@ struct Piece : Work {
   }
 };
 
-/// Posts another piece to its own thread, and does not let go of that before the awaited one has run.
+/// Posts others to its own thread, and does not let go of that before the awaited one has run.
 struct Holding : Work {
-  Holding(Executor& on, Work& posted_work, Piece& awaited_piece) noexcept
+  Holding(Executor& on, std::array<Work*, 2> posted_work, Piece& awaited_piece) noexcept
       : Work([](Work& work) noexcept {
           auto& self = static_cast<Holding&>(work);
-          self.executor.post(self.posted);
+          for (Work* const other : self.posted) {
+            if (other != nullptr) self.executor.post(*other);
+          }
           self.awaited.await();
           self.ended.store(true, std::memory_order_release);
         }),
@@ -57,7 +60,7 @@ struct Holding : Work {
         posted(posted_work),
         awaited(awaited_piece) {}
   Executor& executor;
-  Work& posted;
+  const std::array<Work*, 2> posted;
   Piece& awaited;
   world::Atomic<bool> ended{false};
 };
@@ -157,7 +160,7 @@ TEST_CASE("WorkStealingExecutor: what a thread has posted to itself does not wai
                 // Meanwhile the watch finds everybody at rest, and ceases to be.
                 if (rested) detail::Parker().park_until(world::now() + std::chrono::seconds(1));
                 Piece awaited;
-                Holding holding(executor, awaited, awaited);  // which only the other thread can run
+                Holding holding(executor, {&awaited}, awaited);  // which only the other thread can run
                 executor.post(holding);
                 while (!holding.ended.load(std::memory_order_acquire)) world::yield();
               });
@@ -168,8 +171,8 @@ TEST_CASE("WorkStealingExecutor: who keeps watch hands that on when it goes to w
   must_pass({.name = "stealing, held up twice", .preemptions = 0, .executions = 5'000, .timeouts = 0}, [] {
     WorkStealingExecutor executor(3, "x");
     Piece awaited;
-    Holding second(executor, awaited, awaited);
-    Holding first(executor, second, awaited);
+    Holding second(executor, {}, awaited);
+    Holding first(executor, {&awaited, &second}, awaited);  // the second is taken first
     executor.post(first);
     while (!first.ended.load(std::memory_order_acquire)) world::yield();
     while (!second.ended.load(std::memory_order_acquire)) world::yield();
