@@ -96,10 +96,26 @@ assert pace.seconds(CELL) == 0.1 / 20
 rows.append(figures.row("group/x:2", "ns per item", [3e6, 3e6], "peer", [1e6, 1e6]))
 rows.append(figures.row("memory", "bytes", [96.0]))
 text = list(table.table(rows))
-assert text[1].split() == ["group/x:1", "10", "ns", "peer", "20", "ns", "0.50", "0.25", "less*", "2.00"], text
+assert text[1].split() == ["group/x:1", "10", "ns", "1", "ns", "peer", "20", "ns", "4", "ns", "0.50", "0.25", "less*",
+                           "2.00"], text
 assert text[2].split() == ["group/x:2", "3", "ms", "peer", "1", "ms", "3.00"], text
 assert text[3].split() == ["memory", "(bytes)", "96", "bytes"], text
 assert text[-1] == "group: geometric mean of 2 ratios 1.22, worst 3.00 (group/x:2, peer)", text
+
+# What is measured: each cell has a name of its own and begins with ours; of each peer it is known where it comes from.
+sys.path.insert(0, f"{project}/benchmarks/versus/channel")
+import cells as channel  # noqa: E402
+
+names = [cell.name for cell in channel.cells()]
+assert len(names) == len(set(names)) > 50
+with open(f"{project}/benchmarks/versus/CMakeLists.txt", encoding="utf-8") as file:
+    build = file.read()
+for cell in channel.cells():
+    ours, *peers = cell.entrants
+    assert ours.name == "penstock" and len({entrant.name for entrant in cell.entrants}) == len(cell.entrants), cell
+    for entrant in cell.entrants:
+        assert entrant.program.replace("/", " ") in build or entrant.name == "go", entrant
+    assert all(peer.name in channel.PEERS or peer.name in ("condvar", "single receives") for peer in peers), cell
 
 # Charts are well-formed, with a limit where it is in sight.
 svgs = dict(chart.charts(rows, [("atomic <add>", 7.0), ("wake", 5e9)]))

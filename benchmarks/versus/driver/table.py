@@ -1,7 +1,8 @@
 """All rows as one table, a line for each workload."""
 from figures import best, geometric_mean
 
-HEAD = ("workload", "penstock", "+-", "best peer", "its cost", "ratio", "CPU", "other peers")
+HEAD = ("workload", "penstock", "CPU", "best peer", "cost", "CPU", "ratio", "+-", "CPU ratio", "other peers")
+LEFT = (0, 3, 9)  # columns of text
 
 
 def amount(value, unit):
@@ -28,21 +29,23 @@ def by_workload(rows):
 def line(workload, unit, rows, cpu_rows):
     peers = [row for row in rows if row["peer"]]
     first = best(peers)
-    cells = [workload if unit.startswith("ns per") else f"{workload} ({unit})", amount(rows[0]["ours"], unit),
-             f"{100 * (first or rows[0])['spread']:.0f} %" if (first or rows[0])["spread"] else "", "", "", "", "", ""]
-    if first:
-        cells[3:6] = [first["peer"], amount(first["peer_value"], unit), number(first["ratio"])]
-        cells[6] = next((number(row["ratio"]) for row in cpu_rows if row["peer"] == first["peer"]), "")
+    spread = (first or rows[0])["spread"]
+    cells = [workload if unit.startswith("ns per") else f"{workload} ({unit})", amount(rows[0]["ours"], unit)]
+    cells.append(amount(cpu_rows[0]["ours"], unit) if cpu_rows else "")
+    cpu = next((row for row in cpu_rows if first and row["peer"] == first["peer"]), None)
+    cells += [first["peer"], amount(first["peer_value"], unit)] if first else ["", ""]
+    cells.append(amount(cpu["peer_value"], unit) if cpu else "")
+    cells += [number(first["ratio"]) if first else "", f"{100 * spread:.0f} %" if spread else ""]
+    cells.append(number(cpu["ratio"]) if cpu else "")
     others = sorted((row for row in peers if row is not first), key=lambda row: row["peer_value"])
-    cells[7] = ", ".join(f"{row['peer']}{'' if row['promises'] else '*'} {number(row['ratio'])}" for row in others)
+    cells.append(", ".join(f"{row['peer']}{'' if row['promises'] else '*'} {number(row['ratio'])}" for row in others))
     return cells
 
 
 def columns(lines):
     widths = [max(len(cells[i]) for cells in lines) for i in range(len(HEAD))]
-    left = (0, 3, 7)
     for cells in lines:
-        yield "  ".join(text.ljust(width) if i in left else text.rjust(width)
+        yield "  ".join(text.ljust(width) if i in LEFT else text.rjust(width)
                         for i, (text, width) in enumerate(zip(cells, widths))).rstrip()
 
 
@@ -69,6 +72,6 @@ def table(rows):
             lines.append(line(workload, unit, same, groups.get((workload, f"CPU {unit}"), [])))
     yield from columns(lines)
     yield ""
-    yield "ratio: our cost over that of the fastest peer that promises as much, so below 1 ours is faster; CPU: the"
-    yield "same for CPU time. +-: half of the rounds were that near. *: promises less (no bound, or not for threads)"
+    yield "ratio: our cost over that of the fastest peer that promises as much, so below 1 ours is faster; half of the"
+    yield "rounds were within +- of it. *: promises less (has no bound, or is not for threads)."
     yield from summary(rows)
