@@ -161,6 +161,11 @@ class [[nodiscard]] Subscription {
 
   /// `co_await subscription.async_receive()`: what `receive` does and returns, for a coroutine.
   ///
+  ///     while (Delivery<T> got = co_await subscription.async_receive()) ...
+  ///
+  /// Put what it returns into a variable, as here: g++ 12 miscompiles conditions on a temporary that has a destructor,
+  /// such as `while (co_await ...)`.
+  ///
   /// A coroutine may be destroyed while it waits here, until its executor resumes it; its subscription has lost
   /// nothing.
   auto async_receive() noexcept {
