@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "penstock/core/detail/inline_batch.hpp"
 #include "penstock/core/detail/world.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
@@ -32,35 +33,44 @@ struct PostedFunction : Work {
   absl::AnyInvocable<void() &&> function;
 };
 
-/// Runs on the posting thread. A thread that is inside already only adds to its queue, and the outermost call drains
-/// it.
+/// What a thread has posted to the inline executor. A thread that is inside already only adds; the outermost call
+/// drains.
+struct Trampoline {
+  WorkQueue queue;
+  bool running = false;
+
+  static Trampoline& mine() noexcept { return detail::world::thread_local_value<Trampoline, Trampoline>(); }
+
+  void drain() noexcept {
+    while (Work* const next = queue.pop()) next->run(*next);
+    running = false;
+  }
+};
+
 class InlineExecutor final : public Executor {
  public:
   using Executor::post;
 
   void post(Work& work) noexcept override {
-    Trampoline& mine = detail::world::thread_local_value<InlineExecutor, Trampoline>();
+    Trampoline& mine = Trampoline::mine();
     mine.queue.push(work);
-    if (mine.running) return;
-    mine.running = true;
-    while (Work* const next = mine.queue.pop()) next->run(*next);
-    mine.running = false;
+    if (!std::exchange(mine.running, true)) mine.drain();
   }
 
   // What another thread has posted runs in that thread, at once or as soon as it is through with what it does.
   bool revoke(Work& work) noexcept override {
     work.wait_until_posted();
-    return detail::world::thread_local_value<InlineExecutor, Trampoline>().queue.remove(work);
+    return Trampoline::mine().queue.remove(work);
   }
-
- private:
-  struct Trampoline {
-    WorkQueue queue;
-    bool running = false;
-  };
 };
 
 }  // namespace
+
+detail::InlineBatch::InlineBatch() noexcept : outermost_(!std::exchange(Trampoline::mine().running, true)) {}
+
+detail::InlineBatch::~InlineBatch() {
+  if (outermost_) Trampoline::mine().drain();
+}
 
 void Work::wait_until_posted() const noexcept {
   while (place.load(std::memory_order_relaxed) == nullptr) detail::world::yield();

@@ -15,6 +15,7 @@
 #include "absl/functional/any_invocable.h"
 
 #include "core/catching_loop.hpp"
+#include "penstock/core/detail/inline_batch.hpp"
 #include "penstock/core/run_loop.hpp"
 #include "support/aborts.hpp"
 #include "support/catch.hpp"
@@ -123,6 +124,26 @@ TEST_CASE("Executor: work revokes what waits behind it", "[core][executor]") {
     CHECK(second.runs == 0);
     CHECK(third.runs == 1);
   }
+}
+
+TEST_CASE("InlineBatch: all is posted before the first runs, and the first may revoke the second", "[core][executor]") {
+  Executor& executor = Executor::inline_executor();
+  Counted second;
+  Counted third;
+  bool revoked = false;
+  {
+    const detail::InlineBatch outer;
+    executor.post([&] { revoked = executor.revoke(second); });
+    {
+      const detail::InlineBatch inner;
+      executor.post(second);
+    }
+    executor.post(third);
+    CHECK_FALSE(revoked);
+  }
+  CHECK(revoked);
+  CHECK(second.runs == 0);
+  CHECK(third.runs == 1);
 }
 
 TEST_CASE("Executor: revoked work can be posted again", "[core][executor]") {

@@ -19,6 +19,7 @@
 #include "penstock/core/mutex.hpp"
 #include "penstock/core/run_loop.hpp"
 #include "penstock/core/task.hpp"
+#include "penstock/core/work_stealing_executor.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 
@@ -114,6 +115,14 @@ TEST_CASE("Idle: a process whose threads and coroutines all wait uses no process
   waiters.add([&] { static_cast<void>(suspended.wait()); });
   JoinHandle<int> also_never_run = spawn(busy_loop, []() -> Task<int> { co_return 1; }());
   waiters.add([&] { sync_wait(join(std::move(also_never_run))); });
+
+  // An executor that has worked, and has nothing left.
+  WorkStealingExecutor executor(3, "idle");
+  std::atomic<int> executed{0};
+  for (int i = 0; i < 10; ++i) {
+    executor.post([&] { executor.post([&] { ++executed; }); });
+  }
+  REQUIRE(testing::eventually([&] { return executed == 10; }));
 
   // Both parkers, with and without a deadline.
   detail::FutexParker futex;
