@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "penstock/channel/detail/channel_core.hpp"
+#include "penstock/channel/detail/patience.hpp"
 #include "penstock/channel/detail/select_case.hpp"
 #include "penstock/core/detail/wait_list.hpp"
 #include "penstock/core/detail/world.hpp"
@@ -17,149 +18,271 @@
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
-using Cases = std::span<SelectCase*>;
+using Cases = SelectCases;
 
-/// Holds the mutexes of all channels, each once, taken in the order of their addresses, so that selects over the same
-/// channels cannot wait for each other in a circle. Clang's analysis cannot count them.
+/// Holds the locks of all channels, each once, taken in the order of their addresses, so that selects over the same
+/// channels cannot wait for each other in a circle.
 class AllLocks {
  public:
-  explicit AllLocks(Cases lock_order) ABSL_NO_THREAD_SAFETY_ANALYSIS : cases_(lock_order) {
-    const ChannelCore* previous = nullptr;
-    for (SelectCase* const each : cases_) {
-      if (each->op == nullptr || &each->op->channel == previous) continue;
-      each->op->channel.mutex.lock();
-      previous = &each->op->channel;
+  /// Sorts `cases`.
+  explicit AllLocks(Cases cases) noexcept : cases_(cases) {
+    if (!std::is_sorted(cases_.begin(), cases_.end(), is_locked_before)) {
+      std::sort(cases_.begin(), cases_.end(), is_locked_before);
     }
+    for_each_channel([](ChannelCore& channel) { channel.lock_both(); });
   }
-  ~AllLocks() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    const ChannelCore* previous = nullptr;
-    for (SelectCase* const each : cases_) {
-      if (each->op == nullptr || &each->op->channel == previous) continue;
-      previous = &each->op->channel;
-      each->op->channel.mutex.unlock();
-    }
+  ~AllLocks() {
+    for_each_channel([](ChannelCore& channel) { channel.unlock_both(); });
   }
   AllLocks(const AllLocks&) = delete;
   AllLocks& operator=(const AllLocks&) = delete;
 
  private:
+  static ChannelCore* channel_of(const SelectCase* each) noexcept {
+    return each->op != nullptr ? &each->op->channel : nullptr;
+  }
+  static bool is_locked_before(const SelectCase* left, const SelectCase* right) noexcept {
+    return std::less<>()(channel_of(left), channel_of(right));
+  }
+  template <class Function>
+  void for_each_channel(Function function) const noexcept {
+    ChannelCore* previous = nullptr;  // what has no channel comes first
+    for (SelectCase* const each : cases_) {
+      ChannelCore* const channel = channel_of(each);
+      if (channel != previous) function(*channel);
+      previous = channel;
+    }
+  }
+
   const Cases cases_;
 };
 
-void sort_for_locking(Cases cases) {
-  std::sort(cases.begin(), cases.end(), [](const SelectCase* left, const SelectCase* right) {
-    const auto channel = [](const SelectCase* each) { return each->op != nullptr ? &each->op->channel : nullptr; };
-    return std::less<>()(channel(left), channel(right));
-  });
-}
+// Q1  Loads without a lock that must not be taken ahead of each other, each an acquire for what follows it. What they
+//     see is written with relaxed stores under a lock; only who then takes that lock acts on it.
 
-void shuffle(Cases cases) {
-  for (std::size_t left = cases.size(); left > 1; --left) {
-    std::swap(cases[left - 1], cases[world::random_below(static_cast<std::uint32_t>(left))]);
+/// Whether the case might be taken now; without the channel's locks, a guess. With a context, `status` is set.
+bool looks_ready(SelectCase& each) noexcept {
+  if (each.op != nullptr) {
+    each.seen_passed = each.op->end.passed.load(std::memory_order_acquire);  // Q1
+    each.seen_notice = each.op->end.notice.load(std::memory_order_acquire);  // Q1
+    return each.op->looks_ready();
   }
+  if (each.context == nullptr) return false;
+  each.status = each.context->status();
+  return each.status != OpStatus::kOk;
 }
 
-bool can_become_ready(const SelectCase& each) {
-  return each.op != nullptr || each.is_otherwise || (each.context != nullptr && each.context->can_end());
-}
-
-/// Completes the first case that is ready. Called with all locks.
-SelectCase* poll(Cases cases, WaitNode*& peer) {
+/// One of the cases that look ready: the first in order, or any, each with the same chance. Null if none does.
+SelectCase* choose(Cases cases, SelectOrder order) noexcept {
+  SelectCase* chosen = nullptr;
+  std::uint32_t count = 0;
   for (SelectCase* const each : cases) {
-    if (each->op != nullptr) {
-      each->status = each->op->attempt(peer);
-      if (!must_wait(each->status)) return each;
-    } else if (each->status != OpStatus::kOk) {
-      return each;
-    }
+    if (!looks_ready(*each)) continue;
+    ++count;
+    const bool is_better = chosen == nullptr || (order == SelectOrder::kInOrder ? each->index < chosen->index
+                                                                                : world::random_below(count) == 0);
+    if (is_better) chosen = each;
+  }
+  return chosen;
+}
+
+/// Completes a case that is ready, up to its handler. Called with all locks: what looks ready and is not, because its
+/// peers are all about to leave, does not look so a second time.
+SelectCase* poll(Cases cases, SelectOrder order, WakeList& wake) noexcept {
+  while (SelectCase* const chosen = choose(cases, order)) {
+    if (chosen->op == nullptr) return chosen;
+    chosen->status = chosen->op->attempt(wake);
+    if (!must_wait(chosen->status)) return chosen;
   }
   return nullptr;
 }
 
-/// Waits until a case is ready: one node for each on its channel's list, all with the same waiter, so that one claim is
-/// the end of all. No lock is held in between, and every node has left its list when this returns.
-SelectCase& wait_for_one(Cases cases, Cases lock_order) {
-  // The waiter itself knows one context, which costs nothing; any further one needs a callback.
-  SelectCase* ending = nullptr;
+/// Whether no case has become ready since `choose` found none. Then there was a moment, between the two, at which none
+/// was. An end that does not look ready again, and has not moved, has not been ready in between, unless somebody is at
+/// work on it: a slot is filled before the end moves on to the next one, so for a moment an end with free places seems
+/// full. Hence the look at its lock, and another one at how far it has moved, in this order.
+bool is_unchanged(Cases cases) noexcept {
   for (SelectCase* const each : cases) {
-    if (each->context != nullptr && each->context->can_end()) {
-      ending = each;
-      break;
+    const std::uint64_t passed = each->seen_passed;
+    const Notice notice = each->seen_notice;
+    if (looks_ready(*each)) return false;
+    if (each->op == nullptr) continue;
+    const ChannelEnd& end = each->op->end;
+    if (end.lock.is_held() || end.passed.load(std::memory_order_acquire) != passed ||  // Q1
+        end.notice.load(std::memory_order_acquire) != notice) {                        // Q1
+      return false;
     }
   }
-  Waiter waiter(ending != nullptr ? *ending->context : Context::background());
-  std::vector<DoneCallback> other_ends;  // goes before the waiter
-  for (SelectCase* const each : cases) {
-    const Waiter::Outcome outcome = Waiter::kServed + static_cast<Waiter::Outcome>(each->index);
-    if (each->op != nullptr) {
-      each->node.emplace(waiter, each->op, outcome);
-    } else if (each->context != nullptr && each != ending) {
-      other_ends.push_back(each->context->on_done([&waiter, outcome]() noexcept {
-        if (waiter.claim(outcome)) waiter.wake();
-      }));
-    }
-  }
+  return true;
+}
 
-  WaitNode* peer = nullptr;
+SelectCase* pick_with_all_locks(Cases cases, SelectOrder order) noexcept {
+  WakeList wake;
   SelectCase* taken = nullptr;
   {
-    const AllLocks locks(lock_order);
-    taken = poll(cases, peer);
-    if (taken == nullptr) {
-      for (SelectCase* const each : cases) {
-        if (each->op != nullptr) each->op->side.push(*each->node);
-      }
-    }
+    const AllLocks locks(cases);
+    taken = poll(cases, order, wake);
   }
-  if (taken != nullptr) {
-    if (peer != nullptr) peer->waiter->wake();
-    return *taken;
-  }
+  wake.wake_all();
+  return taken;
+}
 
-  const Waiter::Outcome outcome = waiter.wait();
-  if (outcome < Waiter::kServed) {
-    taken = ending;
-    taken->status = to_op_status(outcome);
-  } else {
-    taken = *std::find_if(cases.begin(), cases.end(),
-                          [outcome](const SelectCase* each) { return Waiter::kServed + each->index == outcome; });
-    taken->status = taken->op != nullptr ? taken->op->served_status() : taken->context->status();
+/// Completes `chosen`, which looked ready, up to its handler; null if it was not. Any other case in order may have
+/// become ready before this one was, so that only the locks can tell which comes first.
+SelectCase* complete(SelectCase& chosen, Cases cases, SelectOrder order) noexcept {
+  if (order == SelectOrder::kInOrder && chosen.index != 0) return pick_with_all_locks(cases, order);
+  if (chosen.op == nullptr) return &chosen;
+  chosen.status = chosen.op->try_now();
+  return must_wait(chosen.status) ? nullptr : &chosen;
+}
+
+/// Looks for a while whether a case becomes ready, in the hope not to sleep, and completes it.
+SelectCase* linger(Cases cases, SelectOrder order) noexcept {
+  const bool has_buffer = std::any_of(cases.begin(), cases.end(), [](const SelectCase* each) {
+    return each->op != nullptr && each->op->end.capacity != 0;
+  });
+  if (!has_buffer) return nullptr;  // two that only look never meet
+  Patience patience;
+  while (patience.has_more()) {
+    SelectCase* const chosen = choose(cases, order);
+    SelectCase* const taken = chosen != nullptr ? complete(*chosen, cases, order) : nullptr;
+    if (taken == nullptr) continue;
+    patience.paid();
+    return taken;
   }
-  // The channel of the case that was taken may be gone by now, unless another case waits on it.
-  for (SelectCase* const each : cases) {
-    if (each->op != nullptr && each != taken) each->op->channel.leave(each->op->side, *each->node);
-  }
-  return *taken;
+  return nullptr;
 }
 
 }  // namespace
 
-SelectCase& pick(Cases poll_order, Cases lock_order, SelectOrder order) {
-  SelectCase* otherwise_case = nullptr;
+SelectCase* pick_at_once(Cases cases, SelectOrder order) noexcept {
+  // A case that is drawn blindly and is ready has been drawn with the same chance as any other ready one.
+  constexpr std::size_t kWide = 4;
+  if (order == SelectOrder::kRandom && cases.size() > kWide) {
+    for (int draw = 0; draw != 2; ++draw) {
+      SelectCase& drawn = *cases[world::random_below(static_cast<std::uint32_t>(cases.size()))];
+      if (looks_ready(drawn) && complete(drawn, cases, order) != nullptr) return &drawn;
+    }
+  }
+  const auto found =
+      std::find_if(cases.begin(), cases.end(), [](const SelectCase* each) { return each->is_otherwise; });
+  SelectCase* const otherwise_case = found != cases.end() ? *found : nullptr;
+  constexpr int kRounds = 4;  // then others have been faster so often that it is better to stop them
+  for (int round = 0; round != kRounds; ++round) {
+    SelectCase* const chosen = choose(cases, order);
+    if (chosen != nullptr) {
+      if (SelectCase* const taken = complete(*chosen, cases, order)) return taken;
+    } else if (otherwise_case == nullptr || is_unchanged(cases)) {
+      return otherwise_case;
+    }
+  }
+  SelectCase* const taken = pick_with_all_locks(cases, order);
+  return taken != nullptr ? taken : otherwise_case;
+}
+
+SelectCase& pick_later(Cases cases, SelectOrder order) {
+  SelectCase* const ending = ending_case(cases);
+  if (SelectCase* const taken = linger(cases, order)) return *taken;
+  Waiter waiter(context_of(ending));
+  SelectWait wait(cases, ending, waiter);
+  bool listed = false;
+  if (SelectCase* const taken = wait.pick_or_list(order, listed)) return *taken;
+  return *wait.finish(waiter.wait());
+}
+
+SelectCase* ending_case(Cases cases) {
+  SelectCase* ending = nullptr;
   bool is_hopeless = true;
-  for (SelectCase* const each : poll_order) {
-    if (each->is_otherwise) otherwise_case = each;
-    if (each->context != nullptr) each->status = each->context->status();
-    if (can_become_ready(*each)) is_hopeless = false;
+  for (SelectCase* const each : cases) {
+    const bool can_end = each->context != nullptr && each->context->can_end();
+    if (can_end && ending == nullptr) ending = each;
+    if (can_end || each->op != nullptr) is_hopeless = false;
   }
   if (is_hopeless) {
     throw std::invalid_argument(
         fmt::format("select: no case can ever become ready ({} cases, all on null channels or contexts without an end)",
-                    poll_order.size()));
+                    cases.size()));
   }
-  if (order == SelectOrder::kRandom) shuffle(poll_order);
-  sort_for_locking(lock_order);
+  return ending;
+}
 
-  WaitNode* peer = nullptr;
+SelectWait::SelectWait(Cases cases, SelectCase* ending, EndlessWaiter& waiter) : cases_(cases), ending_(ending) {
+  for (SelectCase* const each : cases_) {
+    const Waiter::Outcome outcome = Waiter::kServed + static_cast<Waiter::Outcome>(each->index);
+    if (each->op != nullptr) {
+      each->op->moved = false;
+      each->node.emplace(waiter, each->op, outcome);
+    } else if (each->context != nullptr && each != ending_) {
+      other_ends_.push_back(each->context->on_done([&waiter, outcome]() noexcept {
+        if (waiter.claim(outcome)) waiter.wake();
+      }));
+    }
+  }
+}
+
+SelectCase* SelectWait::pick_or_list(SelectOrder order, bool& listed) noexcept {
+  WakeList wake;
   SelectCase* taken = nullptr;
   {
-    const AllLocks locks(lock_order);
-    taken = poll(poll_order, peer);
+    const AllLocks locks(cases_);
+    taken = poll(cases_, order, wake);
+    if (taken == nullptr) {
+      listed = true;
+      for (SelectCase* const each : cases_) {
+        if (each->op != nullptr) each->op->channel.enlist(each->op->end, *each->node);
+      }
+    }
   }
-  if (peer != nullptr) peer->waiter->wake();
-  if (taken != nullptr) return *taken;
-  if (otherwise_case != nullptr) return *otherwise_case;
-  return wait_for_one(poll_order, lock_order);
+  wake.wake_all();
+  return taken;
+}
+
+SelectCase* SelectWait::finish(Waiter::Outcome outcome) noexcept {
+  SelectCase* taken = nullptr;
+  if (outcome >= Waiter::kServed) {
+    taken = *std::find_if(cases_.begin(), cases_.end(),
+                          [outcome](const SelectCase* each) { return Waiter::kServed + each->index == outcome; });
+    taken->status = taken->op != nullptr ? taken->op->served_status() : taken->context->status();
+  } else if (outcome != Waiter::kAbandoned) {
+    taken = ending_;
+    taken->status = to_op_status(outcome);
+  }
+  // The channel of the case that was taken may be gone by now, unless another case waits on it.
+  for (SelectCase* const each : cases_) {
+    if (each->op != nullptr && each != taken) each->op->channel.leave(each->op->end, *each->node);
+  }
+  return taken;
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail
+
+namespace penstock::inline PENSTOCK_ABI {
+
+std::size_t Selector::add(std::unique_ptr<detail::SelectCase> one) {
+  one->index = owned_.size();
+  cases_.reserve(owned_.size() + 1);
+  owned_.push_back(std::move(one));
+  cases_.push_back(owned_.back().get());
+  return owned_.size() - 1;
+}
+
+std::size_t Selector::select(SelectOrder order) {
+  detail::SelectCase* const at_once = cases_.empty() ? nullptr : detail::pick_at_once(cases_, order);
+  detail::SelectCase& taken = at_once != nullptr ? *at_once : detail::pick_later(cases_, order);
+  taken.run();
+  return taken.index;
+}
+
+std::optional<std::size_t> Selector::try_select(SelectOrder order) {
+  if (cases_.empty()) return std::nullopt;
+  detail::OtherwiseCase<void (*)()> none([] {});
+  none.index = owned_.size();
+  cases_.push_back(&none);
+  detail::SelectCase& taken = *detail::pick_at_once(cases_, order);
+  cases_.erase(std::find(cases_.begin(), cases_.end(), &none));
+  if (&taken == &none) return std::nullopt;
+  taken.run();
+  return taken.index;
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI

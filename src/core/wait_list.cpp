@@ -3,12 +3,17 @@
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
+void EndlessWaiter::wake_coroutine() noexcept {
+  // An endless wait is complete once it is listed: there is nobody to meet at the gate.
+  if (!opens_later_ || gate_.exchange(Gate::kWoken, std::memory_order_acq_rel) == Gate::kOpen) {  // W1
+    executor_->post(*work_);
+  }
+}
+
 Waiter::Waiter(const Context& ctx, Executor* executor, Work* work, bool needs_timer)
-    : gate_(executor != nullptr && ctx.can_end() ? Gate::kOpening : Gate::kOpen),
+    : EndlessWaiter(executor, work, executor != nullptr && ctx.can_end()),
       needs_timer_(needs_timer),
       ctx_(ctx),
-      executor_(executor),
-      work_(work),
       hook_([](CancelHook& hook) noexcept { static_cast<Hook&>(hook).self.end_with_context(); }, *this),
       deadline_([](Timer& timer) noexcept { static_cast<Deadline&>(timer).self.claim_and_wake(kTimedOut); }, *this) {
   if (needs_timer_) ctx_.clock().start_timers();
@@ -19,14 +24,6 @@ Waiter::Waiter(const Context& ctx)
 
 Waiter::Waiter(const Context& ctx, Executor& executor, Work& work)
     : Waiter(ctx, &executor, &work, ctx.deadline() != TimePoint::max()) {}
-
-void Waiter::wake() noexcept {
-  if (executor_ == nullptr) return parker_.unpark();
-  // An endless wait is complete once it is listed: there is nobody to meet at the gate.
-  if (is_endless() || gate_.exchange(Gate::kWoken, std::memory_order_acq_rel) == Gate::kOpen) {  // W1
-    executor_->post(*work_);
-  }
-}
 
 void Waiter::end_with_context() noexcept {
   // The deadline may have passed before it was cancelled: then the wait ends as the context says it has ended.
@@ -46,7 +43,7 @@ Waiter::Outcome Waiter::wait() noexcept {
     parker_.park();
   }
   withdraw();
-  return outcome_.load(std::memory_order_relaxed);
+  return outcome();
 }
 
 bool Waiter::suspend() noexcept {
@@ -58,7 +55,7 @@ bool Waiter::suspend() noexcept {
 
 Waiter::Outcome Waiter::resume() noexcept {
   withdraw();
-  return outcome_.load(std::memory_order_relaxed);
+  return outcome();
 }
 
 void Waiter::withdraw() noexcept {
@@ -73,34 +70,6 @@ void WakeList::wake_all() noexcept {
     node = next;
   }
   first_ = last_ = nullptr;
-}
-
-void WaitList::push(WaitNode& node) noexcept {
-  node.next = nullptr;
-  node.previous = last_;
-  node.listed = true;
-  (last_ == nullptr ? first_ : last_->next) = &node;
-  last_ = &node;
-}
-
-void WaitList::remove(WaitNode& node) noexcept {
-  if (!node.listed) return;
-  (node.previous == nullptr ? first_ : node.previous->next) = node.next;
-  (node.next == nullptr ? last_ : node.next->previous) = node.previous;
-  node.listed = false;
-}
-
-WaitNode* WaitList::pop() noexcept {
-  WaitNode* const node = first_;
-  if (node != nullptr) remove(*node);
-  return node;
-}
-
-WaitNode* WaitList::claim_first() noexcept {
-  while (WaitNode* const node = pop()) {
-    if (node->waiter->claim(node->served)) return node;
-  }
-  return nullptr;
 }
 
 void WaitList::claim_all(Waiter::Outcome outcome, WakeList& wake) noexcept {

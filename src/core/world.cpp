@@ -10,6 +10,7 @@
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -37,12 +38,36 @@ struct Random {
   }
 };
 
+/// How many processors this process may use.
+unsigned processors() noexcept {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) return static_cast<unsigned>(CPU_COUNT(&allowed));
+#endif
+  return std::thread::hardware_concurrency();
+}
+
 }  // namespace
 
 std::uint32_t random_below(std::uint32_t bound) noexcept {
   // Multiply and shift (Lemire 2019). The bias, bound / 2^32, is far below what anybody could observe in a choice.
   const std::uint64_t number = thread_local_value<RandomTag, Random>().next();
   return static_cast<std::uint32_t>((number * bound) >> 32);
+}
+
+void back_off(std::uint32_t round) noexcept {
+  constexpr std::uint32_t kPauses = 64;
+  constexpr std::uint32_t kYields = 1000;
+  if (round < kPauses) return pause();
+  if (round < kPauses + kYields) return yield();
+  std::this_thread::sleep_for(std::chrono::microseconds(50));
+}
+
+std::uint32_t spin_limit() noexcept {
+  // A few microseconds, about what a wake-up of a sleeping thread costs: so a wait costs at most twice what the better
+  // of sleeping and looking would have (Karlin and others, 1991).
+  static const std::uint32_t limit = processors() > 1 ? 160 : 0;
+  return limit;
 }
 
 #if defined(__linux__)

@@ -273,6 +273,10 @@ inline TimePoint now() noexcept { return checker::virtual_now(); }
 inline ThreadId this_thread_id() noexcept { return ThreadId(checker::this_thread()); }
 inline void pause() noexcept { checker::spin(); }
 inline void yield() noexcept { checker::spin(); }
+inline void back_off(std::uint32_t) noexcept { checker::spin(); }
+// A look before sleeping is a step of its own and leads nowhere that the sleep does not: leave it out.
+inline std::uint32_t spin_limit() noexcept { return 0; }
+inline constexpr bool kMayYield = false;
 inline void set_thread_name(std::string_view name) noexcept { checker::set_this_thread_name(name); }
 inline std::uint32_t random_below(std::uint32_t bound) noexcept { return checker::choose_below(bound); }
 

@@ -4,18 +4,22 @@
 /// \file
 /// A typed pipe between threads and coroutines, with the semantics of Go's channels.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <optional>
+#include <span>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "penstock/channel/detail/channel_awaiter.hpp"
 #include "penstock/channel/detail/channel_state.hpp"
+#include "penstock/channel/send_permit.hpp"
 #include "penstock/core/context.hpp"
 #include "penstock/core/op_status.hpp"
+#include "penstock/core/task.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 
@@ -34,11 +38,23 @@ struct Received {
   explicit operator bool() const noexcept { return status == OpStatus::kOk; }
 };
 
+/// What a batch came to: `count` values have changed hands, and if `status` is not kOk, why they are not more.
+struct BatchResult {
+  OpStatus status;
+  std::size_t count;
+};
+
+template <class T>
+class Sender;
+template <class T>
+class Receiver;
+
 /// The figures of one moment. At rest, `sends` = `receives` + `drained` + the values that are buffered.
 struct ChannelStats {
   std::uint64_t sends = 0;            ///< Values that senders have given away, into the buffer or to a receiver.
   std::uint64_t receives = 0;         ///< Values that receivers have got.
   std::uint64_t drained = 0;          ///< Values that `close_and_drain` has returned.
+  std::size_t reserved = 0;           ///< Places that permits hold now.
   std::uint64_t closes = 0;           ///< Calls that closed it; only the first changed anything.
   std::size_t blocked_senders = 0;    ///< Operations that wait now, or have just given up and are leaving.
   std::size_t blocked_receivers = 0;  ///< A select counts once for each of its cases.
@@ -147,27 +163,85 @@ class Channel {
   /// `co_await channel.async_send(std::move(value))`: what `send` does and returns, for a coroutine. The value stays
   /// the caller's until the send has completed, so it lives until then; a temporary in the `co_await` expression does.
   ///
-  /// A coroutine may be destroyed while it waits here: the operation is then called off. Not so once the operation has
-  /// ended and the coroutine has been posted to its executor, which ends the process.
-  auto async_send(T&& value, Context ctx = Context::background()) noexcept {
-    return detail::SendAwaiter<T, T&>(state_, value, std::move(ctx));
+  /// A coroutine may be destroyed while it waits here, and so may one whose wait has just been decided, as long as
+  /// nobody is resuming it at that moment (`Executor::revoke` says who can know): the operation is called off, or has
+  /// taken effect, and a value that was handed over goes with the coroutine. Cost: 168 bytes in the awaiter, twice that
+  /// with a context.
+  auto async_send(T&& value) noexcept { return detail::SendAwaiter<T, T&, detail::NoContext>(state_, value, {}); }
+  auto async_send(T&& value, Context ctx) noexcept {
+    return detail::SendAwaiter<T, T&, Context>(state_, value, std::move(ctx));
   }
   template <detail::Copyable U = T>
-  auto async_send(const std::type_identity_t<U>& value, Context ctx = Context::background()) {
-    return detail::SendAwaiter<T, T>(state_, value, std::move(ctx));
+  auto async_send(const std::type_identity_t<U>& value) {
+    return detail::SendAwaiter<T, T, detail::NoContext>(state_, value, {});
+  }
+  template <detail::Copyable U = T>
+  auto async_send(const std::type_identity_t<U>& value, Context ctx) {
+    return detail::SendAwaiter<T, T, Context>(state_, value, std::move(ctx));
   }
 
   /// `co_await channel.async_receive(out)`: what `receive` does and returns, for a coroutine.
   template <detail::Assignable U = T>
-  auto async_receive(std::type_identity_t<U>& out, Context ctx = Context::background()) noexcept {
-    return detail::ReceiveIntoAwaiter<T>(state_, out, std::move(ctx));
+  auto async_receive(std::type_identity_t<U>& out) noexcept {
+    return detail::ReceiveIntoAwaiter<T, detail::NoContext>(state_, out, {});
   }
-  auto async_receive(Context ctx = Context::background()) noexcept {
-    return detail::ReceiveAwaiter<T>(state_, std::move(ctx));
+  template <detail::Assignable U = T>
+  auto async_receive(std::type_identity_t<U>& out, Context ctx) noexcept {
+    return detail::ReceiveIntoAwaiter<T, Context>(state_, out, std::move(ctx));
+  }
+  auto async_receive() noexcept { return detail::ReceiveAwaiter<T, detail::NoContext>(state_, {}); }
+  auto async_receive(Context ctx) noexcept { return detail::ReceiveAwaiter<T, Context>(state_, std::move(ctx)); }
+
+  /// Sends `values` in order; other senders' values may come in between. Those that were sent are moved from.
+  ///
+  /// Blocks:  until all are sent, the channel closes, or `ctx` ends.
+  /// Returns: kOk and their number; else kClosed, kTimedOut or kCancelled and how many were sent before.
+  /// Cost:    one lock for as many as there is room for.
+  BatchResult send_many(std::span<T> values, const Context& ctx = Context::background());
+  /// Those for which there is room now; kFull if that is not all.
+  BatchResult try_send_many(std::span<T> values) noexcept;
+  /// Cost: as above, and one allocation. `values` and what they span outlive the operation.
+  Task<BatchResult> async_send_many(std::span<T> values, Context ctx = Context::background());
+
+  /// Receives at least one value and as many more as are there, up to `most`, and appends them to `out`. A single call
+  /// takes no more than the capacity of the channel or 64, whichever is more.
+  ///
+  /// Blocks:  while there is none, as `receive`.
+  /// Returns: kOk and their number; else the status of `receive` and 0.
+  /// Throws:  std::bad_alloc while `out` grows; nothing has been received then.
+  /// Cost:    one lock for all of them.
+  BatchResult receive_many(std::vector<T>& out, std::size_t most, const Context& ctx = Context::background());
+  /// What is there now; kEmpty if nothing is.
+  BatchResult try_receive_many(std::vector<T>& out, std::size_t most);
+  /// `out` outlives the operation, and is used by nobody else meanwhile.
+  auto async_receive_many(std::vector<T>& out, std::size_t most) {
+    return detail::ReceiveManyAwaiter<T, BatchResult, detail::NoContext>(state_, out, make_room(out, most), {});
+  }
+  auto async_receive_many(std::vector<T>& out, std::size_t most, Context ctx) {
+    return detail::ReceiveManyAwaiter<T, BatchResult, Context>(state_, out, make_room(out, most), std::move(ctx));
+  }
+
+  /// Reserves a place for one value, waiting in line with the senders while the channel is full. What is sent through
+  /// the permit finds room: only `close` can still refuse it. For who must know that the value can be delivered before
+  /// it makes it.
+  ///
+  ///     if (auto place = channel.reserve(ctx)) place.permit.send(expensive());
+  ///
+  /// While places are reserved, sends take both locks of the channel. Waits, returns and throws as `send`;
+  /// std::invalid_argument if the channel has no buffer to hold a place in.
+  Reserved<T> reserve(const Context& ctx = Context::background());
+  /// kFull if there is no place now.
+  Reserved<T> try_reserve();
+  auto async_reserve() {
+    return detail::ReserveAwaiter<T, Reserved<T>, detail::NoContext>(detail::buffered(state_), {});
+  }
+  auto async_reserve(Context ctx) {
+    return detail::ReserveAwaiter<T, Reserved<T>, Context>(detail::buffered(state_), std::move(ctx));
   }
 
   /// Takes no more values, lets everybody go who waits, and leaves what is buffered to receivers. May be called again,
-  /// by anybody. Returns whether this was the call that closed it. Cost: O(operations that wait).
+  /// by anybody. Sends through a permit are refused, too. Returns whether this was the call that closed it. Cost:
+  /// O(operations that wait).
   bool close() noexcept { return state_.close(); }
 
   /// Closes, and takes out the values that no receiver has taken, oldest first. A send that was waiting keeps its
@@ -179,8 +253,12 @@ class Channel {
   [[nodiscard]] bool is_closed() const noexcept;
   /// How many values are buffered at this moment.
   [[nodiscard]] std::size_t size() const noexcept;
-  [[nodiscard]] std::size_t capacity() const noexcept { return state_.capacity; }
+  [[nodiscard]] std::size_t capacity() const noexcept { return state_.tx.capacity; }
   [[nodiscard]] ChannelStats stats() const noexcept;
+
+  /// Handles to one side, to hand out: they cannot do what the other side does, and do not keep the channel alive.
+  Sender<T> sender() noexcept;
+  Receiver<T> receiver() noexcept;
 
   /// `for (T& value : channel)`: receives until the channel is closed and empty. Blocks: at each step.
   Iterator begin() { return Iterator(*this); }
@@ -190,6 +268,9 @@ class Channel {
   static_assert(ChannelElement<T>,
                 "Channel<T>: T must be an object type, not const, that moves and dies without throwing");
   friend struct detail::ChannelAccess;
+
+  /// Makes `out` hold what one call may append; returns how many values that are.
+  std::size_t make_room(std::vector<T>& out, std::size_t most) const;
 
   detail::ChannelState<T> state_;
 };
@@ -223,12 +304,17 @@ struct detail::ChannelAccess {
   static ChannelState<T>& state(Channel<T>& channel) noexcept {
     return channel.state_;
   }
+  template <class End>
+  static auto& channel(const End& end) noexcept {
+    return *end.channel_;
+  }
 };
 
 template <class T>
 OpStatus Channel<T>::send(T&& value, const Context& ctx) {
   const OpStatus status = state_.try_put(value);
-  if (!detail::must_wait(status)) return status;
+  if (!detail::must_wait(status)) [[likely]]
+    return status;
   detail::Sending<T> sending(state_, value);
   return detail::wait_for(sending, ctx);
 }
@@ -237,7 +323,8 @@ template <class T>
 Received<T> Channel<T>::receive(const Context& ctx) {
   Received<T> received{OpStatus::kOk, std::nullopt};
   received.status = state_.try_take(received.value);
-  if (!detail::must_wait(received.status)) return received;
+  if (!detail::must_wait(received.status)) [[likely]]
+    return received;
   detail::Receiving<T> receiving(state_, received.value);
   received.status = detail::wait_for(receiving, ctx);
   return received;
@@ -251,44 +338,123 @@ Received<T> Channel<T>::try_receive() noexcept {
 }
 
 template <class T>
+BatchResult Channel<T>::try_send_many(std::span<T> values) noexcept {
+  BatchResult result{OpStatus::kOk, 0};
+  result.status = state_.try_put_many(values, result.count);
+  return result;
+}
+
+template <class T>
+BatchResult Channel<T>::send_many(std::span<T> values, const Context& ctx) {
+  BatchResult result = try_send_many(values);
+  while (detail::must_wait(result.status)) {
+    detail::Sending<T> next(state_, values[result.count]);
+    result.status = detail::wait_for(next, ctx);
+    if (result.status != OpStatus::kOk) break;
+    ++result.count;
+    result.status = state_.try_put_many(values.subspan(result.count), result.count);
+  }
+  return result;
+}
+
+template <class T>
+Task<BatchResult> Channel<T>::async_send_many(std::span<T> values, Context ctx) {
+  BatchResult result = try_send_many(values);
+  while (detail::must_wait(result.status)) {
+    result.status = co_await async_send(std::move(values[result.count]), ctx);
+    if (result.status != OpStatus::kOk) break;
+    ++result.count;
+    result.status = state_.try_put_many(values.subspan(result.count), result.count);
+  }
+  co_return result;
+}
+
+template <class T>
+std::size_t Channel<T>::make_room(std::vector<T>& out, std::size_t most) const {
+  constexpr std::size_t kMostWithoutBuffer = 64;
+  const std::size_t count = std::min(most, std::max(capacity(), kMostWithoutBuffer));
+  // Twice as much at least, so that a loop that appends to one vector does not copy it each time.
+  if (out.capacity() - out.size() < count) out.reserve(std::max(out.size() + count, 2 * out.capacity()));
+  return count;
+}
+
+template <class T>
+BatchResult Channel<T>::try_receive_many(std::vector<T>& out, std::size_t most) {
+  const std::size_t before = out.size();
+  const std::size_t count = make_room(out, most);
+  if (count == 0) return {OpStatus::kOk, 0};
+  const OpStatus status = state_.try_take_many(out, count);
+  return {status, out.size() - before};
+}
+
+template <class T>
+BatchResult Channel<T>::receive_many(std::vector<T>& out, std::size_t most, const Context& ctx) {
+  const BatchResult at_once = try_receive_many(out, most);
+  if (!detail::must_wait(at_once.status)) return at_once;
+  const std::size_t before = out.size();
+  std::optional<T> first;
+  detail::Receiving<T> receiving(state_, first);
+  const OpStatus status = detail::wait_for(receiving, ctx);
+  if (status != OpStatus::kOk) return {status, 0};
+  out.push_back(std::move(*first));
+  (void)try_receive_many(out, most - 1);
+  return {OpStatus::kOk, out.size() - before};
+}
+
+template <class T>
+Reserved<T> Channel<T>::try_reserve() {
+  const OpStatus status = detail::buffered(state_).try_reserve();
+  return {status, SendPermit<T>(status == OpStatus::kOk ? &state_ : nullptr)};
+}
+
+template <class T>
+Reserved<T> Channel<T>::reserve(const Context& ctx) {
+  OpStatus status = detail::buffered(state_).try_reserve();
+  if (detail::must_wait(status)) {
+    detail::Reserving<T> reserving(state_);
+    status = detail::wait_for(reserving, ctx);
+  }
+  return {status, SendPermit<T>(status == OpStatus::kOk ? &state_ : nullptr)};
+}
+
+template <class T>
 std::vector<T> Channel<T>::close_and_drain() {
   std::vector<T> values;
   close();
   values.reserve(size());  // nothing comes in any more
-  MutexLock lock(state_.mutex);
-  while (state_.ring.size() != 0) {
-    std::optional<T> value;
-    state_.ring.pop(value);
-    values.push_back(std::move(*value));
-    ++state_.drained;
-  }
+  const detail::BothLocks locks(state_);
+  if (capacity() == 0) return values;
+  while (state_.pop([&values](T&& value) { values.push_back(std::move(value)); })) ++state_.rx.drained;
   return values;
 }
 
 template <class T>
 bool Channel<T>::is_closed() const noexcept {
-  MutexLock lock(state_.mutex);
-  return state_.closed;
+  const detail::BothLocks locks(state_);
+  return state_.tx.closes != 0;
 }
 
 template <class T>
 std::size_t Channel<T>::size() const noexcept {
-  MutexLock lock(state_.mutex);
-  return state_.ring.size();
+  const detail::BothLocks locks(state_);
+  return state_.buffered();
 }
 
 template <class T>
 ChannelStats Channel<T>::stats() const noexcept {
-  MutexLock lock(state_.mutex);
+  const detail::BothLocks locks(state_);
   ChannelStats stats;
-  stats.sends = state_.sends;
-  stats.receives = state_.receives;
-  stats.drained = state_.drained;
-  stats.closes = state_.closes;
-  stats.blocked_senders = state_.senders.count();
-  stats.blocked_receivers = state_.receivers.count();
-  stats.high_water = state_.high_water;
+  stats.sends = state_.tx.passed.load(std::memory_order_relaxed) + state_.tx.handed;
+  stats.receives = state_.rx.passed.load(std::memory_order_relaxed) + state_.tx.handed - state_.rx.drained;
+  stats.drained = state_.rx.drained;
+  stats.reserved = state_.tx.reserved.load(std::memory_order_relaxed);
+  stats.closes = state_.tx.closes;
+  stats.blocked_senders = state_.tx.count;
+  stats.blocked_receivers = state_.rx.count;
+  stats.high_water = state_.tx.high_water;
   return stats;
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI
+
+#include "penstock/channel/channel_ends.hpp"  // IWYU pragma: export

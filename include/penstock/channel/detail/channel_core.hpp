@@ -2,115 +2,208 @@
 #pragma once
 
 /// \file
-/// The part of a channel that does not depend on its elements: who waits, how a wait goes, and how it ends.
+/// The part of a channel that does not depend on its elements: its two ends, who waits, how a wait goes and ends.
 ///
-/// An operation (`ChannelOp`) is tried under the channel's mutex. If it cannot be completed it is listed, in the same
-/// critical section, and from then on somebody else completes it:
+/// A channel has a sending and a receiving end, each with a lock of its own, and between them a ring of slots. A slot
+/// says by itself whether it is full, so while nobody waits a send takes the sending end's lock and the next slot, a
+/// receive the receiving end's, and the two touch no other memory in common. Both answers are exact: whoever holds an
+/// end's lock and finds the next slot full (or empty) knows that the whole ring is, since slots are filled and emptied
+/// in order.
+///
+/// Everything else is a detour for which both locks are taken, the sending end's first. Then the whole channel stands
+/// still: operations are listed, claimed and handed over as in a channel with a single lock. What sends an operation on
+/// the detour is the `notice` of its end: peers wait, places are reserved, it is closed, there is no buffer. A notice
+/// is changed under both locks and read under one.
+///
+/// An operation (`ChannelOp`) that cannot be completed is listed under both locks, and from then on somebody else
+/// completes it:
 ///
 ///   * a peer takes it off the list by winning its claim, moves the value from or to it, sets `moved`, unlocks, wakes;
 ///   * `close` takes it off in the same way and leaves `moved` false;
 ///   * its context ends, or its coroutine is destroyed: then it locks the channel once more to take itself off.
 ///
 /// In the first two cases the operation does not touch the channel again, so whoever completed it may let the channel
-/// go. Those of the third kind are counted by their side until they have left, and the destructor waits for them.
+/// go. Those of the third kind are counted by their end until they have left, and the destructor waits for them.
 ///
 /// Two facts follow, and all code here relies on them: while a receiver waits nothing is buffered, and while a sender
-/// waits the buffer is full. So who comes new and can go ahead overtakes nobody.
+/// waits no place is free. So who comes new and can go ahead overtakes nobody.
 
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/cache_padded.hpp"
 #include "penstock/core/detail/coroutine_wait.hpp"
+#include "penstock/core/detail/spin_lock.hpp"
 #include "penstock/core/detail/wait_list.hpp"
-#include "penstock/core/mutex.hpp"
+#include "penstock/core/detail/world.hpp"
 #include "penstock/core/op_status.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
-/// The operations that wait on one side of a channel, first come, first served, and how many they are. One whose wait
-/// has ended otherwise counts until it has taken itself off. Threads: guarded by the channel's mutex.
-class WaitSide {
- public:
-  [[nodiscard]] bool empty() const noexcept { return waiting_.empty(); }
-  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+/// Why an operation has to take both locks: flags, and above them a number that grows with every change, so that who
+/// sees the same notice twice knows that it was so in between.
+using Notice = std::uint32_t;
+inline constexpr Notice kPeersWait = 1;  ///< Operations wait at the other end.
+inline constexpr Notice kChannelClosed = 2;
+inline constexpr Notice kReserved = 4;    ///< Places are reserved. At the sending end only.
+inline constexpr Notice kRendezvous = 8;  ///< There is no buffer.
+inline constexpr Notice kNoticeChange = 16;
 
-  void push(WaitNode& node) noexcept {
-    waiting_.push(node);
-    ++count_;
+/// One end of a channel: senders or receivers. Its members are guarded by its lock, the list and the notice by both.
+struct ChannelEnd {
+  explicit ChannelEnd(std::size_t slot_count) noexcept
+      : notice(slot_count == 0 ? kRendezvous : 0), capacity(slot_count) {}
+
+  void set_notice(Notice flag, bool on) noexcept {
+    const Notice before = notice.load(std::memory_order_relaxed);
+    if (((before & flag) != 0) == on) return;
+    notice.store((before ^ flag) + kNoticeChange, std::memory_order_relaxed);
+  }
+  [[nodiscard]] bool has(Notice flag) const noexcept { return (notice.load(std::memory_order_relaxed) & flag) != 0; }
+
+  /// One value has passed, and the next slot is the one after.
+  void advance() noexcept {
+    const std::uint32_t next = index.load(std::memory_order_relaxed) + 1;
+    index.store(next == capacity ? 0 : next, std::memory_order_relaxed);
+    passed.store(passed.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
 
-  /// Takes off the first that can be claimed; null if there is none. The caller completes it, unlocks, and wakes it.
-  WaitNode* claim_first() noexcept {
-    WaitNode* const node = waiting_.claim_first();
-    if (node != nullptr) --count_;
-    return node;
-  }
+  SpinLock lock;
+  // Written with a lock held, read without one only as a hint.
+  world::Atomic<Notice> notice;
+  world::Atomic<std::uint64_t> passed{0};  // values that have gone through the buffer at this end
+  world::Atomic<std::uint32_t> index{0};   // of the next slot
+  const std::size_t capacity;              // at both ends, so that each finds it on its own line
+  void* slots = nullptr;                   // likewise
 
-  /// For one that was pushed and has not been claimed through its node.
-  void remove(WaitNode& node) noexcept {
-    waiting_.remove(node);
-    --count_;
-  }
+  world::Atomic<std::uint64_t> last_shortage{0};  // `passed` when a thread last had to wait here
+  WaitList waiting;                               // first come, first served
+  std::size_t count = 0;  // of the waiting; one whose wait ended otherwise counts until it has taken itself off
+};
 
- private:
-  WaitList waiting_;
-  std::size_t count_ = 0;
+struct alignas(kCachePadding) SendingEnd : ChannelEnd {
+  using ChannelEnd::ChannelEnd;
+
+  std::uint64_t high_water = 0;
+  std::uint64_t received_at_least = 0;  // `passed` of the other end when it was last looked at
+  // Under both locks:
+  world::Atomic<std::size_t> reserved{0};  // read without a lock as a hint
+  std::uint64_t handed = 0;                // values that went from a sender to a receiver directly
+  std::uint64_t closes = 0;
+};
+
+struct alignas(kCachePadding) ReceivingEnd : ChannelEnd {
+  using ChannelEnd::ChannelEnd;
+
+  // Under both locks:
+  std::uint64_t drained = 0;
+  WaitList destroyer;  // the thread in let_go, while it waits
 };
 
 /// What every channel has, whatever its elements.
 struct ChannelCore {
-  /// Throws: std::invalid_argument unless `capacity` elements of `element_size` bytes are a size that can be.
-  ChannelCore(std::size_t capacity, std::size_t element_size);
+  /// Throws: std::invalid_argument unless `slot_count` slots of `slot_size` bytes are a size that can be; its
+  /// text speaks of values of `value_size` bytes.
+  ChannelCore(std::size_t slot_count, std::size_t slot_size, std::size_t value_size);
   ChannelCore(const ChannelCore&) = delete;
   ChannelCore& operator=(const ChannelCore&) = delete;
   ~ChannelCore() = default;
 
+  /// Both locks; a rendezvous has only one.
+  void lock_both() noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    tx.lock.lock();
+    if (tx.capacity != 0) rx.lock.lock();
+  }
+  void unlock_both() noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (tx.capacity != 0) rx.lock.unlock();
+    tx.lock.unlock();
+  }
+
   /// Before destruction: closes, and waits until every operation that was listed has left.
-  void let_go() noexcept ABSL_LOCKS_EXCLUDED(mutex);
+  void let_go() noexcept;
 
   /// Returns whether it was open until now.
-  bool close() noexcept ABSL_LOCKS_EXCLUDED(mutex);
+  bool close() noexcept;
 
-  /// Takes off an operation that was pushed and has not been claimed through its node.
-  void leave(WaitSide& side, WaitNode& node) noexcept ABSL_LOCKS_EXCLUDED(mutex);
+  // Called under both locks, as all that follows.
+  void enlist(ChannelEnd& end, WaitNode& node) noexcept {
+    end.waiting.push(node);
+    ++end.count;
+    peer_of(end).set_notice(kPeersWait, true);
+  }
+  /// Takes off the first that can be claimed; null if there is none. The caller completes it, unlocks, and wakes it.
+  WaitNode* claim_first(ChannelEnd& end) noexcept;
+  [[nodiscard]] std::size_t buffered() const noexcept {
+    return static_cast<std::size_t>(tx.passed.load(std::memory_order_relaxed) -
+                                    rx.passed.load(std::memory_order_relaxed));
+  }
+  /// Whether a value may be put into the buffer. Without the locks, a guess.
+  [[nodiscard]] bool has_room() const noexcept {
+    return buffered() + tx.reserved.load(std::memory_order_relaxed) < tx.capacity;
+  }
 
-  const std::size_t capacity;
-  mutable Mutex mutex;  // select locks several, in the order of their addresses; nothing else is locked under it
-  bool closed ABSL_GUARDED_BY(mutex) = false;
-  WaitSide senders ABSL_GUARDED_BY(mutex);
-  WaitSide receivers ABSL_GUARDED_BY(mutex);
-  WaitList destroyer ABSL_GUARDED_BY(mutex);  // the thread in let_go, while it waits
-  std::uint64_t sends ABSL_GUARDED_BY(mutex) = 0;
-  std::uint64_t receives ABSL_GUARDED_BY(mutex) = 0;
-  std::uint64_t drained ABSL_GUARDED_BY(mutex) = 0;
-  std::uint64_t closes ABSL_GUARDED_BY(mutex) = 0;
-  std::size_t high_water ABSL_GUARDED_BY(mutex) = 0;
+  void add_reserved(std::ptrdiff_t change) noexcept {
+    const std::size_t reserved = tx.reserved.load(std::memory_order_relaxed) + static_cast<std::size_t>(change);
+    tx.reserved.store(reserved, std::memory_order_relaxed);
+    tx.set_notice(kReserved, reserved != 0);
+  }
+
+  /// Takes off an operation that was enlisted and has not been claimed through its node. Locks.
+  void leave(ChannelEnd& end, WaitNode& node) noexcept;
+
+  SendingEnd tx;
+  ReceivingEnd rx;
+
+ private:
+  ChannelEnd& peer_of(ChannelEnd& end) noexcept {
+    return &end == &tx ? static_cast<ChannelEnd&>(rx) : static_cast<ChannelEnd&>(tx);
+  }
+};
+
+/// Holds both locks of a channel for a scope.
+class BothLocks {
+ public:
+  explicit BothLocks(const ChannelCore& channel) noexcept : channel_(const_cast<ChannelCore&>(channel)) {
+    channel_.lock_both();
+  }
+  ~BothLocks() { channel_.unlock_both(); }
+  BothLocks(const BothLocks&) = delete;
+  BothLocks& operator=(const BothLocks&) = delete;
+
+ private:
+  ChannelCore& channel_;
 };
 
 /// A send or a receive, as its waiter, its peers and select see it. It lives with its caller until it has ended.
 class ChannelOp {
  public:
-  ChannelOp(ChannelCore& on, WaitSide& from) noexcept : channel(on), side(from) {}
+  ChannelOp(ChannelCore& on, ChannelEnd& from) noexcept : channel(on), end(from) {}
   ChannelOp(const ChannelOp&) = delete;
   ChannelOp& operator=(const ChannelOp&) = delete;
 
-  /// Completes the operation if that can be done now, under the channel's mutex.
+  /// Completes the operation if that can be done now, under both locks.
   ///
-  /// Returns: kOk or kClosed; kFull or kEmpty if it has to wait. With kOk, `peer` is who has to be woken once nothing
-  /// is locked, or null as before.
-  virtual OpStatus attempt(WaitNode*& peer) noexcept = 0;
+  /// Returns: kOk or kClosed; kFull or kEmpty if it has to wait. Whoever is in `wake` has to be woken once nothing is
+  /// locked.
+  virtual OpStatus attempt(WakeList& wake) noexcept = 0;
+
+  /// The same as a whole: locks what it needs, tries, unlocks, wakes.
+  virtual OpStatus try_now() noexcept = 0;
+
+  /// Whether `try_now` might succeed; looks without a lock, and may be wrong by the time it returns.
+  [[nodiscard]] virtual bool looks_ready() const noexcept = 0;
 
   /// How a wait ended that the channel ended.
   [[nodiscard]] OpStatus served_status() const noexcept { return moved ? OpStatus::kOk : OpStatus::kClosed; }
 
   ChannelCore& channel;
-  WaitSide& side;  ///< Where it waits.
-  bool moved =
-      false;  ///< The value has changed hands. Written under the channel's mutex, read by the owner once woken.
+  ChannelEnd& end;     ///< Where it waits.
+  bool moved = false;  ///< It has been completed. Written under both locks, read by the owner once woken.
 
  protected:
   ~ChannelOp() = default;
@@ -125,14 +218,26 @@ inline bool must_wait(OpStatus status) noexcept { return status == OpStatus::kFu
 /// Returns: kOk, kClosed, kTimedOut or kCancelled. Throws: std::system_error as `Waiter` does, before it waits.
 OpStatus wait_for(ChannelOp& op, const Context& ctx);
 
-/// The wait of a coroutine for `op`, which is kept beside it and outlives it.
+/// Completes `op` if that can be done now after all, and lists it otherwise. `listed` is set before it can be resumed.
+OpStatus attempt_or_list(ChannelOp& op, WaitNode& node, bool& listed) noexcept;
+
+/// Throws: std::invalid_argument, always: the channel has no buffer.
+[[noreturn]] void refuse_to_reserve();
+
+/// Stands where a context might, for waits that have none.
+struct NoContext {
+  static constexpr OpStatus status() noexcept { return OpStatus::kOk; }
+};
+
+/// The wait of a coroutine for `op`, which is kept beside it and outlives it. `Ctx` is Context or NoContext.
+template <class Ctx>
 class CoroutineOp {
  public:
-  CoroutineOp(ChannelOp& op, Context ctx) noexcept : op_(op), ctx_(std::move(ctx)) {}
+  explicit CoroutineOp(ChannelOp& op, Ctx ctx = {}) noexcept : op_(op), ctx_(std::move(ctx)) {}
   CoroutineOp(const CoroutineOp&) = delete;
   CoroutineOp& operator=(const CoroutineOp&) = delete;
   ~CoroutineOp() {
-    if (listed_) abandon();
+    if (listed_ && wait_->call_off() < Waiter::kServed) op_.channel.leave(op_.end, wait_->node());
   }
 
   /// Whether there is nothing to suspend for, given what a first attempt came to.
@@ -148,25 +253,35 @@ class CoroutineOp {
 
   template <class Promise>
   bool suspend(std::coroutine_handle<Promise> coroutine) {
-    wait_.emplace(ctx_, coroutine, &op_);
-    WaitNode* peer = nullptr;
-    const bool suspended = wait_->suspend([&] { return list(peer); });
-    if (peer != nullptr) peer->waiter->wake();  // only an operation that did not have to be listed has one
-    return suspended;
+    if constexpr (std::is_same_v<Ctx, NoContext>) {
+      wait_.emplace(coroutine, &op_);
+    } else {
+      wait_.emplace(ctx_, coroutine, &op_);
+    }
+    return wait_->suspend([this] {
+      const OpStatus status = attempt_or_list(op_, wait_->node(), listed_);
+      if (must_wait(status)) return true;
+      status_ = status;
+      return false;
+    });
   }
 
   /// In `await_resume`: how the operation ended.
-  OpStatus finish() noexcept { return listed_ ? finish_wait() : status_; }
+  OpStatus finish() noexcept {
+    if (!listed_) return status_;
+    listed_ = false;
+    const Waiter::Outcome outcome = wait_->resume();
+    if (outcome >= Waiter::kServed) return op_.served_status();
+    op_.channel.leave(op_.end, wait_->node());
+    return to_op_status(outcome);
+  }
 
  private:
-  /// Completes the operation if that can be done now after all, and lists it otherwise; returns whether it did that.
-  bool list(WaitNode*& peer) noexcept;
-  OpStatus finish_wait() noexcept;
-  void abandon() noexcept;
+  using Wait = std::conditional_t<std::is_same_v<Ctx, NoContext>, EndlessCoroutineWait, CoroutineWait>;
 
   ChannelOp& op_;
-  const Context ctx_;
-  std::optional<CoroutineWait> wait_;
+  [[no_unique_address]] const Ctx ctx_;
+  std::optional<Wait> wait_;
   OpStatus status_ = OpStatus::kOk;
   bool listed_ = false;  // suspended, or about to be
 };

@@ -6,8 +6,10 @@
 
 #include <concepts>
 #include <coroutine>
+#include <type_traits>
 
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/check.hpp"
 #include "penstock/core/detail/wait_list.hpp"
 #include "penstock/core/executor.hpp"
 
@@ -25,18 +27,22 @@ Executor& executor_of(std::coroutine_handle<Promise> coroutine) noexcept {
   }
 }
 
-/// One wait of a coroutine, kept in its awaiter. `ctx` and `value` outlive it.
-class CoroutineWait : private Work {
+/// One wait of a coroutine, kept in its awaiter: `Kind` is the waiter, with a context or without. What it is made with
+/// outlives it.
+template <class Kind>
+class BasicCoroutineWait : private Work {
  public:
   template <class Promise>
-  CoroutineWait(const Context& ctx, std::coroutine_handle<Promise> coroutine, void* value)
-      : Work([](Work& work) noexcept { static_cast<CoroutineWait&>(work).coroutine_.resume(); }),
-        coroutine_(coroutine),
-        waiter_(ctx, executor_of(coroutine), *this),
-        node_(waiter_, value) {}
+  BasicCoroutineWait(const Context& ctx, std::coroutine_handle<Promise> coroutine, void* value)
+      : BasicCoroutineWait(executor_of(coroutine), coroutine, value, ctx) {}
+  template <class Promise>
+  requires std::is_same_v<Kind, EndlessWaiter> BasicCoroutineWait(std::coroutine_handle<Promise> coroutine, void* value)
+      : BasicCoroutineWait(executor_of(coroutine), coroutine, value) {}
 
   /// What to put on the list, under its lock.
   [[nodiscard]] WaitNode& node() noexcept { return node_; }
+  /// For nodes on further lists.
+  [[nodiscard]] Kind& waiter() noexcept { return waiter_; }
 
   /// The end of `await_suspend`, and its result. `list()` locks, lists `node()` and unlocks, or returns false if there
   /// is nothing to wait for any more.
@@ -53,18 +59,36 @@ class CoroutineWait : private Work {
   /// In `await_resume`. A wait that no list served has to be taken off its list by the caller.
   Waiter::Outcome resume() noexcept { return waiter_.resume(); }
 
-  /// When the suspended coroutine is being destroyed: true if the wait ended by that, and the node has to be taken off
-  /// its list; false if it had ended before, and the coroutine has been posted to its executor.
-  [[nodiscard]] bool abandon() noexcept {
-    const bool won = waiter_.claim(Waiter::kAbandoned);
-    waiter_.resume();
-    return won;
+  /// When the suspended coroutine is being destroyed: ends the wait, and returns how it ended, kAbandoned if by this
+  /// call. If it had ended before, the work that would resume the coroutine is taken back from its executor; one that
+  /// is being resumed at this moment must not be destroyed. A wait that no list served has to be taken off its list.
+  ///
+  /// Blocks: as `Executor::revoke`.
+  Waiter::Outcome call_off() noexcept {
+    const bool pending = waiter_.claim(Waiter::kAbandoned);
+    const Waiter::Outcome outcome = waiter_.resume();
+    if (!pending) {
+      PENSTOCK_CHECK(executor_.revoke(*this), "a coroutine was destroyed while its executor was resuming it");
+    }
+    return outcome;
   }
 
  private:
+  template <class... Ctx>
+  BasicCoroutineWait(Executor& executor, std::coroutine_handle<> coroutine, void* value, const Ctx&... ctx)
+      : Work([](Work& work) noexcept { static_cast<BasicCoroutineWait&>(work).coroutine_.resume(); }),
+        coroutine_(coroutine),
+        executor_(executor),
+        waiter_(ctx..., executor, *this),
+        node_(waiter_, value) {}
+
   const std::coroutine_handle<> coroutine_;
-  Waiter waiter_;
+  Executor& executor_;
+  Kind waiter_;
   WaitNode node_;
 };
+
+using CoroutineWait = BasicCoroutineWait<Waiter>;
+using EndlessCoroutineWait = BasicCoroutineWait<EndlessWaiter>;
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -18,6 +18,7 @@
 /// latter.
 
 #include <cstdint>
+#include <utility>
 
 #include "penstock/core/detail/world.hpp"
 
@@ -46,6 +47,13 @@ class FutexParker {
     // An exchange, not a store: a second unpark may have come meanwhile, and its token is merged into the one taken
     // here, so what was done before it must be visible too.
     state_.exchange(kEmpty, std::memory_order_acquire);  // P1 acquire
+  }
+
+  /// Takes a token if one is there. Cost: one load if there is none.
+  bool try_park() noexcept {
+    if (state_.load(std::memory_order_relaxed) != kNotified) return false;
+    state_.exchange(kEmpty, std::memory_order_acquire);  // P1 acquire
+    return true;
   }
 
   /// Like `park`, but returns false once `deadline` has passed without a token.
@@ -91,6 +99,11 @@ class PortableParker {
     std::unique_lock lock(mutex_);
     while (!notified_) wake_.wait(lock);
     notified_ = false;
+  }
+
+  bool try_park() noexcept {
+    std::lock_guard lock(mutex_);
+    return std::exchange(notified_, false);
   }
 
   bool park_until(world::TimePoint deadline) noexcept {

@@ -167,14 +167,13 @@ class SpawnedTask : public TaskResult<T> {
     ~Awaiter() {
       if (!suspended_) return;
       // A coroutine of another make is being destroyed where it is suspended.
-      PENSTOCK_CHECK(wait_->abandon(), "a coroutine was destroyed that its executor was about to resume");
-      root_.unlist(wait_->node());
+      if (wait_->call_off() < Waiter::kServed) root_.unlist(wait_->node());
     }
 
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> caller) {
-      wait_.emplace(Context::background(), caller, nullptr);
+      wait_.emplace(caller, nullptr);
       suspended_ = true;  // before it is listed: from then on the frame may be gone
       return wait_->suspend([this] {
         if (root_.list(wait_->node())) return true;
@@ -189,7 +188,7 @@ class SpawnedTask : public TaskResult<T> {
 
    private:
     SpawnedTask& root_;
-    std::optional<CoroutineWait> wait_;
+    std::optional<EndlessCoroutineWait> wait_;
     bool suspended_ = false;
   };
 

@@ -28,10 +28,10 @@
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
-/// One waiting operation.
+/// One waiting operation that only a list ends. What every waiter has: the claim, and the way to wake it.
 ///
 /// Threads: one owner waits; anybody may claim, and the one whose claim succeeded wakes.
-class Waiter {
+class EndlessWaiter {
  public:
   /// How a wait ended. A list serves with kServed, or kServed + n for the n-th case of a select.
   using Outcome = std::uint32_t;
@@ -42,15 +42,12 @@ class Waiter {
   static constexpr Outcome kClosed = 4;     // whatever it waited for is closed for good
   static constexpr Outcome kServed = 5;
 
-  /// A waiting thread, the calling one, for at most as long as `ctx` lasts; `ctx` outlives the waiter.
-  ///
-  /// Throws: std::system_error if the clock of `ctx` needs a timer thread and cannot start it. So this comes before the
-  /// first node is listed. A thread that waits in machine time needs none.
-  explicit Waiter(const Context& ctx);
-  /// A waiting coroutine: `work` resumes it, on `executor`. Throws: as above, and any deadline needs timers here.
-  Waiter(const Context& ctx, Executor& executor, Work& work);
-  Waiter(const Waiter&) = delete;
-  Waiter& operator=(const Waiter&) = delete;
+  /// A waiting thread, the calling one.
+  EndlessWaiter() noexcept : EndlessWaiter(nullptr, nullptr, false) {}
+  /// A waiting coroutine: `work` resumes it, on `executor`.
+  EndlessWaiter(Executor& executor, Work& work) noexcept : EndlessWaiter(&executor, &work, false) {}
+  EndlessWaiter(const EndlessWaiter&) = delete;
+  EndlessWaiter& operator=(const EndlessWaiter&) = delete;
 
   /// Ends the wait with `outcome`; false if another claim came first. The winner calls `wake` once it holds no lock.
   bool claim(Outcome outcome) noexcept {
@@ -59,10 +56,66 @@ class Waiter {
   }
 
   /// Lets the owner run on. The waiter may be gone when this returns.
-  void wake() noexcept;
+  void wake() noexcept {
+    if (executor_ == nullptr) return parker_.unpark();
+    wake_coroutine();
+  }
 
-  /// Parks the calling thread, the owner, until a claim wins and its winner has called `wake`. The deadline and the
-  /// cancellation of the context are among the claimers.
+  /// Parks the calling thread, the owner, until a claim wins and its winner has called `wake`.
+  Outcome wait() noexcept {
+    parker_.park();
+    return outcome();
+  }
+
+  /// Instead of `wait`, without sleeping: kPending if it has not come to that yet.
+  Outcome try_wait() noexcept { return parker_.try_park() ? outcome() : kPending; }
+
+  /// For a coroutine that has listed its nodes and unlocked: it may be resumed, and be gone, from then on.
+  [[nodiscard]] static constexpr bool is_endless() noexcept { return true; }
+  [[nodiscard]] static constexpr bool suspend() noexcept { return true; }
+  /// For a coroutine that runs again.
+  Outcome resume() noexcept { return outcome(); }
+
+ protected:
+  EndlessWaiter(Executor* executor, Work* work, bool opens_later) noexcept
+      : gate_(opens_later ? Gate::kOpening : Gate::kOpen),
+        opens_later_(opens_later),
+        executor_(executor),
+        work_(work) {}
+
+  enum class Gate : std::uint8_t { kOpening, kOpen, kWoken };
+
+  [[nodiscard]] Outcome outcome() const noexcept { return outcome_.load(std::memory_order_relaxed); }
+
+  // Decides who wins and nothing else: what the winner did is published by wake() (the parker's token, the executor's
+  // queue), and a loser does not touch the waiter. So its order is relaxed.
+  world::Atomic<Outcome> outcome_{kPending};
+  Parker parker_;
+  // A coroutine could be claimed and resumed, and its frame be gone, while suspend() is still registering with the
+  // context. So of suspend() and wake() the second one lets it run.
+  //   W1  release by the first -> acquire by the second: registrations and hand-over are both done.
+  world::Atomic<Gate> gate_;
+  const bool opens_later_;    // suspend() opens the gate
+  Executor* const executor_;  // null: a thread, which parks
+
+ private:
+  void wake_coroutine() noexcept;
+
+  Work* const work_;
+};
+
+/// One waiting operation that its context may end.
+class Waiter : public EndlessWaiter {
+ public:
+  /// A waiting thread, the calling one, for at most as long as `ctx` lasts; `ctx` outlives the waiter.
+  ///
+  /// Throws: std::system_error if the clock of `ctx` needs a timer thread and cannot start it. So this comes before the
+  /// first node is listed. A thread that waits in machine time needs none.
+  explicit Waiter(const Context& ctx);
+  /// A waiting coroutine: `work` resumes it, on `executor`. Throws: as above, and any deadline needs timers here.
+  Waiter(const Context& ctx, Executor& executor, Work& work);
+
+  /// As `EndlessWaiter::wait`; the deadline and the cancellation of the context are among the claimers.
   Outcome wait() noexcept;
 
   /// Whether the context can never end, so that there is nothing to register with.
@@ -86,8 +139,6 @@ class Waiter {
     Waiter& self;
   };
 
-  enum class Gate : std::uint8_t { kOpening, kOpen, kWoken };
-
   Waiter(const Context& ctx, Executor* executor, Work* work, bool needs_timer);
   void withdraw() noexcept;
 
@@ -98,30 +149,20 @@ class Waiter {
     if (claim(outcome)) wake();
   }
 
-  // Decides who wins and nothing else: what the winner did is published by wake() (the parker's token, the executor's
-  // queue), and a loser does not touch the waiter. So its order is relaxed.
-  world::Atomic<Outcome> outcome_{kPending};
-  // A coroutine could be claimed and resumed, and its frame be gone, while suspend() is still registering with the
-  // context. So of suspend() and wake() the second one lets it run.
-  //   W1  release by the first -> acquire by the second: registrations and hand-over are both done.
-  world::Atomic<Gate> gate_;
   const bool needs_timer_;
-  Parker parker_;
   const Context& ctx_;
-  Executor* const executor_;  // null: a thread, which parks
-  Work* const work_;
   Hook hook_;
   Deadline deadline_;
 };
 
 /// The place of a waiting operation on one list.
 struct WaitNode {
-  WaitNode(Waiter& waiting, void* value, Waiter::Outcome outcome_when_served = Waiter::kServed) noexcept
+  WaitNode(EndlessWaiter& waiting, void* value, Waiter::Outcome outcome_when_served = Waiter::kServed) noexcept
       : waiter(&waiting), slot(value), served(outcome_when_served) {}
   WaitNode(const WaitNode&) = delete;
   WaitNode& operator=(const WaitNode&) = delete;
 
-  Waiter* const waiter;
+  EndlessWaiter* const waiter;
   void* const slot;              ///< Where the value is taken from, or put.
   const Waiter::Outcome served;  ///< What a claim through this node says.
   bool listed = false;           // guarded by the list's lock, as all below
@@ -135,6 +176,8 @@ class WakeList {
   WakeList() = default;
   WakeList(const WakeList&) = delete;
   WakeList& operator=(const WakeList&) = delete;
+
+  [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
 
   void push(WaitNode& node) noexcept {
     node.next = nullptr;
@@ -160,20 +203,40 @@ class WaitList {
   /// No operation is on the list. False does not promise that one can still be claimed.
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
 
-  void push(WaitNode& node) noexcept;
+  void push(WaitNode& node) noexcept {
+    node.next = nullptr;
+    node.previous = last_;
+    node.listed = true;
+    (last_ == nullptr ? first_ : last_->next) = &node;
+    last_ = &node;
+  }
 
   /// Takes `node` off, if it is still on.
-  void remove(WaitNode& node) noexcept;
+  void remove(WaitNode& node) noexcept {
+    if (!node.listed) return;
+    (node.previous == nullptr ? first_ : node.previous->next) = node.next;
+    (node.next == nullptr ? last_ : node.next->previous) = node.previous;
+    node.listed = false;
+  }
 
   /// Takes nodes off the front until one can be claimed, and returns that one, or null. The caller hands over, unlocks,
   /// and wakes it.
-  WaitNode* claim_first() noexcept;
+  WaitNode* claim_first() noexcept {
+    while (WaitNode* const node = pop()) {
+      if (node->waiter->claim(node->served)) return node;
+    }
+    return nullptr;
+  }
 
   /// Claims everybody with `outcome` and leaves the list empty.
   void claim_all(Waiter::Outcome outcome, WakeList& wake) noexcept;
 
  private:
-  WaitNode* pop() noexcept;
+  WaitNode* pop() noexcept {
+    WaitNode* const node = first_;
+    if (node != nullptr) remove(*node);
+    return node;
+  }
 
   WaitNode* first_ = nullptr;
   WaitNode* last_ = nullptr;

@@ -47,6 +47,15 @@ inline void pause() noexcept {
 /// Gives the rest of the time slice away; for a wait on a thread that is known to be running.
 inline void yield() noexcept { std::this_thread::yield(); }
 
+/// The `round`-th wait in a loop, from 0, for a thread that is known to be at work: pauses at first, then yields, and
+/// after a thousand rounds naps, since the one it waits for may need this very processor.
+void back_off(std::uint32_t round) noexcept;
+
+/// How often a thread may pause before it sleeps, waiting for what another one is about to do: 0 where the process has
+/// one processor, so that nobody could do anything meanwhile.
+std::uint32_t spin_limit() noexcept;
+inline constexpr bool kMayYield = true;
+
 /// Names the calling thread for debuggers and `top -H`; at most 15 bytes are kept.
 void set_thread_name(std::string_view name) noexcept;
 

@@ -201,8 +201,7 @@ class JobWait {
   ~JobWait() {
     if (!suspended_) return;
     // The coroutine is being destroyed where it is suspended.
-    PENSTOCK_CHECK(wait_->abandon(), "a coroutine was destroyed that its executor was about to resume");
-    job_->delist(wait_->node());
+    if (wait_->call_off() < Waiter::kServed) job_->delist(wait_->node());
   }
 
   [[nodiscard]] bool await_ready() const noexcept { return job_ == nullptr || job_->is_done(); }
