@@ -3,8 +3,8 @@
 
 /// \file
 /// Everything, for quick starts. A project that grows includes the headers it uses.
-#include "penstock/channel/broadcaster.hpp"
 
+#include "penstock/channel/broadcaster.hpp"
 #include "penstock/channel/channel.hpp"
 #include "penstock/channel/select.hpp"
 #include "penstock/channel/ticker.hpp"
