@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <coroutine>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <mutex>
@@ -11,6 +12,7 @@
 #include "penstock/core/executor.hpp"
 #include "penstock/core/run_loop.hpp"
 #include "penstock/core/task.hpp"
+#include "penstock/core/work_stealing_executor.hpp"
 
 namespace {
 
@@ -18,6 +20,7 @@ using penstock::Executor;
 using penstock::RunLoop;
 using penstock::Task;
 using penstock::Work;
+using penstock::WorkStealingExecutor;
 
 /// Suspends the coroutine behind everything that is posted already.
 class Again : Work {
@@ -113,6 +116,27 @@ void mutex_loop_turn(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * 2 * kTurns);
 }
 BENCHMARK(mutex_loop_turn)->Name("executor/turn@mutex_and_deque");
+
+// What: the same on an executor with threads. Ideal: as above, since one thread does it all.
+void work_stealing_turn(benchmark::State& state) {
+  WorkStealingExecutor executor(static_cast<std::size_t>(state.range(0)), "bench");
+  for (auto _ : state) {
+    auto first = spawn(executor, take_turns(kTurns));
+    auto second = spawn(executor, take_turns(kTurns));
+    first.get();
+    second.get();
+  }
+  state.SetItemsProcessed(state.iterations() * 2 * kTurns);
+}
+BENCHMARK(work_stealing_turn)->Name("executor/turn:work_stealing")->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime();
+
+// What: work from outside, until it has run; the thread sleeps meanwhile or has just begun to. Ideal: two wake-ups.
+void work_stealing_visit(benchmark::State& state) {
+  WorkStealingExecutor executor(static_cast<std::size_t>(state.range(0)), "bench");
+  for (auto _ : state) spawn(executor, take_turns(0)).get();
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(work_stealing_visit)->Name("executor/visit:work_stealing")->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime();
 
 // What: work is posted inline, and runs at once. Ideal: a call.
 void inline_turn(benchmark::State& state) {
