@@ -153,7 +153,7 @@ TEST_CASE("Channel conformance: however many try at once, exactly as many succee
   const bool by_select = GENERATE(false, true);
   int refused_sends = 0;
   int refused_receives = 0;
-  for (int round = 0; round != 100; ++round) {
+  for (int round = 0; round != 300; ++round) {
     Channel<int> channel(capacity);
     std::atomic<std::size_t> arrived{0};
     // Each thread tries as often as there is room for it; one that is refused has been passed over.

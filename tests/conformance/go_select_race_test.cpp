@@ -107,6 +107,29 @@ TEST_CASE("Select conformance: of two that are always ready each is taken half o
   CHECK(std::abs(static_cast<double>(taken[0]) / kTrials - 0.5) < 4.89 / (2 * std::sqrt(kTrials)));
 }
 
+TEST_CASE("Select conformance: a select that waits twice in one line is served in both places alike",
+          "[conformance][select]") {
+  constexpr int kTrials = 600;
+  Channel<int> channel(any_capacity());
+  const bool sends = GENERATE(false, true);
+  if (sends) fill(channel);
+  std::array<int, 2> taken{};
+  for (int i = 0; i != kTrials; ++i) {
+    Call call([&] {
+      return sends ? select(on_send(channel, 1, ignore), on_send(channel, 2, ignore))
+                   : select(on_receive(channel, ignore), on_receive(channel, ignore));
+    });
+    REQUIRE((sends ? eventually_blocked_senders(channel, 2) : eventually_blocked_receivers(channel, 2)));
+    if (sends) {
+      REQUIRE(channel.receive());
+    } else {
+      REQUIRE(channel.send(i) == OpStatus::kOk);
+    }
+    ++taken[call.result()];
+  }
+  CHECK(std::abs(static_cast<double>(taken[0]) / kTrials - 0.5) < 4.89 / (2 * std::sqrt(kTrials)));
+}
+
 TEST_CASE("Select conformance: who names a channel twice shares it with who names it once", "[conformance][select]") {
   constexpr int kRounds = 300;
   Channel<int> channel(any_capacity());
