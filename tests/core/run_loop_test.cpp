@@ -2,11 +2,16 @@
 #include "penstock/core/run_loop.hpp"
 
 #include <atomic>
+#include <coroutine>
+#include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "penstock/core/task.hpp"
 #include "support/aborts.hpp"
 #include "support/catch.hpp"
 
@@ -118,6 +123,63 @@ TEST_CASE("RunLoop: what is left in a loop that nobody runs can be revoked by an
   on_another_thread([&] { loop.post(more); });
   CHECK(loop.revoke(more));
   CHECK(loop.run_ready() == 0);
+}
+
+/// A coroutine that begins at once, is resumed by a loop, and goes with its owner, suspended or not.
+class Owned {
+ public:
+  struct promise_type {
+    template <class... Args>
+    explicit promise_type(RunLoop& resumes, Args&...) noexcept : loop(resumes) {}
+    Owned get_return_object() noexcept { return Owned(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    std::suspend_never initial_suspend() const noexcept { return {}; }
+    std::suspend_always final_suspend() const noexcept { return {}; }
+    void return_void() const noexcept {}
+    void unhandled_exception() const noexcept { std::terminate(); }
+    [[nodiscard]] Executor* executor() const noexcept { return &loop; }
+    RunLoop& loop;
+  };
+
+  explicit Owned(std::coroutine_handle<promise_type> coroutine) noexcept : coroutine_(coroutine) {}
+  Owned(Owned&& other) noexcept : coroutine_(std::exchange(other.coroutine_, nullptr)) {}
+  ~Owned() {
+    if (coroutine_) coroutine_.destroy();
+  }
+
+ private:
+  std::coroutine_handle<promise_type> coroutine_;
+};
+
+Task<int> two() { co_return 2; }
+Owned add(RunLoop& /*loop*/, JoinHandle<int>& handle, int& sum) { sum += co_await handle; }
+
+TEST_CASE("RunLoop: a coroutine may go between the end of its wait and its resumption", "[core][run_loop]") {
+  RunLoop loop;
+  RunLoop other;
+  int sum = 0;
+  JoinHandle<int> handle = spawn(other, two());
+  {
+    const Owned waiting = add(loop, handle, sum);
+    other.run_ready();
+  }
+  CHECK(loop.run_ready() == 0);
+  CHECK(sum == 0);
+  CHECK(handle.get() == 2);
+}
+
+TEST_CASE("RunLoop: a coroutine may go while another thread ends its wait", "[core][run_loop][stress]") {
+  for (int round = 0; round < 1000; ++round) {
+    RunLoop loop;
+    RunLoop other;
+    int sum = 0;
+    JoinHandle<int> handle = spawn(other, two());
+    std::optional<Owned> waiting = add(loop, handle, sum);
+    std::thread ending([&] { other.run_ready(); });
+    waiting.reset();
+    REQUIRE(loop.run_ready() == 0);
+    REQUIRE(sum == 0);
+    ending.join();
+  }
 }
 
 TEST_CASE("RunLoop: two threads at once may not run it", "[core][run_loop]") {
