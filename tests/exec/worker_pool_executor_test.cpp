@@ -242,5 +242,26 @@ TEST_CASE("WorkerPool: pools share nothing", "[exec][worker_pool]") {
   CHECK(healthy->stats().succeeded == 100);
 }
 
+TEST_CASE("WorkerPool: work that was posted can be taken back until a worker has it", "[exec][worker_pool]") {
+  struct Counted : Work {
+    Counted() noexcept : Work([](Work& work) noexcept { ++static_cast<Counted&>(work).runs; }) {}
+    std::atomic<int> runs{0};
+  };
+  Counted first;
+  Counted second;
+  Gate gate;
+  {
+    const auto pool = held_pool(gate, {});
+    pool->post(first);
+    pool->post(second);
+    CHECK(pool->revoke(first));
+    gate.open();
+    CHECK(eventually([&] { return second.runs == 1; }));
+    CHECK_FALSE(pool->revoke(second));
+    CHECK(discrepancies(pool->stats()).empty());
+  }
+  CHECK(first.runs == 0);
+}
+
 }  // namespace
 }  // namespace penstock
