@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -42,7 +43,9 @@ class AllLocks {
     return each->op != nullptr ? &each->op->channel : nullptr;
   }
   static bool is_locked_before(const SelectCase* left, const SelectCase* right) noexcept {
-    return std::less<>()(channel_of(left), channel_of(right));
+    const ChannelCore* const one = channel_of(left);
+    const ChannelCore* const other = channel_of(right);
+    return one != other ? std::less<>()(one, other) : left->rank < right->rank;
   }
   template <class Function>
   void for_each_channel(Function function) const noexcept {
@@ -221,6 +224,11 @@ SelectWait::SelectWait(Cases cases, SelectCase* ending, EndlessWaiter& waiter) :
 }
 
 SelectCase* SelectWait::pick_or_list(SelectOrder order, bool& listed) noexcept {
+  // Cases on one channel are served in the order in which they are listed.
+  for (SelectCase* const each : cases_) {
+    each->rank = order == SelectOrder::kInOrder ? static_cast<std::uint32_t>(each->index)
+                                                : world::random_below(std::numeric_limits<std::uint32_t>::max());
+  }
   WakeList wake;
   SelectCase* taken = nullptr;
   {

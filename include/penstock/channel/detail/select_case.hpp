@@ -50,6 +50,7 @@ class SelectCase : public SelectArgument {
   const Context* context = nullptr;  ///< Whose end it waits for; null for other cases.
   bool is_otherwise = false;         ///< Taken if no other case is ready.
   std::size_t index = 0;             ///< Its place among the arguments.
+  std::uint32_t rank = 0;            ///< Its place among the cases on its channel, when it has to wait.
   OpStatus status = OpStatus::kOk;   ///< How it went.
   std::uint64_t seen_passed = 0;     ///< How its end of the channel looked when it was not ready.
   Notice seen_notice = 0;

@@ -68,7 +68,7 @@ class BasicCoroutineWait : private Work {
     const bool pending = waiter_.claim(Waiter::kAbandoned);
     const Waiter::Outcome outcome = waiter_.resume();
     if (!pending) {
-      PENSTOCK_CHECK(executor_.revoke(*this), "a coroutine was destroyed while its executor was resuming it");
+      PENSTOCK_CHECK(waiter_.executor().revoke(*this), "a coroutine was destroyed while its executor was resuming it");
     }
     return outcome;
   }
@@ -78,12 +78,10 @@ class BasicCoroutineWait : private Work {
   BasicCoroutineWait(Executor& executor, std::coroutine_handle<> coroutine, void* value, const Ctx&... ctx)
       : Work([](Work& work) noexcept { static_cast<BasicCoroutineWait&>(work).coroutine_.resume(); }),
         coroutine_(coroutine),
-        executor_(executor),
         waiter_(ctx..., executor, *this),
         node_(waiter_, value) {}
 
   const std::coroutine_handle<> coroutine_;
-  Executor& executor_;
   Kind waiter_;
   WaitNode node_;
 };

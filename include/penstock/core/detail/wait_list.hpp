@@ -73,6 +73,8 @@ class EndlessWaiter {
   /// For a coroutine that has listed its nodes and unlocked: it may be resumed, and be gone, from then on.
   [[nodiscard]] static constexpr bool is_endless() noexcept { return true; }
   [[nodiscard]] static constexpr bool suspend() noexcept { return true; }
+  /// Of a coroutine: where it resumes.
+  [[nodiscard]] Executor& executor() const noexcept { return *executor_; }
   /// For a coroutine that runs again.
   Outcome resume() noexcept { return outcome(); }
 
