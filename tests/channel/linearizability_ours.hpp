@@ -47,7 +47,12 @@ class OurChannels {
     }
   }
 
-  Task<> run_async(Operation& operation, const Context& ctx) {
+  /// The same for an operation that waits, in a coroutine.
+  Task<> run_async(Operation& operation, bool by_select, const Context& ctx) {
+    if (by_select) {
+      co_await run_async_select(operation, ctx);
+      co_return;
+    }
     const Case& only = operation.cases.front();
     Channel<MoveOnly>& on = channel(only.channel);
     if (only.action == Action::kSend) {
@@ -73,7 +78,7 @@ class OurChannels {
   static void finish_receive(Operation& operation, Received<MoveOnly> received) {
     finish(operation, received.status);
     if (received.value.has_value() != (received.status == OpStatus::kOk)) return misplace(operation);
-    if (received) operation.value = received.value->number();
+    if (received.value) operation.value = received.value->number();
   }
 
  private:
@@ -93,38 +98,63 @@ class OurChannels {
     operation.value = kMisplaced;
   }
 
-  /// Three places, each with a send and a receive of which at most one is on a channel.
-  void run_select(Operation& operation, const Context& ctx) {
+  /// A select with three places, each with a send and a receive of which at most one is on a channel.
+  struct Selecting {
+    Selecting(const OurChannels& on, Operation& what) : operation(what) {
+      values.reserve(3);
+      for (std::size_t i = 0; i != 3; ++i) {
+        values.emplace_back(i < what.cases.size() ? what.cases[i].value : 0);
+        if (i >= what.cases.size()) continue;
+        (what.cases[i].action == Action::kSend ? to : from)[i] = &on.channel(what.cases[i].channel);
+      }
+    }
+
+    [[nodiscard]] SelectOrder order() const {
+      return operation.in_order ? SelectOrder::kInOrder : SelectOrder::kRandom;
+    }
+    void got(const Received<MoveOnly>& received) {
+      operation.status = received.status;
+      misplaced = received.value.has_value() != (received.status == OpStatus::kOk);
+      if (received.value) operation.value = received.value->number();
+    }
+    void finish(std::size_t index) {
+      for (std::size_t i = 0; i != operation.cases.size(); ++i) {
+        const bool was_sent = index == 2 * i + 1 && operation.status == OpStatus::kOk;
+        if (is_misplaced(was_sent, values[i], operation.cases[i].value)) misplaced = true;
+      }
+      operation.taken = index == 6 ? Operation::kNothing : index / 2;
+      if (misplaced) misplace(operation);
+    }
+
+    Operation& operation;
     std::array<Channel<MoveOnly>*, 3> from{};
     std::array<Channel<MoveOnly>*, 3> to{};
     std::vector<MoveOnly> values;
-    values.reserve(3);
-    for (std::size_t i = 0; i != 3; ++i) {
-      values.emplace_back(i < operation.cases.size() ? operation.cases[i].value : 0);
-      if (i >= operation.cases.size()) continue;
-      const Case& each = operation.cases[i];
-      (each.action == Action::kSend ? to : from)[i] = &channel(each.channel);
-    }
     bool misplaced = false;
-    const auto got = [&](Received<MoveOnly> received) {
-      operation.status = received.status;
-      misplaced = received.value.has_value() != (received.status == OpStatus::kOk);
-      if (received) operation.value = received.value->number();
-    };
+  };
+
+  void run_select(Operation& operation, const Context& ctx) {
+    Selecting one(*this, operation);
+    const auto got = [&](const Received<MoveOnly>& received) { one.got(received); };
     const auto gave = [&](OpStatus status) { operation.status = status; };
     const auto with = [&](auto&& last) {
-      return select(operation.in_order ? SelectOrder::kInOrder : SelectOrder::kRandom, on_receive(from[0], got),
-                    on_send(to[0], std::move(values[0]), gave), on_receive(from[1], got),
-                    on_send(to[1], std::move(values[1]), gave), on_receive(from[2], got),
-                    on_send(to[2], std::move(values[2]), gave), std::forward<decltype(last)>(last));
+      return select(one.order(), on_receive(one.from[0], got), on_send(one.to[0], std::move(one.values[0]), gave),
+                    on_receive(one.from[1], got), on_send(one.to[1], std::move(one.values[1]), gave),
+                    on_receive(one.from[2], got), on_send(one.to[2], std::move(one.values[2]), gave),
+                    std::forward<decltype(last)>(last));
     };
-    const std::size_t index = operation.waits || ctx.can_end() ? with(on_done(ctx, gave)) : with(otherwise([] {}));
-    for (std::size_t i = 0; i != operation.cases.size(); ++i) {
-      const bool was_sent = index == 2 * i + 1 && operation.status == OpStatus::kOk;
-      if (is_misplaced(was_sent, values[i], operation.cases[i].value)) misplaced = true;
-    }
-    operation.taken = index == 6 ? Operation::kNothing : index / 2;
-    if (misplaced) misplace(operation);
+    one.finish(operation.waits || ctx.can_end() ? with(on_done(ctx, gave)) : with(otherwise([] {})));
+  }
+
+  Task<> run_async_select(Operation& operation, const Context& ctx) {
+    Selecting one(*this, operation);
+    const auto got = [&](const Received<MoveOnly>& received) { one.got(received); };
+    const auto gave = [&](OpStatus status) { operation.status = status; };
+    const std::size_t index = co_await async_select(
+        one.order(), on_receive(one.from[0], got), on_send(one.to[0], std::move(one.values[0]), gave),
+        on_receive(one.from[1], got), on_send(one.to[1], std::move(one.values[1]), gave), on_receive(one.from[2], got),
+        on_send(one.to[2], std::move(one.values[2]), gave), on_done(ctx, gave));
+    one.finish(index);
   }
 
   std::vector<std::unique_ptr<Channel<MoveOnly>>> channels_;

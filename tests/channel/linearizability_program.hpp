@@ -60,13 +60,13 @@ struct Program {
       const std::size_t send_chance = 20 + 30 * dice.below(3);
       std::vector<Planned>& all = program.parties.emplace_back();
       for (std::size_t left = 2 + dice.below(5); left != 0; --left)
-        all.push_back(plan(dice, channels, send_chance, next_value, program.kinds.back()));
+        all.push_back(plan(dice, channels, send_chance, next_value));
     }
     return program;
   }
 
  private:
-  static Planned plan(Dice& dice, std::size_t channels, std::size_t send_chance, int& next_value, PartyKind kind) {
+  static Planned plan(Dice& dice, std::size_t channels, std::size_t send_chance, int& next_value) {
     Planned planned;
     planned.pause = dice.percent(50) ? 0 : dice.percent(30) ? 1 : dice.below(400);
     const std::size_t what = dice.below(100);
@@ -87,7 +87,7 @@ struct Program {
       return planned;
     }
     planned.by_select = dice.percent(40);
-    operation.waits = dice.percent(60) && !(planned.by_select && kind != PartyKind::kThread);
+    operation.waits = dice.percent(60);
     const std::size_t cases = planned.by_select ? 1 + dice.below(3) : 1;
     for (std::size_t i = 0; i != cases; ++i) {
       const bool sends = dice.percent(send_chance);

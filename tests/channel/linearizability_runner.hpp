@@ -95,7 +95,7 @@ class Crew {
 };
 
 /// A run of `program` on `Subject`, which has `run(operation, planned, ctx)`, `close_and_drain(channel)`,
-/// `stats(channel)`, and `co_await run_async(operation, ctx)` for plain operations that wait if coroutines take part.
+/// `stats(channel)`, and `co_await run_async(operation, by_select, ctx)` for what waits if coroutines take part.
 template <class Subject>
 class ProgramRun {
  public:
@@ -233,9 +233,9 @@ class ProgramRun {
       if (do_at_once(seat, planned)) continue;
       const Context ctx = context_of(planned);
       Operation& operation = begin(seat, planned);
-      if constexpr (requires { subject_.run_async(operation, ctx); }) {
-        if (operation.waits && !planned.by_select) {
-          co_await subject_.run_async(operation, ctx);
+      if constexpr (requires { subject_.run_async(operation, true, ctx); }) {
+        if (operation.waits) {
+          co_await subject_.run_async(operation, planned.by_select, ctx);
           end(seat, operation);
           continue;
         }
