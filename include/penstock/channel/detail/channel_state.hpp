@@ -214,10 +214,14 @@ void ChannelState<T>::admit(WakeList& wake) noexcept {
     WaitNode* const node = claim_first(tx);
     if (node == nullptr) return;
     SendingOp<T>& sender = op_of<SendingOp<T>>(*node);
-    if (sender.value != nullptr) {
-      push(*sender.value);
-    } else {
+    if (sender.value == nullptr) {
       add_reserved(1);
+    } else if (WaitNode* const receiver = claim_first(rx)) {  // the place was reserved, and nothing is buffered
+      op_of<Receiving<T>>(*receiver).accept(std::move(*sender.value));
+      wake.push(*receiver);
+      ++tx.handed;
+    } else {
+      push(*sender.value);
     }
     sender.moved = true;
     wake.push(*node);
