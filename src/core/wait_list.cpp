@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "penstock/core/detail/wait_list.hpp"
 
+#include "penstock/core/detail/inline_batch.hpp"
+
 namespace penstock::inline PENSTOCK_ABI::detail {
 
-void EndlessWaiter::wake_coroutine() noexcept {
-  // An endless wait is complete once it is listed: there is nobody to meet at the gate.
-  if (!opens_later_ || gate_.exchange(Gate::kWoken, std::memory_order_acq_rel) == Gate::kOpen) {  // W1
-    executor_->post(*work_);
-  }
-}
-
 Waiter::Waiter(const Context& ctx, Executor* executor, Work* work, bool needs_timer)
-    : EndlessWaiter(executor, work, executor != nullptr && ctx.can_end()),
+    : EndlessWaiter(executor, work, executor != nullptr && ctx.can_end(), false),
       needs_timer_(needs_timer),
       ctx_(ctx),
       hook_([](CancelHook& hook) noexcept { static_cast<Hook&>(hook).self.end_with_context(); }, *this),
@@ -63,7 +58,8 @@ void Waiter::withdraw() noexcept {
   if (ContextState* const state = ContextAccess::state(ctx_)) ContextAccess::remove(*state, hook_);
 }
 
-void WakeList::wake_all() noexcept {
+void WakeList::wake_several() noexcept {
+  const InlineBatch batch;  // what the first one does may be to destroy the second
   for (WaitNode* node = first_; node != nullptr;) {
     WaitNode* const next = node->next;  // read first: the node goes with its waiter
     node->waiter->wake();

@@ -227,7 +227,8 @@ class Channel {
   ///
   ///     if (auto place = channel.reserve(ctx)) place.permit.send(expensive());
   ///
-  /// While places are reserved, sends take both locks of the channel. Waits, returns and throws as `send`;
+  /// A reserved place is taken: other sends may wait for one even while a receiver waits for a value. While places are
+  /// reserved, sends take both locks of the channel. Waits, returns and throws as `send`;
   /// std::invalid_argument if the channel has no buffer to hold a place in.
   Reserved<T> reserve(const Context& ctx = Context::background());
   /// kFull if there is no place now.

@@ -32,7 +32,7 @@ class [[nodiscard]] SendAwaiter {
   SendAwaiter(ChannelState<T>& state, V& value, Ctx ctx)
       : value_(value), op_(state, value_), wait_(op_, std::move(ctx)) {}
 
-  bool await_ready() noexcept { return wait_.ready(op_.try_now()); }
+  bool await_ready() noexcept { return wait_.ready(op_); }
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> coroutine) {
     return wait_.suspend(coroutine);
@@ -49,7 +49,7 @@ class [[nodiscard]] SendAwaiter {
 template <class T, class Ctx>
 class ReceiveAwaiterBase {
  public:
-  bool await_ready() noexcept { return wait_.ready(op_.try_now()); }
+  bool await_ready() noexcept { return wait_.ready(op_); }
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> coroutine) {
     return wait_.suspend(coroutine);
@@ -123,7 +123,7 @@ class [[nodiscard]] ReserveAwaiter {
   ReserveAwaiter(ChannelState<T>& state, Ctx ctx) noexcept
       : op_(state), unused_(state, op_), wait_(op_, std::move(ctx)) {}
 
-  bool await_ready() noexcept { return wait_.ready(op_.try_now()); }
+  bool await_ready() noexcept { return wait_.ready(op_); }
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> coroutine) {
     return wait_.suspend(coroutine);

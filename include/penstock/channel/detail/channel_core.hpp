@@ -26,7 +26,8 @@
 /// go. Those of the third kind are counted by their end until they have left, and the destructor waits for them.
 ///
 /// Two facts follow, and all code here relies on them: while a receiver waits nothing is buffered, and while a sender
-/// waits no place is free. So who comes new and can go ahead overtakes nobody.
+/// waits no place is free. So who comes new and can go ahead overtakes nobody. A place that is reserved is taken: a
+/// sender may wait for one while a receiver waits for a value.
 
 #include <coroutine>
 #include <cstddef>
@@ -151,6 +152,7 @@ struct ChannelCore {
     const std::size_t reserved = tx.reserved.load(std::memory_order_relaxed) + static_cast<std::size_t>(change);
     tx.reserved.store(reserved, std::memory_order_relaxed);
     tx.set_notice(kReserved, reserved != 0);
+    tx.notice.store(tx.notice.load(std::memory_order_relaxed) + kNoticeChange, std::memory_order_relaxed);
   }
 
   /// Takes off an operation that was enlisted and has not been claimed through its node. Locks.
@@ -240,7 +242,16 @@ class CoroutineOp {
     if (listed_ && wait_->call_off() < Waiter::kServed) op_.channel.leave(op_.end, wait_->node());
   }
 
-  /// Whether there is nothing to suspend for, given what a first attempt came to.
+  /// Whether there is nothing to suspend for. `Op` is the type of the operation.
+  template <class Op>
+  bool ready(Op& op) noexcept {
+    // Where a context is to be asked first, the attempt has to come before that, and otherwise with the listing.
+    if constexpr (std::is_same_v<Ctx, NoContext>) {
+      if (!op.looks_ready()) return false;
+    }
+    return ready(op.try_now());
+  }
+  /// Given what a first attempt came to.
   bool ready(OpStatus attempted) noexcept {
     if (must_wait(attempted)) {
       const OpStatus ended = ctx_.status();

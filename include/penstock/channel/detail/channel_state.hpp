@@ -100,9 +100,9 @@ class Sending final : public SendingOp<T> {
   OpStatus try_now() noexcept override { return this->state().try_put(*this->value); }
   [[nodiscard]] bool looks_ready() const noexcept override {
     const Notice notice = this->end.notice.load(std::memory_order_relaxed);
-    if ((notice & (kPeersWait | kChannelClosed)) != 0) return true;
-    if ((notice & kRendezvous) != 0) return false;
+    if ((notice & kChannelClosed) != 0) return true;
     if ((notice & kReserved) != 0) return this->channel.has_room();
+    if ((notice & (kPeersWait | kRendezvous)) != 0) return (notice & kPeersWait) != 0;
     return !ChannelState<T>::next_slot(this->end).full.load(std::memory_order_acquire);  // Q1 of select.cpp
   }
 };
@@ -231,6 +231,8 @@ void ChannelState<T>::admit(WakeList& wake) noexcept {
 template <class T>
 OpStatus ChannelState<T>::put(T& value, WakeList& wake) noexcept {
   if (tx.has(kChannelClosed)) return OpStatus::kClosed;
+  // All places may be reserved while receivers wait: then senders wait for a place, in their line.
+  if (tx.capacity != 0 && !has_room()) return OpStatus::kFull;
   if (!rx.waiting.empty()) {
     if (WaitNode* const receiver = claim_first(rx)) {
       op_of<Receiving<T>>(*receiver).accept(std::move(value));
@@ -239,7 +241,7 @@ OpStatus ChannelState<T>::put(T& value, WakeList& wake) noexcept {
       return OpStatus::kOk;
     }
   }
-  if (!has_room()) return OpStatus::kFull;
+  if (tx.capacity == 0) return OpStatus::kFull;
   push(value);
   return OpStatus::kOk;
 }

@@ -65,11 +65,10 @@ class BasicCoroutineWait : private Work {
   ///
   /// Blocks: as `Executor::revoke`.
   Waiter::Outcome call_off() noexcept {
-    const bool pending = waiter_.claim(Waiter::kAbandoned);
+    const bool called_off = waiter_.try_claim(Waiter::kAbandoned);
     const Waiter::Outcome outcome = waiter_.resume();
-    if (!pending) {
-      PENSTOCK_CHECK(waiter_.executor().revoke(*this), "a coroutine was destroyed while its executor was resuming it");
-    }
+    if (called_off) return Waiter::kAbandoned;  // a list that comes too late may have written something else
+    PENSTOCK_CHECK(waiter_.executor().revoke(*this), "a coroutine was destroyed while its executor was resuming it");
     return outcome;
   }
 

@@ -19,6 +19,7 @@
 /// value of a hand-over is written and published before the waiter can run on.
 
 #include <cstdint>
+#include <utility>
 
 #include "penstock/core/context.hpp"
 #include "penstock/core/detail/cancel_hook.hpp"
@@ -28,7 +29,8 @@
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
-/// One waiting operation that only a list ends. What every waiter has: the claim, and the way to wake it.
+/// One waiting operation that only a list ends, the one it is on. What every waiter has: the claim, and the way to wake
+/// it.
 ///
 /// Threads: one owner waits; anybody may claim, and the one whose claim succeeded wakes.
 class EndlessWaiter {
@@ -43,14 +45,28 @@ class EndlessWaiter {
   static constexpr Outcome kServed = 5;
 
   /// A waiting thread, the calling one.
-  EndlessWaiter() noexcept : EndlessWaiter(nullptr, nullptr, false) {}
+  EndlessWaiter() noexcept : EndlessWaiter(nullptr, nullptr, false, true) {}
   /// A waiting coroutine: `work` resumes it, on `executor`.
-  EndlessWaiter(Executor& executor, Work& work) noexcept : EndlessWaiter(&executor, &work, false) {}
+  EndlessWaiter(Executor& executor, Work& work) noexcept : EndlessWaiter(&executor, &work, false, true) {}
   EndlessWaiter(const EndlessWaiter&) = delete;
   EndlessWaiter& operator=(const EndlessWaiter&) = delete;
 
   /// Ends the wait with `outcome`; false if another claim came first. The winner calls `wake` once it holds no lock.
   bool claim(Outcome outcome) noexcept {
+    if (has_one_claimer_) {
+      // A node claims once, and a thread waits for nothing else; a coroutine may be destroyed meanwhile. Then the
+      // destroyer was first, and does not look here again.
+      if (executor_ == nullptr) {
+        outcome_.store(outcome, std::memory_order_relaxed);
+        return true;
+      }
+      return outcome_.exchange(outcome, std::memory_order_relaxed) == kPending;
+    }
+    return try_claim(outcome);
+  }
+
+  /// The same for who is not a list. An exchange costs half of this.
+  bool try_claim(Outcome outcome) noexcept {
     Outcome pending = kPending;
     return outcome_.compare_exchange_strong(pending, outcome, std::memory_order_relaxed, std::memory_order_relaxed);
   }
@@ -58,7 +74,10 @@ class EndlessWaiter {
   /// Lets the owner run on. The waiter may be gone when this returns.
   void wake() noexcept {
     if (executor_ == nullptr) return parker_.unpark();
-    wake_coroutine();
+    // An endless wait is complete once it is listed: there is nobody to meet at the gate.
+    if (!opens_later_ || gate_.exchange(Gate::kWoken, std::memory_order_acq_rel) == Gate::kOpen) {  // W1
+      executor_->post(*work_);
+    }
   }
 
   /// Parks the calling thread, the owner, until a claim wins and its winner has called `wake`.
@@ -79,9 +98,10 @@ class EndlessWaiter {
   Outcome resume() noexcept { return outcome(); }
 
  protected:
-  EndlessWaiter(Executor* executor, Work* work, bool opens_later) noexcept
+  EndlessWaiter(Executor* executor, Work* work, bool opens_later, bool has_one_claimer) noexcept
       : gate_(opens_later ? Gate::kOpening : Gate::kOpen),
         opens_later_(opens_later),
+        has_one_claimer_(has_one_claimer),
         executor_(executor),
         work_(work) {}
 
@@ -97,12 +117,11 @@ class EndlessWaiter {
   // context. So of suspend() and wake() the second one lets it run.
   //   W1  release by the first -> acquire by the second: registrations and hand-over are both done.
   world::Atomic<Gate> gate_;
-  const bool opens_later_;    // suspend() opens the gate
-  Executor* const executor_;  // null: a thread, which parks
+  const bool opens_later_;      // suspend() opens the gate
+  const bool has_one_claimer_;  // the one list it is on
+  Executor* const executor_;    // null: a thread, which parks
 
  private:
-  void wake_coroutine() noexcept;
-
   Work* const work_;
 };
 
@@ -188,9 +207,16 @@ class WakeList {
   }
 
   /// Wakes them in the order in which they were claimed. Called without a lock.
-  void wake_all() noexcept;
+  void wake_all() noexcept {
+    if (first_ == nullptr) return;
+    if (first_ != last_) return wake_several();
+    std::exchange(first_, nullptr)->waiter->wake();
+    last_ = nullptr;
+  }
 
  private:
+  void wake_several() noexcept;
+
   WaitNode* first_ = nullptr;
   WaitNode* last_ = nullptr;
 };
