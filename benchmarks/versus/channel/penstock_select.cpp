@@ -19,35 +19,47 @@ using penstock::OpStatus;
 
 using Number = std::uint64_t;
 
-/// `Count` channels that one select looks at.
+/// `Count` channels that one select looks at: made in advance, as that of the Rust peer, for many channels; written out
+/// for a few.
 template <std::size_t Count>
 class Channels {
  public:
   explicit Channels(std::size_t capacity) {
-    for (auto& channel : channels_) channel = std::make_unique<Channel<Number>>(capacity);
+    for (auto& channel : channels_) {
+      channel = std::make_unique<Channel<Number>>(capacity);
+      selector_.on_receive(*channel, [this](Number value) { received_ = value; });
+    }
   }
 
   void send(std::size_t index, Number value) {
     check(channels_[index % Count]->send(std::move(value)) == OpStatus::kOk, "send failed");
   }
   /// Receives from whichever is ready, and tells which one that was.
-  std::size_t receive(Number& out) { return receive(out, std::make_index_sequence<Count>()); }
+  std::size_t receive(Number& out) {
+    if constexpr (Count <= 2) {
+      const auto take = [&out](Number value) { out = value; };
+      return select(on_receive(*channels_[0], take), on_receive(*channels_[1], take));
+    } else {
+      const std::size_t index = selector_.select();
+      out = received_;
+      return index;
+    }
+  }
   /// Whether one is ready.
-  bool poll() { return poll(std::make_index_sequence<Count>()); }
+  bool poll() {
+    if constexpr (Count <= 2) {
+      const auto take = [](Number) {};
+      return select(on_receive(*channels_[0], take), on_receive(*channels_[1], take), penstock::otherwise([] {})) !=
+             Count;
+    } else {
+      return selector_.try_select().has_value();
+    }
+  }
 
  private:
-  template <std::size_t... Indexes>
-  std::size_t receive(Number& out, std::index_sequence<Indexes...> /*indexes*/) {
-    const auto take = [&out](Number value) { out = value; };
-    return select(on_receive(*channels_[Indexes], take)...);
-  }
-  template <std::size_t... Indexes>
-  bool poll(std::index_sequence<Indexes...> /*indexes*/) {
-    const auto take = [](Number) {};
-    return select(on_receive(*channels_[Indexes], take)..., penstock::otherwise([] {})) != Count;
-  }
-
   std::array<std::unique_ptr<Channel<Number>>, Count> channels_;
+  penstock::Selector selector_;
+  Number received_ = 0;
 };
 
 /// One channel of all has a value, each in its turn.
