@@ -29,6 +29,30 @@
 /// waits no place is free. So who comes new and can go ahead overtakes nobody. A place that is reserved is taken: a
 /// sender may wait for one while a receiver waits for a value.
 
+// Why it is built like this
+//
+// Nanoseconds per value of 8 bytes on two cores, medians of three interleaved rounds. "ring" is a prototype: lock-free,
+// stamped slots, waiters beside it. "mutex" is what this library had first: one mutex, the same hand-over, and sleep
+// without a look; its row is from a run of its own, in which "this" took up to twice as long at capacity 0 and 1.
+// crossbeam is crossbeam-channel 0.5.6.
+//
+//     capacity          0                    1                    100                 1000
+//     senders   1     4    1    4    1     4    1    4    1    4    1    4    1    4    1    4
+//     receivers 1     1    4    4    1     1    4    4    1    1    4    4    1    1    4    4
+//     this      200  534  612  351   103  597  554  208   16   43   35   41   10   13   13   13
+//     ring       82  115  481  179    84  366  435  482   15   32   73   49    7    9   18   12
+//     crossbeam 194  634  307  546   205  650  562  689  111   57   46   57   36   29   20   11
+//     mutex   25580 6798 6523 3367 16124 5756 5518 3354  443  647  918  228  125  176  335  159
+//
+// The ring needs a compare-and-swap for each operation where this takes an exchange and a store, and is no faster once
+// there is a buffer. It can neither serve those who wait in the order in which they came, nor hand a value over, nor be
+// looked at by a select that has to be sure: its newcomers overtake without a bound, and that is what makes it faster
+// without a buffer. So that difference, the columns for capacity 0, is what strict order costs. Of the mutex most is
+// lost by sleeping (patience.hpp), and the rest because both sides fetch one line for each value.
+//
+// Strict order: an operation that is listed is overtaken by nobody. A thread that still looks, for some microseconds
+// and with a buffer, is not listed yet.
+
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>

@@ -45,7 +45,10 @@ struct ChannelState : ChannelCore {
   // Whole attempts: lock, try, unlock, wake.
   OpStatus try_put(T& value) noexcept;
   OpStatus try_take(std::optional<T>& into) noexcept;
-  OpStatus try_reserve() noexcept;
+  OpStatus try_reserve() noexcept {
+    const BothLocks locks(*this);
+    return reserve();
+  }
   /// As many as can be sent now, in order. Adds to `count`; kOk if that was all.
   OpStatus try_put_many(std::span<T> values, std::size_t& count) noexcept;
   /// Up to `most` values to the end of `out`, which has the capacity for them; kOk if there was one.
@@ -319,12 +322,6 @@ OpStatus ChannelState<T>::take_on_detour(std::optional<T>& into) noexcept {
   }
   wake.wake_all();
   return status;
-}
-
-template <class T>
-OpStatus ChannelState<T>::try_reserve() noexcept {
-  const BothLocks locks(*this);
-  return reserve();
 }
 
 template <class T>
