@@ -68,7 +68,7 @@ BatchResult Channel<T>::send_many(std::span<T> values, const Context& ctx) {
     detail::Sending<T> next(state_, values[result.count]);
     result.status = detail::wait_for(next, ctx);
     if (result.status != OpStatus::kOk) break;
-    ++result.count;
+    if (++result.count == values.size()) break;  // who took the last value may let the channel go
     result.status = state_.try_put_many(values.subspan(result.count), result.count);
   }
   return result;
@@ -80,7 +80,7 @@ Task<BatchResult> Channel<T>::async_send_many(std::span<T> values, Context ctx) 
   while (detail::must_wait(result.status)) {
     result.status = co_await async_send(std::move(values[result.count]), ctx);
     if (result.status != OpStatus::kOk) break;
-    ++result.count;
+    if (++result.count == values.size()) break;  // who took the last value may let the channel go
     result.status = state_.try_put_many(values.subspan(result.count), result.count);
   }
   co_return result;
