@@ -47,14 +47,18 @@ class AllLocks {
     const ChannelCore* const other = channel_of(right);
     return one != other ? std::less<>()(one, other) : left->rank < right->rank;
   }
+  /// Once the last channel is unlocked a coroutine may be resumed by another thread, and its cases be gone. So a
+  /// channel's turn comes when all its cases have been looked at.
   template <class Function>
   void for_each_channel(Function function) const noexcept {
-    ChannelCore* previous = nullptr;  // what has no channel comes first
+    ChannelCore* pending = nullptr;  // what has no channel comes first
     for (SelectCase* const each : cases_) {
       ChannelCore* const channel = channel_of(each);
-      if (channel != previous) function(*channel);
-      previous = channel;
+      if (channel == pending) continue;
+      if (pending != nullptr) function(*pending);
+      pending = channel;
     }
+    if (pending != nullptr) function(*pending);
   }
 
   const Cases cases_;
