@@ -282,7 +282,8 @@ TEST_CASE("Channel conformance: a long line costs each who leaves it no more tha
   const auto [ctx, source] = Context::background().with_cancel();
   std::size_t left = 0;
   const auto wait = [](Channel<int>& on, Context under, std::size_t& count) -> Task<> {
-    if ((co_await on.async_receive(under)).status == OpStatus::kCancelled) ++count;
+    const Received<int> received = co_await on.async_receive(under);
+    if (received.status == OpStatus::kCancelled) ++count;
   };
   for (std::size_t i = 0; i != kWaiting; ++i) static_cast<void>(spawn(loop, wait(channel, ctx, left)));
   loop.run_ready();

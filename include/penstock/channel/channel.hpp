@@ -188,6 +188,12 @@ class Channel {
   auto async_receive(std::type_identity_t<U>& out, Context ctx) noexcept {
     return detail::ReceiveIntoAwaiter<T, Context>(state_, out, std::move(ctx));
   }
+  /// The same, for types that cannot be assigned:
+  ///
+  ///     while (Received<T> got = co_await channel.async_receive()) use(*got.value);
+  ///
+  /// Put what it returns into a variable, as here: g++ 12 miscompiles conditions on a temporary that has a destructor,
+  /// such as `while (co_await ...)`.
   auto async_receive() noexcept { return detail::ReceiveAwaiter<T, detail::NoContext>(state_, {}); }
   auto async_receive(Context ctx) noexcept { return detail::ReceiveAwaiter<T, Context>(state_, std::move(ctx)); }
 
