@@ -101,9 +101,10 @@ OpStatus assign(T& out, Received<T>&& received) noexcept {
 /// not use the channel. Copies, assignments and destructors of values run without it.
 ///
 /// Threads: any number of senders, receivers and closers. The destructor closes, and waits until every operation that
-/// was waiting has left; it drops what is still buffered. No operation may begin after it has. A coroutine whose
-/// context had ended leaves when its executor runs it: do not destroy the channel from that executor's only thread
-/// before.
+/// was waiting has left; it drops what is still buffered. Waiting are those that `stats` counts as blocked: one that is
+/// about to, and a batch that goes on after a wait, still need the channel. No operation may begin after it has. A
+/// coroutine whose context had ended leaves when its executor runs it: do not destroy the channel from that executor's
+/// only thread before.
 /// Order: what a sender did before `send` is visible to who receives the value; what the k-th receiver did before, to
 /// who completes the (k + capacity)-th send; what was done before `close`, to who gets kClosed from it.
 template <class T>
