@@ -125,6 +125,34 @@ TEST_CASE("Select: never otherwise while a waiting peer moves on, or a close fol
   });
 }
 
+TEST_CASE("Select: never otherwise while a free place moves beside reserved ones", "[model][channel][select]") {
+  for (const bool by_permit : {false, true}) {
+    must_pass_briefly({.name = "select, a place moves beside reserved ones", .preemptions = 3}, [by_permit] {
+      Channel<int> left(2);
+      Channel<int> right(2);
+      Reserved<int> on_left = left.reserve();
+      Reserved<int> on_right = right.reserve();
+      must_send(left, 1);  // which is full now
+      Reserved<int> another{OpStatus::kFull, {}};
+      world::Thread mover([&] {
+        MODEL_ASSERT(left.try_receive().status == OpStatus::kOk);
+        if (by_permit) {
+          another = right.try_reserve();
+        } else {
+          static_cast<void>(right.try_send(2));
+        }
+      });
+      MODEL_ASSERT(select(on_send(left, 3, [] {}), on_send(right, 3, [] {}), otherwise([] {})) != 2);
+      mover.join();
+      on_left = {};
+      on_right = {};
+      another = {};
+      check_rest(left);
+      check_rest(right);
+    });
+  }
+}
+
 TEST_CASE("Select: otherwise leaves everything as it was", "[model][channel][select]") {
   for (const std::size_t capacity : {0U, 1U}) {
     must_pass_briefly({.name = "select, otherwise and a peer", .preemptions = 3}, [capacity] {

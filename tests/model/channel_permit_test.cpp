@@ -102,6 +102,23 @@ TEST_CASE("SendPermit: dropping one lets a sender and a receiver meet", "[model]
   });
 }
 
+TEST_CASE("SendPermit: nobody overtakes a sender that waits for a reserved place", "[model][channel]") {
+  must_pass_briefly({.name = "permit, no overtaking", .preemptions = 2}, [] {
+    Channel<int> channel(1);
+    Reserved<int> place = channel.reserve();
+    world::Thread sender([&] { must_send(channel, 1); });
+    await_senders(channel, 1);
+    int value = 0;
+    world::Thread receiver([&] { value = must_receive(channel); });
+    MODEL_ASSERT(channel.try_send(2) == OpStatus::kFull);
+    place = {};
+    sender.join();
+    receiver.join();
+    MODEL_ASSERT(value == 1);
+    check_rest(channel);
+  });
+}
+
 TEST_CASE("SendPermit: dropping one gives its place to a waiting reservation", "[model][channel]") {
   must_pass_briefly({.name = "permit, handed on", .preemptions = 2}, [] {
     Channel<int> channel(1);
