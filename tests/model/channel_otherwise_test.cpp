@@ -153,6 +153,42 @@ TEST_CASE("Select: never otherwise while a free place moves beside reserved ones
   }
 }
 
+TEST_CASE("Select: never otherwise while a reservation moves to and fro", "[model][channel][select]") {
+  // What a select sees again may have been otherwise in between; that shows in the number of the notice alone.
+  // It takes five switches to be misled by that.
+  for (const std::size_t capacity : {1U, 2U}) {
+    must_pass_briefly({.name = "select, a reservation moves", .preemptions = 5}, [capacity] {
+      Channel<int> left(capacity);
+      Channel<int> right(capacity);
+      Reserved<int> on_left = left.reserve();
+      Reserved<int> on_right{OpStatus::kFull, {}};
+      Reserved<int> more_on_left{OpStatus::kFull, {}};
+      Reserved<int> more_on_right{OpStatus::kFull, {}};
+      if (capacity == 2) {  // so that there are reserved places all the time
+        more_on_left = left.reserve();
+        more_on_right = right.reserve();
+      }
+      world::Thread mover([&] {  // in one of them there is room all the time
+        for (const bool to_right : {true, false, true}) {
+          Reserved<int>& from = to_right ? on_left : on_right;
+          Reserved<int>& to = to_right ? on_right : on_left;
+          from = {};
+          to = (to_right ? right : left).try_reserve();
+          if (!to) break;  // the select was faster
+        }
+      });
+      MODEL_ASSERT(select(on_send(left, 3, [] {}), on_send(right, 3, [] {}), otherwise([] {})) != 2);
+      mover.join();
+      on_left = {};
+      on_right = {};
+      more_on_left = {};
+      more_on_right = {};
+      check_rest(left);
+      check_rest(right);
+    });
+  }
+}
+
 TEST_CASE("Select: otherwise leaves everything as it was", "[model][channel][select]") {
   for (const std::size_t capacity : {0U, 1U}) {
     must_pass_briefly({.name = "select, otherwise and a peer", .preemptions = 3}, [capacity] {
