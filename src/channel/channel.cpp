@@ -90,7 +90,22 @@ void ChannelCore::leave(ChannelEnd& end, WaitNode& node) noexcept {
     end.waiting.remove(node);
     --end.count;
     if (end.waiting.empty()) peer_of(end).set_notice(kPeersWait, false);
-    if (tx.count + rx.count == 0) waiting = rx.destroyer.claim_first();
+    if (is_quiet()) waiting = rx.destroyer.claim_first();
+  }
+  if (waiting != nullptr) waiting->waiter->wake();
+}
+
+void ChannelCore::enter() noexcept {
+  const BothLocks locks(*this);
+  ++rx.visits;
+}
+
+void ChannelCore::exit() noexcept {
+  WaitNode* waiting = nullptr;
+  {
+    const BothLocks locks(*this);
+    --rx.visits;
+    if (is_quiet()) waiting = rx.destroyer.claim_first();
   }
   if (waiting != nullptr) waiting->waiter->wake();
 }
@@ -103,7 +118,7 @@ void ChannelCore::let_go() noexcept {
     const BothLocks locks(*this);
     PENSTOCK_CHECK(tx.reserved.load(std::memory_order_relaxed) == 0,
                    "a channel was destroyed before a permit to send on it");
-    if (tx.count + rx.count == 0) return;
+    if (is_quiet()) return;
     rx.destroyer.push(node);
   }
   waiter.wait();

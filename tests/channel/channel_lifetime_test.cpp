@@ -7,10 +7,12 @@
 #include <cstddef>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "penstock/channel/select.hpp"
 #include "penstock/core/task.hpp"
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 
 namespace penstock {
 namespace {
@@ -19,20 +21,44 @@ Task<> send_batch(Channel<int>& channel, std::array<int, 2>& values, BatchResult
   result = co_await channel.async_send_many(values);
 }
 
-TEST_CASE("Channel: may go once a waiting batch has been taken to its last value", "[channel][coroutine]") {
+TEST_CASE("Channel: its destructor waits for a batch that comes back for more", "[channel][coroutine]") {
   auto channel = std::make_unique<Channel<int>>(0);
   RunLoop loop;
   std::array<int, 2> values{1, 2};
   BatchResult result{OpStatus::kFull, 0};
   auto sender = spawn(loop, send_batch(*channel, values, result));
   loop.run_ready();
-  CHECK(channel->try_receive().value == 1);
+  CHECK(channel->try_receive().value == 1);  // the batch is on its way back
+  std::thread destroyer([&channel] { channel.reset(); });
+  CHECK(testing::eventually([&] {
+    loop.run_ready();
+    return result.status != OpStatus::kFull;
+  }));
+  destroyer.join();
+  CHECK(result.status == OpStatus::kClosed);
+  CHECK(result.count == 1);
+}
+
+Task<> receive_batch(Channel<int>& channel, std::vector<int>& out, BatchResult& result) {
+  result = co_await channel.async_receive_many(out, 2);
+}
+
+TEST_CASE("Channel: its destructor waits for a batch that looks for more", "[channel][coroutine]") {
+  auto channel = std::make_unique<Channel<int>>(2);
+  RunLoop loop;
+  std::vector<int> out;
+  BatchResult result{OpStatus::kEmpty, 0};
+  auto receiver = spawn(loop, receive_batch(*channel, out, result));
   loop.run_ready();
-  CHECK(channel->try_receive().value == 2);
-  channel.reset();
-  loop.run_ready();
+  CHECK(channel->try_send(1) == OpStatus::kOk);  // the batch has it, and will look for a second one
+  std::thread destroyer([&channel] { channel.reset(); });
+  CHECK(testing::eventually([&] {
+    loop.run_ready();
+    return result.status != OpStatus::kEmpty;
+  }));
+  destroyer.join();
   CHECK(result.status == OpStatus::kOk);
-  CHECK(result.count == 2);
+  CHECK(out == std::vector<int>{1});
 }
 
 // Waits in a frame of its own, which goes with the second select.

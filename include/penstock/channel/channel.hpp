@@ -102,9 +102,9 @@ OpStatus assign(T& out, Received<T>&& received) noexcept {
 ///
 /// Threads: any number of senders, receivers and closers. The destructor closes, and waits until every operation that
 /// was waiting has left; it drops what is still buffered. Waiting are those that `stats` counts as blocked: one that is
-/// about to, and a batch that goes on after a wait, still need the channel. No operation may begin after it has. A
-/// coroutine whose context had ended leaves when its executor runs it: do not destroy the channel from that executor's
-/// only thread before.
+/// about to still needs the channel. No operation may begin after it has. A coroutine that waits in a batch, or whose
+/// context had ended, leaves when its executor runs it: do not destroy the channel from that executor's only thread
+/// before.
 /// Order: what a sender did before `send` is visible to who receives the value; what the k-th receiver did before, to
 /// who completes the (k + capacity)-th send; what was done before `close`, to who gets kClosed from it.
 template <class T>
@@ -202,7 +202,7 @@ class Channel {
   ///
   /// Blocks:  until all are sent, the channel closes, or `ctx` ends.
   /// Returns: kOk and their number; else kClosed, kTimedOut or kCancelled and how many were sent before.
-  /// Cost:    one lock for as many as there is room for.
+  /// Cost:    one lock for up to 64 of them. Nothing to send is kOk, even on a closed channel.
   BatchResult send_many(std::span<T> values, const Context& ctx = Context::background());
   /// Those for which there is room now; kFull if that is not all.
   BatchResult try_send_many(std::span<T> values) noexcept;
@@ -214,8 +214,9 @@ class Channel {
   ///
   /// Blocks:  while there is none, as `receive`.
   /// Returns: kOk and their number; else the status of `receive` and 0.
-  /// Throws:  std::bad_alloc while `out` grows; nothing has been received then.
-  /// Cost:    one lock for all of them.
+  /// Throws:  std::bad_alloc or std::length_error while `out` grows, by what one call may append; nothing has been
+  ///          received then.
+  /// Cost:    one lock for up to 64 of them. `most` = 0 is kOk at once.
   BatchResult receive_many(std::vector<T>& out, std::size_t most, const Context& ctx = Context::background());
   /// What is there now; kEmpty if nothing is.
   BatchResult try_receive_many(std::vector<T>& out, std::size_t most);

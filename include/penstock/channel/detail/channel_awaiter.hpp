@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "penstock/channel/detail/channel_batch.hpp"
 #include "penstock/channel/detail/channel_core.hpp"
 #include "penstock/channel/detail/channel_state.hpp"
 #include "penstock/core/context.hpp"
@@ -101,13 +102,19 @@ class [[nodiscard]] ReceiveManyAwaiter : public ReceiveAwaiterBase<T, Ctx> {
     if (most_ == 0) return this->wait_.ready(OpStatus::kOk);
     return ReceiveAwaiterBase<T, Ctx>::await_ready();
   }
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> coroutine) {
+    visit_.emplace(state_);
+    return ReceiveAwaiterBase<T, Ctx>::await_suspend(coroutine);
+  }
   Result await_resume() noexcept {
     const std::size_t before = out_.size();
     const OpStatus status = this->wait_.finish();
     if (this->value_.has_value()) {
       out_.push_back(std::move(*this->value_));
-      if (most_ != 1) (void)state_.try_take_many(out_, most_ - 1);
+      (void)try_take_many(state_, out_, most_ - 1);
     }
+    visit_.reset();
     return {status, out_.size() - before};
   }
 
@@ -115,6 +122,7 @@ class [[nodiscard]] ReceiveManyAwaiter : public ReceiveAwaiterBase<T, Ctx> {
   ChannelState<T>& state_;
   std::vector<T>& out_;
   const std::size_t most_;
+  std::optional<Visit> visit_;
 };
 
 template <class T, class Result, class Ctx>

@@ -127,7 +127,8 @@ struct alignas(kCachePadding) ReceivingEnd : ChannelEnd {
 
   // Under both locks:
   std::uint64_t drained = 0;
-  WaitList destroyer;  // the thread in let_go, while it waits
+  std::size_t visits = 0;  // operations that have entered, whether they wait or not
+  WaitList destroyer;      // the thread in let_go, while it waits
 };
 
 /// What every channel has, whatever its elements.
@@ -179,6 +180,10 @@ struct ChannelCore {
     tx.notice.store(tx.notice.load(std::memory_order_relaxed) + kNoticeChange, std::memory_order_relaxed);
   }
 
+  /// For an operation that uses the channel again after it was served: the destructor waits until it has left. Locks.
+  void enter() noexcept;
+  void exit() noexcept;
+
   /// Takes off an operation that was enlisted and has not been claimed through its node. Locks.
   void leave(ChannelEnd& end, WaitNode& node) noexcept;
 
@@ -186,6 +191,9 @@ struct ChannelCore {
   ReceivingEnd rx;
 
  private:
+  /// Nobody waits or will come back. Under both locks.
+  [[nodiscard]] bool is_quiet() const noexcept { return tx.count + rx.count + rx.visits == 0; }
+
   ChannelEnd& peer_of(ChannelEnd& end) noexcept {
     return &end == &tx ? static_cast<ChannelEnd&>(rx) : static_cast<ChannelEnd&>(tx);
   }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "penstock/channel/channel.hpp"
+#include "penstock/channel/detail/channel_batch.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 
@@ -57,19 +58,21 @@ Received<T> Channel<T>::try_receive() noexcept {
 template <class T>
 BatchResult Channel<T>::try_send_many(std::span<T> values) noexcept {
   BatchResult result{OpStatus::kOk, 0};
-  result.status = state_.try_put_many(values, result.count);
+  result.status = detail::try_put_many(state_, values, result.count);
   return result;
 }
 
 template <class T>
 BatchResult Channel<T>::send_many(std::span<T> values, const Context& ctx) {
   BatchResult result = try_send_many(values);
+  if (!detail::must_wait(result.status)) return result;
+  const detail::Visit visit(state_);
   while (detail::must_wait(result.status)) {
     detail::Sending<T> next(state_, values[result.count]);
     result.status = detail::wait_for(next, ctx);
     if (result.status != OpStatus::kOk) break;
-    if (++result.count == values.size()) break;  // who took the last value may let the channel go
-    result.status = state_.try_put_many(values.subspan(result.count), result.count);
+    ++result.count;
+    result.status = detail::try_put_many(state_, values.subspan(result.count), result.count);
   }
   return result;
 }
@@ -77,19 +80,20 @@ BatchResult Channel<T>::send_many(std::span<T> values, const Context& ctx) {
 template <class T>
 Task<BatchResult> Channel<T>::async_send_many(std::span<T> values, Context ctx) {
   BatchResult result = try_send_many(values);
+  if (!detail::must_wait(result.status)) co_return result;
+  const detail::Visit visit(state_);
   while (detail::must_wait(result.status)) {
     result.status = co_await async_send(std::move(values[result.count]), ctx);
     if (result.status != OpStatus::kOk) break;
-    if (++result.count == values.size()) break;  // who took the last value may let the channel go
-    result.status = state_.try_put_many(values.subspan(result.count), result.count);
+    ++result.count;
+    result.status = detail::try_put_many(state_, values.subspan(result.count), result.count);
   }
   co_return result;
 }
 
 template <class T>
 std::size_t Channel<T>::make_room(std::vector<T>& out, std::size_t most) const {
-  constexpr std::size_t kMostWithoutBuffer = 64;
-  const std::size_t count = std::min(most, std::max(capacity(), kMostWithoutBuffer));
+  const std::size_t count = std::min(most, std::max(capacity(), detail::kLongestBatch));
   // Twice as much at least, so that a loop that appends to one vector does not copy it each time.
   if (out.capacity() - out.size() < count) out.reserve(std::max(out.size() + count, 2 * out.capacity()));
   return count;
@@ -100,7 +104,7 @@ BatchResult Channel<T>::try_receive_many(std::vector<T>& out, std::size_t most) 
   const std::size_t before = out.size();
   const std::size_t count = make_room(out, most);
   if (count == 0) return {OpStatus::kOk, 0};
-  const OpStatus status = state_.try_take_many(out, count);
+  const OpStatus status = detail::try_take_many(state_, out, count);
   return {status, out.size() - before};
 }
 
@@ -108,6 +112,7 @@ template <class T>
 BatchResult Channel<T>::receive_many(std::vector<T>& out, std::size_t most, const Context& ctx) {
   const BatchResult at_once = try_receive_many(out, most);
   if (!detail::must_wait(at_once.status)) return at_once;
+  const detail::Visit visit(state_);
   const std::size_t before = out.size();
   std::optional<T> first;
   detail::Receiving<T> receiving(state_, first);

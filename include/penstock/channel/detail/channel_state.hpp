@@ -11,9 +11,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
-#include <span>
 #include <utility>
-#include <vector>
 
 #include "penstock/channel/detail/channel_core.hpp"
 
@@ -49,10 +47,6 @@ struct ChannelState : ChannelCore {
     const BothLocks locks(*this);
     return reserve();
   }
-  /// As many as can be sent now, in order. Adds to `count`; kOk if that was all.
-  OpStatus try_put_many(std::span<T> values, std::size_t& count) noexcept;
-  /// Up to `most` values to the end of `out`, which has the capacity for them; kOk if there was one.
-  OpStatus try_take_many(std::vector<T>& out, std::size_t most) noexcept;
   /// Gives a reserved place up, for `value` if that is not null: kClosed if it cannot be sent any more.
   OpStatus release_place(T* value) noexcept;
 
@@ -97,7 +91,7 @@ class SendingOp : public ChannelOp {
 template <class T>
 class Sending final : public SendingOp<T> {
  public:
-  Sending(ChannelState<T>& state, T& from) noexcept : SendingOp<T>(state) { this->value = &from; }
+  Sending(ChannelState<T>& state, T& from) noexcept : SendingOp<T>(state) { this->value = std::addressof(from); }
 
   OpStatus attempt(WakeList& wake) noexcept override { return this->state().put(*this->value, wake); }
   OpStatus try_now() noexcept override { return this->state().try_put(*this->value); }
@@ -336,63 +330,6 @@ OpStatus ChannelState<T>::release_place(T* value) noexcept {
   }
   wake.wake_all();
   return status;
-}
-
-template <class T>
-OpStatus ChannelState<T>::try_put_many(std::span<T> values,
-                                       std::size_t& count) noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  WakeList wake;
-  OpStatus status = OpStatus::kOk;
-  tx.lock.lock();
-  if ((tx.notice.load(std::memory_order_relaxed) & (kNoticeChange - 1)) == 0) [[likely]] {
-    for (T& value : values) {
-      if (!push(value)) {
-        status = OpStatus::kFull;
-        break;
-      }
-      ++count;
-    }
-    tx.lock.unlock();
-    return status;
-  }
-  if (tx.capacity != 0) rx.lock.lock();
-  for (T& value : values) {
-    status = put(value, wake);
-    if (status != OpStatus::kOk) break;
-    ++count;
-  }
-  unlock_both();
-  wake.wake_all();
-  return status;
-}
-
-template <class T>
-OpStatus ChannelState<T>::try_take_many(std::vector<T>& out, std::size_t most) noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  const auto sink = [&out](T&& value) { out.push_back(std::move(value)); };
-  const std::size_t before = out.size();
-  OpStatus status = OpStatus::kEmpty;
-  if (!rx.has(kRendezvous)) {
-    rx.lock.lock();
-    const Notice notice = rx.notice.load(std::memory_order_relaxed);
-    if ((notice & kPeersWait) == 0) [[likely]] {
-      while (out.size() - before != most && pop(sink)) {
-      }
-      rx.lock.unlock();
-      if (out.size() != before) return OpStatus::kOk;
-      return (notice & kChannelClosed) != 0 ? OpStatus::kClosed : OpStatus::kEmpty;
-    }
-    rx.lock.unlock();
-  }
-  WakeList wake;
-  {
-    const BothLocks locks(*this);
-    while (out.size() - before != most) {
-      status = take(sink, wake);
-      if (status != OpStatus::kOk) break;
-    }
-  }
-  wake.wake_all();
-  return out.size() != before ? OpStatus::kOk : status;
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail
