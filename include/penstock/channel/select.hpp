@@ -186,7 +186,7 @@ class Selector {
 
   /// As `select`. Throws: std::invalid_argument without a case that can become ready.
   std::size_t select(SelectOrder order = SelectOrder::kRandom);
-  /// Takes a case if one is ready now.
+  /// Takes a case if one is ready now. Throws: std::bad_alloc, the first time.
   std::optional<std::size_t> try_select(SelectOrder order = SelectOrder::kRandom);
   /// `co_await selector.async_select()`. Not while another select on it goes on.
   auto async_select(SelectOrder order = SelectOrder::kRandom) noexcept { return detail::SelectAwaiter(cases_, order); }
