@@ -66,7 +66,8 @@ class AllLocks {
 
 // Q1  Loads without a lock that must not be taken ahead of each other, each an acquire for what follows it. What they
 //     see is written with relaxed stores under a lock; only who then takes that lock acts on it.
-// Q2  An exchange of a word that nobody else uses, for its place in the order of this thread alone: all before it is there
+// Q2  An exchange of a word that nobody else uses, for its place in the order of this thread alone: all before it is
+// there
 //     for other threads, and nothing after it has been looked at. So it is on x86, and on ARM from version 8.1 on.
 
 /// Whether the case might be taken now; without the channel's locks, a guess. With a context, `status` is set.
@@ -111,8 +112,8 @@ SelectCase* poll(Cases cases, SelectOrder order, WakeList& wake) noexcept {
 /// work on it: a slot is filled before the end moves on to the next one, so for a moment an end with free places seems
 /// full. Hence the look at its lock, and another one at how far it has moved, in this order.
 ///
-/// What this thread has sent and received before may still be on its way to the others: the store that fills a slot, and
-/// the one that unlocks, may be overtaken by the looks that follow. Of two threads that send and then look for the
+/// What this thread has sent and received before may still be on its way to the others: the store that fills a slot,
+/// and the one that unlocks, may be overtaken by the looks that follow. Of two threads that send and then look for the
 /// other's value, neither would find one. An exchange in between lets no look pass, and then the moment comes after it.
 bool is_unchanged(Cases cases) noexcept {
   struct Barrier {};
