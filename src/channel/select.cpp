@@ -67,8 +67,7 @@ class AllLocks {
 // Q1  Loads without a lock that must not be taken ahead of each other, each an acquire for what follows it. What they
 //     see is written with relaxed stores under a lock; only who then takes that lock acts on it.
 // Q2  An exchange of a word that nobody else uses, for its place in the order of this thread alone: all before it is
-// there
-//     for other threads, and nothing after it has been looked at. So it is on x86, and on ARM from version 8.1 on.
+//     there for other threads, and nothing after it has been looked at. So it is on x86, and on ARM from 8.1 on.
 
 /// Whether the case might be taken now; without the channel's locks, a guess. With a context, `status` is set.
 bool looks_ready(SelectCase& each) noexcept {

@@ -81,7 +81,8 @@ OpStatus assign(T& out, Received<T>&& received) noexcept {
 
 /// A queue of at most `capacity` values; with capacity 0 a rendezvous, where a send completes when a receiver takes the
 /// value. Threads and coroutines wait in one line, first come, first served, and a value goes straight to whoever has
-/// waited longest.
+/// waited longest: nobody overtakes one who stands in line. Before a thread sleeps it looks for some microseconds
+/// whether it has to: with a buffer before it joins the line, without one while it stands there.
 ///
 ///     Channel<Job> jobs(100);
 ///     std::thread worker([&] { for (Job& job : jobs) run(job); });   // until closed and empty
