@@ -137,7 +137,7 @@ TEST_CASE("Broadcaster: counts a loss when it happens, once for each subscriber"
   CHECK(broadcaster.stats().lost == one.missed() + two.missed());
 }
 
-TEST_CASE("Broadcaster: close wakes everybody; what is there is received first", "[channel][broadcaster]") {
+TEST_CASE("Broadcaster: close wakes everybody, and what is there is received first", "[channel][broadcaster]") {
   Broadcaster<int> broadcaster(8);
   Subscription<int> behind = broadcaster.subscribe();
   publish_all(broadcaster, 1, 2);
