@@ -60,7 +60,12 @@ void back_off(std::uint32_t round) noexcept {
   constexpr std::uint32_t kYields = 1000;
   if (round < kPauses) return pause();
   if (round < kPauses + kYields) return yield();
-  std::this_thread::sleep_for(std::chrono::microseconds(50));
+#if defined(__linux__)
+  const Atomic<std::uint32_t> nobody(0);  // wakes us but the deadline
+  static_cast<void>(futex_wait_until(nobody, 0, now() + std::chrono::microseconds(50)));
+#else
+  yield();
+#endif
 }
 
 std::uint32_t spin_limit() noexcept {
