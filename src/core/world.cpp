@@ -61,8 +61,8 @@ void back_off(std::uint32_t round) noexcept {
   if (round < kPauses) return pause();
   if (round < kPauses + kYields) return yield();
 #if defined(__linux__)
-  const Atomic<std::uint32_t> nobody(0);  // wakes us but the deadline
-  static_cast<void>(futex_wait_until(nobody, 0, now() + std::chrono::microseconds(50)));
+  const Atomic<std::uint32_t> unwoken(0);  // only the deadline ends the wait
+  static_cast<void>(futex_wait_until(unwoken, 0, now() + std::chrono::microseconds(50)));
 #else
   yield();
 #endif
