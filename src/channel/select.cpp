@@ -170,7 +170,7 @@ SelectCase* linger(Cases cases, SelectOrder order) noexcept {
 
 }  // namespace
 
-SelectCase* pick_at_once(Cases cases, SelectOrder order) noexcept {
+SelectCase* pick_at_once(Cases cases, SelectOrder order, bool exactly) noexcept {
   // A case that is drawn blindly and is ready has been drawn with the same chance as any other ready one.
   constexpr std::size_t kWide = 4;
   if (order == SelectOrder::kRandom && cases.size() > kWide) {
@@ -179,23 +179,21 @@ SelectCase* pick_at_once(Cases cases, SelectOrder order) noexcept {
       if (looks_ready(drawn) && complete(drawn, cases, order) != nullptr) return &drawn;
     }
   }
-  const auto found =
-      std::find_if(cases.begin(), cases.end(), [](const SelectCase* each) { return each->is_otherwise; });
-  SelectCase* const otherwise_case = found != cases.end() ? *found : nullptr;
   constexpr int kRounds = 4;  // then others have been faster so often that it is better to stop them
   for (int round = 0; round != kRounds; ++round) {
     SelectCase* const chosen = choose(cases, order);
     if (chosen != nullptr) {
       if (SelectCase* const taken = complete(*chosen, cases, order)) return taken;
-    } else if (otherwise_case == nullptr || is_unchanged(cases)) {
-      return otherwise_case;
+    } else if (!exactly || is_unchanged(cases)) {
+      return nullptr;
     }
   }
-  SelectCase* const taken = pick_with_all_locks(cases, order);
-  return taken != nullptr ? taken : otherwise_case;
+  return pick_with_all_locks(cases, order);
 }
 
-SelectCase& pick_later(Cases cases, SelectOrder order) {
+SelectCase& pick(Cases cases, SelectOrder order, SelectCase* otherwise) {
+  if (SelectCase* const taken = pick_at_once(cases, order, otherwise != nullptr)) return *taken;
+  if (otherwise != nullptr) return *otherwise;
   SelectCase* const ending = ending_case(cases);
   if (SelectCase* const taken = linger(cases, order)) return *taken;
   Waiter waiter(context_of(ending));
@@ -287,22 +285,16 @@ std::size_t Selector::add(std::unique_ptr<detail::SelectCase> one) {
 }
 
 std::size_t Selector::select(SelectOrder order) {
-  detail::SelectCase* const at_once = cases_.empty() ? nullptr : detail::pick_at_once(cases_, order);
-  detail::SelectCase& taken = at_once != nullptr ? *at_once : detail::pick_later(cases_, order);
+  detail::SelectCase& taken = detail::pick(cases_, order);
   taken.run();
   return taken.index;
 }
 
 std::optional<std::size_t> Selector::try_select(SelectOrder order) {
-  if (cases_.empty()) return std::nullopt;
-  detail::OtherwiseCase<void (*)()> none([] {});
-  none.index = owned_.size();
-  cases_.push_back(&none);
-  detail::SelectCase& taken = *detail::pick_at_once(cases_, order);
-  cases_.erase(std::find(cases_.begin(), cases_.end(), &none));
-  if (&taken == &none) return std::nullopt;
-  taken.run();
-  return taken.index;
+  detail::SelectCase* const taken = detail::pick_at_once(cases_, order, true);
+  if (taken == nullptr) return std::nullopt;
+  taken->run();
+  return taken->index;
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI

@@ -125,10 +125,8 @@ auto otherwise(F&& handler) {
 ///          only for a second context.
 template <std::derived_from<detail::SelectCase>... Cases>
 requires(sizeof...(Cases) != 0) std::size_t select(SelectOrder order, Cases&&... cases) {
-  static_assert((detail::kIsOtherwise<Cases> + ...) <= 1, "select: at most one otherwise");
-  detail::CaseList<sizeof...(Cases)> cases_of(cases...);
-  detail::SelectCase* const at_once = detail::pick_at_once(cases_of.list, order);
-  detail::SelectCase& taken = at_once != nullptr ? *at_once : detail::pick_later(cases_of.list, order);
+  detail::CaseList<sizeof...(Cases)> all(cases...);
+  detail::SelectCase& taken = detail::pick(all.list, order, all.otherwise);
   taken.run();
   return taken.index;
 }
@@ -144,7 +142,6 @@ requires(sizeof...(Cases) != 0) std::size_t select(Cases&&... cases) {
 /// `Channel::async_send`.
 template <std::derived_from<detail::SelectCase>... Cases>
 requires(sizeof...(Cases) != 0) auto async_select(SelectOrder order, Cases&&... cases) {
-  static_assert((detail::kIsOtherwise<Cases> + ...) <= 1, "async_select: at most one otherwise");
   return detail::CaseListAwaiter<sizeof...(Cases)>(order, cases...);
 }
 template <std::derived_from<detail::SelectCase>... Cases>
@@ -186,7 +183,7 @@ class Selector {
 
   /// As `select`. Throws: std::invalid_argument without a case that can become ready.
   std::size_t select(SelectOrder order = SelectOrder::kRandom);
-  /// Takes a case if one is ready now. Throws: std::bad_alloc, the first time.
+  /// Takes a case if one is ready now.
   std::optional<std::size_t> try_select(SelectOrder order = SelectOrder::kRandom);
   /// `co_await selector.async_select()`. Not while another select on it goes on.
   auto async_select(SelectOrder order = SelectOrder::kRandom) noexcept { return detail::SelectAwaiter(cases_, order); }

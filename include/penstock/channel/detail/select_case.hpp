@@ -48,7 +48,6 @@ class SelectCase : public SelectArgument {
 
   ChannelOp* op = nullptr;           ///< What it does on a channel; null for other cases and for null channels.
   const Context* context = nullptr;  ///< Whose end it waits for; null for other cases.
-  bool is_otherwise = false;         ///< Taken if no other case is ready.
   std::size_t index = 0;             ///< Its place among the arguments.
   std::uint32_t rank = 0;            ///< Its place among the cases on its channel, when it has to wait.
   OpStatus status = OpStatus::kOk;   ///< How it went.
@@ -59,15 +58,16 @@ class SelectCase : public SelectArgument {
 
 using SelectCases = std::span<SelectCase*>;  // put into other orders on the way
 
-/// Takes a case that is ready now, or the otherwise-case if none is, and completes it up to its handler; null if it has
-/// to be waited for.
-SelectCase* pick_at_once(SelectCases cases, SelectOrder order) noexcept;
+/// Takes a case that is ready now, and completes it up to its handler; null if none seems to be. With `exactly`, null
+/// says that there was a moment at which none was.
+SelectCase* pick_at_once(SelectCases cases, SelectOrder order, bool exactly) noexcept;
 
-/// Waits until a case can be taken, and completes it up to its handler.
+/// Takes a case that is ready now, `otherwise` if none is, and where that is null waits until one is. Completes it up
+/// to its handler.
 ///
 /// Throws: std::invalid_argument if no case can ever become ready; std::bad_alloc and std::system_error before it
 /// waits, and then nothing has happened.
-SelectCase& pick_later(SelectCases cases, SelectOrder order);
+SelectCase& pick(SelectCases cases, SelectOrder order, SelectCase* otherwise = nullptr);
 
 /// The case whose context a waiter of the select should know, at no cost, or null; further ones need callbacks.
 /// Throws: std::invalid_argument if no case can ever become ready.
@@ -102,7 +102,8 @@ class SelectWait {
 /// `co_await` of a select over cases that somebody else keeps.
 class [[nodiscard]] SelectAwaiter {
  public:
-  SelectAwaiter(SelectCases cases, SelectOrder order) noexcept : cases_(cases), order_(order) {}
+  SelectAwaiter(SelectCases cases, SelectOrder order, SelectCase* otherwise = nullptr) noexcept
+      : cases_(cases), order_(order), otherwise_(otherwise) {}
   SelectAwaiter(const SelectAwaiter&) = delete;
   SelectAwaiter& operator=(const SelectAwaiter&) = delete;
   ~SelectAwaiter() {
@@ -110,7 +111,8 @@ class [[nodiscard]] SelectAwaiter {
   }
 
   bool await_ready() noexcept {
-    taken_ = pick_at_once(cases_, order_);
+    taken_ = pick_at_once(cases_, order_, otherwise_ != nullptr);
+    if (taken_ == nullptr) taken_ = otherwise_;
     return taken_ != nullptr;
   }
   template <class Promise>
@@ -135,20 +137,34 @@ class [[nodiscard]] SelectAwaiter {
  private:
   const SelectCases cases_;
   const SelectOrder order_;
+  SelectCase* const otherwise_;
   SelectCase* taken_ = nullptr;
   std::optional<CoroutineWait> coroutine_;
   std::optional<SelectWait> wait_;
   bool listed_ = false;  // suspended, or about to be
 };
 
+template <class F>
+class OtherwiseCase;
+template <class Case>
+inline constexpr bool kIsOtherwise = false;
+template <class F>
+inline constexpr bool kIsOtherwise<OtherwiseCase<F>> = true;
+
 /// The cases of one select, numbered.
 template <std::size_t Count>
 struct CaseList {
   template <class... Cases>
   explicit CaseList(Cases&... cases) noexcept : list{&cases...} {
-    for (std::size_t index = 0; index != Count; ++index) list[index]->index = index;
+    static_assert((kIsOtherwise<Cases> + ...) <= 1, "select: at most one otherwise");
+    for (std::size_t index = 0; index != Count; ++index) {
+      list[index]->index = index;
+      if (std::array{kIsOtherwise<Cases>...}[index]) otherwise = list[index];
+    }
   }
+
   std::array<SelectCase*, Count> list;
+  SelectCase* otherwise = nullptr;
 };
 
 template <std::size_t Count>
@@ -156,7 +172,7 @@ class [[nodiscard]] CaseListAwaiter : private CaseList<Count>, public SelectAwai
  public:
   template <class... Cases>
   explicit CaseListAwaiter(SelectOrder order, Cases&... cases) noexcept
-      : CaseList<Count>(cases...), SelectAwaiter(this->list, order) {}
+      : CaseList<Count>(cases...), SelectAwaiter(this->list, order, CaseList<Count>::otherwise) {}
 };
 
 template <class F>
@@ -247,17 +263,12 @@ class TimeoutCase final : public SelectCase {
 template <class F>
 class OtherwiseCase final : public SelectCase {
  public:
-  explicit OtherwiseCase(F&& handler) : handler_(std::forward<F>(handler)) { is_otherwise = true; }
+  explicit OtherwiseCase(F&& handler) : handler_(std::forward<F>(handler)) {}
 
   void run() override { handler_(); }
 
  private:
   F handler_;
 };
-
-template <class Case>
-inline constexpr bool kIsOtherwise = false;
-template <class F>
-inline constexpr bool kIsOtherwise<OtherwiseCase<F>> = true;
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail
