@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "channel/batches.hpp"
 #include "channel/elements.hpp"
 #include "penstock/channel/channel.hpp"
 #include "penstock/core/task.hpp"
@@ -21,35 +22,11 @@
 
 namespace penstock {
 
-// In the namespace of what it compares, where the lookup of the test macros finds it.
-static bool operator==(const BatchResult& left, const BatchResult& right) {
-  return left.status == right.status && left.count == right.count;
-}
-
 namespace {
 
 using namespace std::chrono_literals;
 using namespace testing;
 
-using Batch = std::optional<BatchResult>;
-
-std::size_t any_capacity() { return GENERATE(as<std::size_t>(), 0, 1, 3, 64); }
-
-std::vector<int> numbers(int first, int count) {
-  std::vector<int> values(static_cast<std::size_t>(count));
-  std::iota(values.begin(), values.end(), first);
-  return values;
-}
-
-std::vector<MoveOnly> boxes(int first, int count) {
-  std::vector<MoveOnly> values;
-  for (int i = 0; i != count; ++i) values.emplace_back(first + i);
-  return values;
-}
-
-Task<> send_all(Channel<int>& channel, std::vector<int>& values, Batch& outcome) {
-  outcome = co_await channel.async_send_many(values);
-}
 template <class T>
 Task<> receive_some(Channel<T>& channel, std::vector<T>& out, std::size_t most, Batch& outcome) {
   outcome = co_await channel.async_receive_many(out, most);

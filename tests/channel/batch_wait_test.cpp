@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "channel/batches.hpp"
 #include "channel/elements.hpp"
 #include "penstock/channel/channel.hpp"
 #include "penstock/core/manual_clock.hpp"
@@ -20,36 +21,13 @@
 
 namespace penstock {
 
-// In the namespace of what it compares, where the lookup of the test macros finds it.
-static bool operator==(const BatchResult& left, const BatchResult& right) {
-  return left.status == right.status && left.count == right.count;
-}
-
 namespace {
 
 using namespace std::chrono_literals;
 using namespace testing;
 
 using Outcome = std::optional<OpStatus>;
-using Batch = std::optional<BatchResult>;
 
-std::size_t any_capacity() { return GENERATE(as<std::size_t>(), 0, 1, 3, 64); }
-
-std::vector<int> numbers(int first, int count) {
-  std::vector<int> values(static_cast<std::size_t>(count));
-  std::iota(values.begin(), values.end(), first);
-  return values;
-}
-
-std::vector<MoveOnly> boxes(int first, int count) {
-  std::vector<MoveOnly> values;
-  for (int i = 0; i != count; ++i) values.emplace_back(first + i);
-  return values;
-}
-
-Task<> send_all(Channel<int>& channel, std::vector<int>& values, Batch& outcome) {
-  outcome = co_await channel.async_send_many(values);
-}
 Task<> send_all_under(Channel<MoveOnly>& channel, std::vector<MoveOnly>& values, Batch& outcome, Context ctx) {
   outcome = co_await channel.async_send_many(values, ctx);
 }

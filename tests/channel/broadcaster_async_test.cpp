@@ -17,6 +17,7 @@
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/core/task.hpp"
 #include "support/catch.hpp"
+#include "support/detached.hpp"
 #include "support/eventually.hpp"
 
 namespace penstock {
@@ -128,22 +129,6 @@ TEST_CASE("Broadcaster: the end of its context ends a coroutine's wait", "[chann
   CHECK(brought(outcomes[0], 8));
   CHECK(ended(outcomes[1], OpStatus::kCancelled));
 }
-
-/// A coroutine that nobody owns but the test.
-struct Detached {
-  struct promise_type {
-    template <class... Arguments>
-    explicit promise_type(RunLoop& loop, Arguments&...) noexcept : on(&loop) {}
-    Detached get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_always final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() {}
-    [[nodiscard]] Executor* executor() const noexcept { return on; }
-    RunLoop* on;
-  };
-  std::coroutine_handle<promise_type> handle;
-};
 
 Detached receive_on(RunLoop& /*loop*/, Subscription<int>& subscription, Context ctx) {
   static_cast<void>(co_await subscription.async_receive(ctx));

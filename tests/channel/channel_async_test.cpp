@@ -13,6 +13,7 @@
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/core/task.hpp"
 #include "support/catch.hpp"
+#include "support/detached.hpp"
 
 namespace penstock {
 namespace {
@@ -234,22 +235,6 @@ TEST_CASE("Channel: a long rally of coroutines on the inline executor does not g
   CHECK(left_last == 0);
   CHECK(right_last == 1);
 }
-
-/// A coroutine that nobody owns but the test.
-struct Detached {
-  struct promise_type {
-    template <class... Arguments>
-    explicit promise_type(RunLoop& loop, Arguments&...) noexcept : on(&loop) {}
-    Detached get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_always final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() {}
-    [[nodiscard]] Executor* executor() const noexcept { return on; }
-    RunLoop* on;
-  };
-  std::coroutine_handle<promise_type> handle;
-};
 
 Detached receive_on(RunLoop& /*loop*/, Channel<int>& channel, Context ctx) {
   static_cast<void>(co_await channel.async_receive(ctx));

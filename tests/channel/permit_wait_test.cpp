@@ -14,6 +14,7 @@
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/core/task.hpp"
 #include "support/catch.hpp"
+#include "support/detached.hpp"
 
 namespace penstock {
 namespace {
@@ -49,22 +50,6 @@ Task<> send_one(Channel<int>& channel, int value, Outcome& outcome) { outcome = 
 Task<> receive_one(Channel<int>& channel, int& value, Outcome& outcome) {
   outcome = co_await channel.async_receive(value);
 }
-
-/// A coroutine that nobody owns but the test.
-struct Detached {
-  struct promise_type {
-    template <class... Arguments>
-    explicit promise_type(RunLoop& loop, Arguments&...) noexcept : on(&loop) {}
-    Detached get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_always final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() {}
-    [[nodiscard]] Executor* executor() const noexcept { return on; }
-    RunLoop* on;
-  };
-  std::coroutine_handle<promise_type> handle;
-};
 
 Detached hold_on(RunLoop& /*loop*/, Channel<int>& channel) {
   const Reserved<int> place = co_await channel.async_reserve();

@@ -16,6 +16,7 @@
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/core/task.hpp"
 #include "support/catch.hpp"
+#include "support/detached.hpp"
 
 namespace penstock {
 namespace {
@@ -61,6 +62,35 @@ void add_cases(Selector& selector, Bench& bench, Context one, Context two) {
   selector.on_done(std::move(two), [&bench](OpStatus how) { bench.ended.push_back(how); });
 }
 
+/// What may end the wait of cases 0 to 3.
+enum End { kNone, kValue, kRoom, kInCloses, kOutCloses, kTime, kCancel };
+
+/// With a value in `out`, the first context on the bench's clock with a second to go, and the second that of `source`.
+void bring(End end, Bench& bench, const CancelSource& source) {
+  switch (end) {
+    case kNone:
+      break;
+    case kValue:
+      CHECK(bench.in.try_send(5) == OpStatus::kOk);
+      break;
+    case kRoom:
+      CHECK(bench.out.try_receive().value->number() == 1);
+      break;
+    case kInCloses:
+      bench.in.close();
+      break;
+    case kOutCloses:
+      bench.out.close();
+      break;
+    case kTime:
+      bench.clock.advance(1s);
+      break;
+    case kCancel:
+      source.cancel();
+      break;
+  }
+}
+
 TEST_CASE("Select: a coroutine takes what is ready without suspending", "[channel][select][coroutine]") {
   Bench bench;
   const bool prepared = GENERATE(false, true);
@@ -86,7 +116,6 @@ TEST_CASE("Select: a coroutine takes what is ready without suspending", "[channe
 
 TEST_CASE("Select: a coroutine waits, is ended by one case, and leaves the other lines",
           "[channel][select][coroutine]") {
-  enum End { kValue, kRoom, kInCloses, kOutCloses, kTime, kCancel };
   const End end = GENERATE(kValue, kRoom, kInCloses, kOutCloses, kTime, kCancel);
   const bool prepared = GENERATE(false, true);
   Bench bench;
@@ -101,26 +130,7 @@ TEST_CASE("Select: a coroutine waits, is ended by one case, and leaves the other
   CHECK_FALSE(place);
   CHECK(bench.in.stats().blocked_receivers == 1);
   CHECK(bench.out.stats().blocked_senders == 1);
-  switch (end) {
-    case kValue:
-      CHECK(bench.in.try_send(5) == OpStatus::kOk);
-      break;
-    case kRoom:
-      CHECK(bench.out.try_receive().value->number() == 1);
-      break;
-    case kInCloses:
-      bench.in.close();
-      break;
-    case kOutCloses:
-      bench.out.close();
-      break;
-    case kTime:
-      bench.clock.advance(1s);
-      break;
-    case kCancel:
-      source.cancel();
-      break;
-  }
+  bring(end, bench, source);
   CHECK_FALSE(place);  // on its executor, not here
   CHECK(bench.loop.run_ready() == 1);
   CHECK(place == Place(end == kValue || end == kInCloses   ? 0
@@ -214,22 +224,6 @@ TEST_CASE("Select: what a handler throws comes out of a coroutine's select", "[c
   }
 }
 
-/// A coroutine that nobody owns but the test.
-struct Detached {
-  struct promise_type {
-    template <class... Arguments>
-    explicit promise_type(RunLoop& loop, Arguments&...) noexcept : on(&loop) {}
-    Detached get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_always final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() {}
-    [[nodiscard]] Executor* executor() const noexcept { return on; }
-    RunLoop* on;
-  };
-  std::coroutine_handle<promise_type> handle;
-};
-
 Detached choose_on(RunLoop& /*loop*/, Bench& bench, Context& one, Context& two) {
   const std::size_t taken =
       co_await async_select(on_receive(bench.in, fail), on_send(bench.out, std::move(bench.value), fail),
@@ -243,7 +237,6 @@ Detached choose_on_with(RunLoop& /*loop*/, Selector& selector) {
 
 TEST_CASE("Select: a coroutine destroyed while it waits, or once its wait was decided, leaves nothing behind",
           "[channel][select][coroutine]") {
-  enum End { kNone, kValue, kRoom, kInCloses, kOutCloses, kTime, kCancel };
   const End end = GENERATE(kNone, kValue, kRoom, kInCloses, kOutCloses, kTime, kCancel);
   const bool prepared = GENERATE(false, true);
   Bench bench;
@@ -257,28 +250,7 @@ TEST_CASE("Select: a coroutine destroyed while it waits, or once its wait was de
       prepared ? choose_on_with(bench.loop, selector) : choose_on(bench.loop, bench, timed, ending);
   CHECK(bench.in.stats().blocked_receivers == 1);
   CHECK(bench.out.stats().blocked_senders == 1);
-  switch (end) {
-    case kNone:
-      break;
-    case kValue:
-      CHECK(bench.in.try_send(5) == OpStatus::kOk);
-      break;
-    case kRoom:
-      CHECK(bench.out.try_receive().value->number() == 1);
-      break;
-    case kInCloses:
-      bench.in.close();
-      break;
-    case kOutCloses:
-      bench.out.close();
-      break;
-    case kTime:
-      bench.clock.advance(1s);
-      break;
-    case kCancel:
-      source.cancel();
-      break;
-  }
+  bring(end, bench, source);
   coroutine.handle.destroy();
   CHECK(bench.in.stats().blocked_receivers == 0);
   CHECK(bench.out.stats().blocked_senders == 0);

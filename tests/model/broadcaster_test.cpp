@@ -15,9 +15,11 @@
 #include "penstock/core/task.hpp"
 
 #include "model/planted.hpp"
+#include "support/detached.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
 using namespace std::chrono_literals;
+using penstock::testing::Detached;
 namespace world = penstock::detail::world;
 
 namespace {
@@ -48,22 +50,6 @@ void check_not_lost(Subscription<int>& subscription, OpStatus status, OpStatus o
   const OpStatus left = subscription.try_receive().status;
   MODEL_ASSERT(left == (status == OpStatus::kOk ? OpStatus::kEmpty : OpStatus::kOk));
 }
-
-/// A coroutine that nobody owns but the scenario.
-struct Detached {
-  struct promise_type {
-    template <class... Arguments>
-    explicit promise_type(RunLoop& loop, Arguments&...) noexcept : on(&loop) {}
-    Detached get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_always final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() {}
-    [[nodiscard]] Executor* executor() const noexcept { return on; }
-    RunLoop* on;
-  };
-  std::coroutine_handle<promise_type> handle;
-};
 
 Detached receive_on(RunLoop& /*loop*/, Subscription<int>& subscription, Context ctx) {
   static_cast<void>(co_await subscription.async_receive(ctx));
