@@ -21,8 +21,8 @@ packages_of() {
     browser) echo "chromium chromium-driver python3" ;;
     bridges) echo "libhiredis-dev redis-tools libnats-dev nats-server" ;;
     docs) echo "doxygen" ;;
-    versus) echo "$build libbenchmark-dev python3 libtbb-dev libconcurrentqueue-dev libboost-fiber1.74-dev golang-go" \
-                 "librust-crossbeam-channel-dev rustc cargo" ;;
+    versus) echo "$build libbenchmark-dev python3 libtbb-dev libconcurrentqueue-dev libboost-fiber1.74-dev libboost1.74-dev" \
+                 "golang-go librust-crossbeam-channel-dev rustc cargo" ;;
     *) return 1 ;;
   esac
 }

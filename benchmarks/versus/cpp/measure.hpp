@@ -56,8 +56,8 @@ inline void check(bool condition, const char* what) {
 struct Arguments {
   std::string workload;
   std::map<std::string, std::size_t, std::less<>> numbers = {
-      {"batch", 64},  {"bytes", 8},      {"capacity", 100}, {"channels", 2},   {"consumers", 1},
-      {"gap_us", 50}, {"items", 100000}, {"pinned", 0},     {"processors", 2}, {"producers", 1}};
+      {"batch", 64},     {"bytes", 8}, {"capacity", 100}, {"channels", 2},   {"consumers", 1}, {"gap_us", 50},
+      {"items", 100000}, {"ns", 1000}, {"pinned", 0},     {"processors", 2}, {"producers", 1}, {"workers", 2}};
 
   std::size_t operator[](std::string_view name) const { return numbers.find(name)->second; }
 
@@ -139,8 +139,10 @@ inline Figures figures_of(std::size_t items, const std::vector<Span>& spans, con
           .switches = after.switches - before.switches};
 }
 
-/// Runs each of `workers` in a thread of its own, all from the same moment on.
-inline Figures run_together(std::size_t items, const std::vector<std::function<void()>>& workers) {
+/// Runs each of `workers` in a thread of its own, all from the same moment on. `rest` then waits for what they have
+/// left to others, and returns when that ended.
+inline Figures run_together(std::size_t items, const std::vector<std::function<void()>>& workers,
+                            const std::function<std::uint64_t()>& rest) {
   std::vector<Span> spans(workers.size());
   std::barrier start(static_cast<std::ptrdiff_t>(workers.size() + 1));
   std::vector<std::thread> threads;
@@ -155,7 +157,13 @@ inline Figures run_together(std::size_t items, const std::vector<std::function<v
   const Usage before = Usage::now();
   start.arrive_and_wait();
   for (std::thread& thread : threads) thread.join();
+  spans.front().end = std::max(spans.front().end, rest());
   return figures_of(items, spans, before, Usage::now());
+}
+
+/// The same, where nothing is left to others.
+inline Figures run_together(std::size_t items, const std::vector<std::function<void()>>& workers) {
+  return run_together(items, workers, [] { return std::uint64_t{0}; });
 }
 
 /// Runs `work` on this thread, beside an idle one: glibc and libstdc++ skip atomic operations in a process with a

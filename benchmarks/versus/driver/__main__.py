@@ -60,7 +60,7 @@ def is_there(programs, entrant):
 
 def plan(arguments, programs):
     """The cells to measure, with the entrants that are there; and what is missing."""
-    guests = tuple(Entrant(name, os.path.abspath(path))
+    guests = tuple(Entrant(name, os.path.abspath(path), is_guest=True)
                    for name, _, path in (peer.partition("=") for peer in arguments.peer))
     chosen, missing = [], {}
     for cells, peers in components():

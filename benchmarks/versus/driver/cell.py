@@ -8,6 +8,8 @@ class Entrant:
     program: str  # below the folder of the programs, as 'channel/crossbeam', or an absolute path
     promises: bool = True  # False for one that promises less than ours: spins, has no bound, is not for threads
     arguments: dict = field(default_factory=dict)  # its own, beside those of the cell
+    workload: str = ""  # its own, in place of that of the cell
+    is_guest: bool = False  # named by --peer: may not know all workloads and arguments
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,15 @@ import time
 
 TIME_LIMIT = 30  # seconds, for a single run
 MOST_ITEMS = 20_000_000
+UNKNOWN_ARGUMENT = 64  # the exit code of a program that was given one
 
 
 class Failure(Exception):
     """A program that failed, or printed what cannot be understood."""
+
+
+class Unknown(Failure):
+    """A program that does not know an argument."""
 
 
 def parse(line):
@@ -35,7 +40,8 @@ def run_once(path, workload, arguments):
     except OSError as error:
         raise Failure(f"{text}: {error.strerror}") from None
     if result.returncode != 0:
-        raise Failure(f"{text}: exit {result.returncode}: {result.stderr.strip()}")
+        kind = Unknown if result.returncode == UNKNOWN_ARGUMENT else Failure
+        raise kind(f"{text}: exit {result.returncode}: {result.stderr.strip()}")
     try:
         return parse(result.stdout)
     except Failure as failure:
@@ -76,9 +82,10 @@ def measure(cell, entrants, programs, pace, step=lambda: None, run=run_once):
         arguments = {**cell.arguments, **entrant.arguments, "items": entrant.arguments.get("items", count)}
         step()
         try:
-            return run(os.path.join(programs, entrant.program), cell.workload, arguments)
+            return run(os.path.join(programs, entrant.program), entrant.workload or cell.workload, arguments)
         except Failure as failure:
-            failures.append(str(failure))
+            if not (entrant.is_guest and isinstance(failure, Unknown)):
+                failures.append(str(failure))
             return None
 
     for entrant in entrants:  # the trial

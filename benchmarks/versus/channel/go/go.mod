@@ -1,3 +1,7 @@
-module versus
+module versus/channel
 
-go 1.18
+go 1.19
+
+require versus/measure v0.0.0
+
+replace versus/measure => ../../go

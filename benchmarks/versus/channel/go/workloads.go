@@ -7,12 +7,12 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"versus/measure"
 )
 
-type arguments = map[string]uint64
-
-func workloads[T value]() map[string]func(arguments) figures {
-	return map[string]func(arguments) figures{
+func workloads[T value]() map[string]measure.Workload {
+	return map[string]measure.Workload{
 		"throughput":       throughput[T],
 		"self":             self[T],
 		"ping_pong":        pingPong[T],
@@ -24,7 +24,7 @@ func workloads[T value]() map[string]func(arguments) figures {
 	}
 }
 
-func throughput[T value](a arguments) figures {
+func throughput[T value](a measure.Arguments) measure.Figures {
 	producers, consumers := a["producers"], a["consumers"]
 	unit := producers * consumers
 	items := (a["items"] + unit - 1) / unit * unit
@@ -47,27 +47,27 @@ func throughput[T value](a arguments) figures {
 			}
 		})
 	}
-	f := runTogether(items, workers...)
-	check(total == producers*sumOfFirst(items/producers), "throughput: the sum is wrong")
+	f := measure.RunTogether(items, workers...)
+	measure.Check(total == producers*sumOfFirst(items/producers), "throughput: the sum is wrong")
 	return f
 }
 
-func self[T value](a arguments) figures {
+func self[T value](a measure.Arguments) measure.Figures {
 	queue, items, total := make(chan T, a["capacity"]), a["items"], uint64(0)
-	f := runTogether(items, func() {
+	f := measure.RunTogether(items, func() {
 		for number := uint64(0); number < items; number++ {
 			queue <- of[T](number)
 			total += sum(<-queue)
 		}
 	})
-	check(total == sumOfFirst(items), "self: the sum is wrong")
+	measure.Check(total == sumOfFirst(items), "self: the sum is wrong")
 	return f
 }
 
-func pingPong[T value](a arguments) figures {
+func pingPong[T value](a measure.Arguments) measure.Figures {
 	there, back := make(chan T, a["capacity"]), make(chan T, a["capacity"])
 	items, total := a["items"], uint64(0)
-	f := runTogether(items, func() {
+	f := measure.RunTogether(items, func() {
 		for number := uint64(0); number < items; number++ {
 			there <- of[T](number)
 			total += sum(<-back)
@@ -77,43 +77,42 @@ func pingPong[T value](a arguments) figures {
 			back <- <-there
 		}
 	})
-	check(total == sumOfFirst(items), "ping_pong: the sum is wrong")
+	measure.Check(total == sumOfFirst(items), "ping_pong: the sum is wrong")
 	return f
 }
 
-func wake[T value](a arguments) figures {
+func wake[T value](a measure.Arguments) measure.Figures {
 	queue, items := make(chan T, a["capacity"]), a["items"]
 	latencies := make([]uint64, 0, items)
-	f := runTogether(items, func() {
+	f := measure.RunTogether(items, func() {
 		for left := items; left != 0; left-- {
 			sent := (<-queue)[0]
-			latencies = append(latencies, nowNs()-sent)
+			latencies = append(latencies, measure.NowNs()-sent)
 		}
 	}, func() {
 		for left := items; left != 0; left-- {
-			sleepNs(a["gap_us"] * 1000)
-			queue <- of[T](nowNs())
+			measure.SleepNs(a["gap_us"] * 1000)
+			queue <- of[T](measure.NowNs())
 		}
 	})
-	f.addQuantiles(latencies)
+	f.AddQuantiles(latencies)
 	return f
 }
 
-func idle[T value](a arguments) figures {
+func idle[T value](a measure.Arguments) measure.Figures {
 	queue, done := make(chan T, a["capacity"]), make(chan uint64)
 	go func() { done <- sum(<-queue) }()
-	sleepNs(20000000)
-	before, begin := usageNow(), nowNs()
-	sleepNs(a["items"] * 1000000)
-	after, end := usageNow(), nowNs()
+	measure.SleepNs(20000000)
+	before, begin := measure.UsageNow(), measure.NowNs()
+	measure.SleepNs(a["items"] * 1000000)
+	after, end := measure.UsageNow(), measure.NowNs()
 	queue <- of[T](1)
-	check(<-done == 2, "idle: the value is wrong")
-	return figures{items: float64(a["items"]), wallNs: float64(end - begin),
-		used: usage{after.cpuNs - before.cpuNs, after.switches - before.switches}}
+	measure.Check(<-done == 2, "idle: the value is wrong")
+	return measure.FiguresOf(a["items"], begin, end, before, after)
 }
 
 // An empty channel, and `items` goroutines that wait on one each: all that the runtime took from the system for them.
-func memory[T value](a arguments) figures {
+func memory[T value](a measure.Arguments) measure.Figures {
 	taken := func() (heap, all uint64) {
 		runtime.GC()
 		var m runtime.MemStats
@@ -140,6 +139,6 @@ func memory[T value](a arguments) figures {
 	started.Wait()
 	_, after = taken()
 	runtime.KeepAlive(channels)
-	return figures{items: float64(items), more: fmt.Sprintf(" channel_bytes=%.2f coroutine_bytes=%.2f",
+	return measure.Figures{Items: items, More: fmt.Sprintf(" channel_bytes=%.2f coroutine_bytes=%.2f",
 		channel, float64(after-before)/float64(items))}
 }

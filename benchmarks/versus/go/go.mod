@@ -1,0 +1,3 @@
+module versus/measure
+
+go 1.19
