@@ -19,6 +19,8 @@
 #include "penstock/core/work_stealing_executor.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/overflow.hpp"
+#include "penstock/exec/resource_options.hpp"
+#include "penstock/exec/resource_pool.hpp"
 #include "penstock/exec/retry.hpp"
 #include "penstock/exec/retry_budget.hpp"
 #include "penstock/exec/worker_pool.hpp"

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+
+// The end of rests in a resource pool, and the timer that sees to it while somebody stands in line.
+
+#include <algorithm>
+
+#include "penstock/exec/detail/resource_core.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+void ResourceCore::end_rests(Effects& effects) noexcept {
+  if (resting_ == 0) return;
+  const TimePoint time = now();
+  if (time < rest_ends_) return;
+  rest_ends_ = TimePoint::max();
+  for (const SlotPtr& slot : slots_) {
+    if (slot->is_enabled || slot->disabled_until_ == TimePoint::max()) continue;
+    if (time < slot->disabled_until_) {
+      rest_ends_ = std::min(rest_ends_, slot->disabled_until_);
+    } else {
+      slot->is_enabled = true;
+      --resting_;
+      serve(*slot, effects);
+    }
+  }
+}
+
+TimePoint ResourceCore::timer_due() const noexcept {
+  return closed_ || first_ == nullptr || resting_ == 0 ? TimePoint::max() : rest_ends_;
+}
+
+void ResourceCore::want_timer(Effects& effects) noexcept {
+  const TimePoint due = timer_due();
+  if (has_keeper_ || armed_for_ <= due) return;
+  has_keeper_ = true;
+  armed_for_ = due;  // before it is so: whoever comes meanwhile wants no sooner one, or is seen when it is armed
+  ++shares_;
+  effects.keeps_timer = true;
+}
+
+void ResourceCore::keep_timer(Effects& effects) noexcept {
+  TimePoint due{};
+  {
+    MutexLock lock(mutex_);
+    due = timer_due();
+    armed_for_ = due;
+  }
+  for (WaitNode* destroyer = nullptr;;) {
+    options_.clock->disarm(timer_);
+    const bool is_armed = due == TimePoint::max() || options_.clock->arm(timer_, due);
+    {
+      MutexLock lock(mutex_);
+      if (!is_armed) {
+        armed_for_ = TimePoint::max();
+        end_rests(effects);
+      }
+      due = timer_due();
+      if (due < armed_for_) {
+        armed_for_ = due;
+        continue;
+      }
+      has_keeper_ = false;
+      destroyer = destroyer_.claim_first();
+      drop_share(effects);
+    }
+    if (destroyer != nullptr) destroyer->waiter->wake();
+    return;
+  }
+}
+
+void ResourceCore::on_timer() noexcept {
+  Effects effects;
+  {
+    MutexLock lock(mutex_);
+    armed_for_ = TimePoint::max();
+    end_rests(effects);
+    want_timer(effects);
+  }
+  apply(effects);
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail
