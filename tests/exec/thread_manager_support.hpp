@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// What the tests of the thread manager share: managers that let their threads go, functions that wait to be let go,
+/// and the books.
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "penstock/core/manual_clock.hpp"
+#include "penstock/exec/detail/thread_core.hpp"
+#include "penstock/exec/thread_manager.hpp"
+#include "support/eventually.hpp"
+
+namespace penstock::testing {
+
+/// Holds functions until it is opened.
+class ThreadGate {
+ public:
+  void pass() {
+    std::unique_lock lock(mutex_);
+    ++inside_;
+    opened_.wait(lock, [this] { return open_; });
+  }
+  void open() {
+    const std::lock_guard lock(mutex_);
+    open_ = true;
+    opened_.notify_all();
+  }
+  [[nodiscard]] int arrived() const {
+    const std::lock_guard lock(mutex_);
+    return inside_;
+  }
+  [[nodiscard]] bool await(int count) const {
+    return eventually([&] { return arrived() >= count; });
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable opened_;
+  int inside_ = 0;
+  bool open_ = false;
+};
+
+/// A manager that opens the gate of its functions before it is destroyed, so that a failed test does not hang.
+class TestManager {
+ public:
+  explicit TestManager(ThreadManagerOptions options, ThreadGate* gate = nullptr,
+                       detail::ThreadCore::MakeThread make = detail::ThreadCore::make_thread)
+      : gate_(gate) {
+    if (options.name.empty()) options.name = "m";
+    auto manager = detail::ThreadManagerAccess::create(std::move(options), make);
+    if (!manager.ok()) throw std::runtime_error(std::string(manager.status().message()));
+    manager_ = *std::move(manager);
+  }
+  TestManager(const TestManager&) = delete;
+  TestManager& operator=(const TestManager&) = delete;
+  ~TestManager() {
+    if (gate_ != nullptr) gate_->open();
+  }
+
+  ThreadManager* operator->() const { return manager_.get(); }
+  ThreadManager& operator*() const { return *manager_; }
+  void destroy() { manager_.reset(); }
+
+  /// Waits for all functions to have ended and all threads to be idle or gone.
+  [[nodiscard]] bool is_at_rest() const {
+    return eventually([&] {
+      const ThreadManagerStats s = manager_->stats();
+      return s.spawned == s.finished && s.live == s.idle;
+    });
+  }
+
+ private:
+  ThreadGate* const gate_;
+  std::unique_ptr<ThreadManager> manager_;
+};
+
+inline std::string text_of(const absl::Status& status) { return std::string(status.message()); }
+
+/// What does not add up in one snapshot; empty if all does.
+inline std::string discrepancies(const ThreadManagerStats& s) {
+  std::string wrong;
+  const auto check = [&wrong](const char* law, std::uint64_t left, std::uint64_t right) {
+    if (left != right) wrong += std::string(law) + ": " + std::to_string(left) + " and " + std::to_string(right) + "; ";
+  };
+  const std::size_t at_work = std::accumulate(s.by_state.begin(), s.by_state.end(), std::size_t{0});
+  check("live", s.live, s.starting + s.idle + at_work);
+  check("spawned", s.spawned, s.finished + at_work);
+  check("finished", s.finished, s.returned + s.threw + s.cancelled);
+  if (s.live + s.ending > s.max) wrong += "over the limit; ";
+  if (s.high_water > s.max) wrong += "high water over the limit; ";
+  if (s.reused > s.spawned) wrong += "reused; ";
+  return wrong;
+}
+
+/// The tasks of this process, as the system counts them.
+inline std::size_t system_threads() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
+/// The names of the tasks of this process.
+inline std::multiset<std::string> system_thread_names() {
+  std::multiset<std::string> names;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(task.path() / "comm");
+    std::string name;
+    if (std::getline(file, name)) names.insert(name);
+  }
+  return names;
+}
+
+}  // namespace penstock::testing
