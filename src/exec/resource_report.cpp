@@ -165,8 +165,8 @@ absl::Status ResourceWait::refusal() {
         return absl::UnavailableError(fmt::format("{}: {}, until somebody enables it", pool, all));
       }
       return with_retry_after(
-          absl::UnavailableError(fmt::format("{}: {}, {}for another {}", pool, all,
-                                             view_.passing == 1 ? "" : "the first ", duration_text(view_.back_in))),
+          absl::UnavailableError(fmt::format("{}: {}{} for another {}", pool, all,
+                                             view_.passing == 1 ? "" : ", the first", duration_text(view_.back_in))),
           view_.back_in);
     }
     case Why::kTimedOut:

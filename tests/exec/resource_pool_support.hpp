@@ -50,7 +50,7 @@ inline std::string discrepancies(const ResourcePoolStats& s) {
 }
 
 inline Task<IntLease> acquire_in(IntPool& pool, AcquireOptions<std::unique_ptr<int>> options, Context ctx) {
-  co_return co_await pool.async_acquire(std::move(options), std::move(ctx));
+  co_return co_await pool.async_acquire(options, std::move(ctx));
 }
 
 }  // namespace penstock::testing

@@ -9,6 +9,7 @@
 #include "penstock/core/task.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/overflow.hpp"
+#include "penstock/exec/resource_pool.hpp"
 #include "penstock/exec/worker_pool.hpp"
 
 namespace penstock {
@@ -20,6 +21,12 @@ template class Job<std::unique_ptr<int>>;
 template class Job<absl::Status>;
 template class Job<absl::StatusOr<int>>;
 template class Job<absl::StatusOr<std::unique_ptr<int>>>;
+
+template class ResourcePool<int>;
+template class ResourcePool<std::string>;
+template class ResourcePool<std::unique_ptr<int>>;
+template class Lease<int>;
+template class Lease<std::unique_ptr<int>>;
 
 namespace {
 
@@ -43,6 +50,23 @@ absl::Status plain_function() { return absl::OkStatus(); }
   co_await pool.schedule();
   co_return (co_await generic).value() + *(co_await moved.async_get(Context::background())).value() +
       wrapped.get().value() + once.get().value() + (pointer.get().ok() && function.get().ok() ? 1 : 0);
+}
+
+/// Neither copied nor moved.
+struct Fixed {
+  explicit Fixed(int number) noexcept : value(number) {}
+  Fixed(const Fixed&) = delete;
+  Fixed& operator=(const Fixed&) = delete;
+  const int value;
+};
+
+[[maybe_unused]] Task<int> instantiate(ResourcePool<Fixed>& fixed, ResourcePool<std::unique_ptr<int>>& moved) {
+  const AcquireOptions<Fixed> options{.filter = [](std::string_view, const Fixed& each) { return each.value > 0; }};
+  if (!fixed.add("a", 1).ok() || !moved.add("a", std::make_unique<int>(1)).ok()) co_return 0;
+  Lease<Fixed> one = fixed.acquire(options).value();
+  Lease<Fixed> two = (co_await fixed.async_acquire(options, Context::background())).value();
+  absl::StatusOr<Lease<std::unique_ptr<int>>> three = co_await moved.async_acquire();
+  co_return one->value + two->value + ***three + **moved.try_acquire().value();
 }
 
 }  // namespace

@@ -133,16 +133,19 @@ class ResourcePool {
 
   /// `co_await pool.async_acquire(...)`: what `acquire` does, returns and throws, for a coroutine.
   ///
-  ///     auto client = co_await clients.async_acquire({.sticky_key = session}, ctx);
+  ///     const AcquireOptions<HttpClient> mine{.sticky_key = session};
+  ///     auto client = co_await clients.async_acquire(mine, ctx);
   ///
-  /// The coroutine may be destroyed while it waits here, until its executor resumes it. A wait on a context with a
-  /// deadline needs timers, so it may start the timer thread of the context's clock.
+  /// Options have to be in a variable: g++ 12 destroys an aggregate twice that is written inside of a co_await. They
+  /// are copied. The coroutine may be destroyed while it waits here, until its executor resumes it. A wait on a context
+  /// with a deadline needs timers, so it may start the timer thread of the context's clock.
   auto async_acquire(Context ctx = Context::background()) {
     return detail::LeaseAwaiter<R>(*core_, {}, {}, std::move(ctx));
   }
-  auto async_acquire(AcquireOptions<R> options, Context ctx = Context::background()) {
-    return detail::LeaseAwaiter<R>(*core_, std::move(options.filter), options.sticky_key, std::move(ctx));
+  auto async_acquire(const AcquireOptions<R>& options, Context ctx = Context::background()) {
+    return detail::LeaseAwaiter<R>(*core_, options.filter, options.sticky_key, std::move(ctx));
   }
+  void async_acquire(AcquireOptions<R>&& options, Context ctx = Context::background()) = delete;
 
   /// Lends nothing any more, for good: whoever waits or comes gets Unavailable. Leases that are out stay good. May be
   /// called again. Returns whether this was the call that closed it.

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: MIT
+
+// What reports do to a resource, how long a rest is, which resource a sticky key gets, and what a pool tells.
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "exec/resource_pool_support.hpp"
+#include "penstock/core/run_loop.hpp"
+#include "penstock/metrics/prometheus_writer.hpp"
+#include "support/catch.hpp"
+
+namespace penstock {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::acquire_in;
+using testing::ContainsSubstring;
+using testing::discrepancies;
+using testing::id_of;
+using testing::in_line;
+using testing::IntLease;
+using testing::IntPool;
+using testing::number;
+using testing::said;
+
+using Number = std::unique_ptr<int>;
+
+constexpr ResourceStrategy kRoundRobin = ResourceStrategy::kRoundRobin;
+
+TEST_CASE("ResourcePool: the standard verdicts", "[exec][resource_pool]") {
+  const std::map<absl::StatusCode, ResourceVerdict> unusual = {
+      {absl::StatusCode::kOk, ResourceVerdict::kGood},
+      {absl::StatusCode::kCancelled, ResourceVerdict::kIgnored},
+      {absl::StatusCode::kInvalidArgument, ResourceVerdict::kIgnored},
+      {absl::StatusCode::kResourceExhausted, ResourceVerdict::kRest},
+      {absl::StatusCode::kUnauthenticated, ResourceVerdict::kDead},
+      {absl::StatusCode::kPermissionDenied, ResourceVerdict::kDead}};
+  for (int code = 0; code <= 16; ++code) {
+    const absl::Status status(static_cast<absl::StatusCode>(code), "x");
+    const auto at = unusual.find(status.code());
+    CHECK(classify_resource(status) == (at == unusual.end() ? ResourceVerdict::kFailed : at->second));
+  }
+}
+
+TEST_CASE("ResourcePool: failures are counted, in a row and in all", "[exec][resource_pool]") {
+  IntPool pool({.name = "keys"});
+  REQUIRE(pool.add("a", number(1)).ok());
+  IntLease lease = pool.try_acquire();
+  lease->report(absl::UnavailableError("503"));
+  lease->report(absl::CancelledError());
+  lease->report(absl::InternalError("500"));
+  CHECK(pool.stats().by_resource.at(0).consecutive_failures == 2);
+  lease->report(absl::OkStatus());
+  lease->report(absl::DeadlineExceededError(""));
+  const ResourcePoolStats stats = pool.stats();
+  CHECK(stats.errors == 3);
+  CHECK(stats.by_resource.at(0).errors == 3);
+  CHECK(stats.by_resource.at(0).consecutive_failures == 1);
+  CHECK_FALSE(stats.by_resource.at(0).is_disabled);
+}
+
+TEST_CASE("ResourcePool: a resource that is told to wait rests", "[exec][resource_pool]") {
+  ManualClock clock;
+  IntPool pool({.name = "keys", .rest_for = 5s, .clock = &clock});
+  REQUIRE(pool.add("a", number(1)).ok());
+  Duration expected = 5s;
+  {
+    IntLease lease = pool.try_acquire();
+    SECTION("for the usual time") { lease->report(absl::ResourceExhaustedError("429")); }
+    SECTION("for the time that the caller has read") {
+      expected = 2s;
+      lease->report(absl::ResourceExhaustedError("429"), 2s);
+    }
+    SECTION("for the time that the status says") {
+      expected = 3s;
+      absl::Status status = absl::ResourceExhaustedError("429");
+      status.SetPayload("type.penstock/retry-after", absl::Cord("3000000000"));
+      lease->report(status);
+    }
+    SECTION("for the usual time if the status says nonsense") {
+      absl::Status status = absl::ResourceExhaustedError("429");
+      status.SetPayload("type.penstock/retry-after", absl::Cord("soon"));
+      lease->report(status);
+    }
+    SECTION("for the longest of several times") {
+      expected = 8s;
+      lease->report(absl::ResourceExhaustedError("429"), 8s);
+      lease->report(absl::ResourceExhaustedError("429"), 1s);
+    }
+  }
+  CHECK(pool.stats().disabled == 1);
+  clock.advance(expected - 1ns);
+  CHECK(absl::IsUnavailable(pool.try_acquire().status()));
+  clock.advance(1ns);
+  CHECK(pool.stats().disabled == 0);
+  CHECK(pool.try_acquire().ok());
+  CHECK(pool.stats().rests >= 1);
+}
+
+TEST_CASE("ResourcePool: no rest is no rest", "[exec][resource_pool]") {
+  IntPool pool({.name = "keys"});
+  REQUIRE(pool.add("a", number(1)).ok());
+  IntLease lease = pool.try_acquire();
+  lease->report(absl::ResourceExhaustedError("429"), 0s);
+  lease->report(absl::ResourceExhaustedError("429"), -1s);
+  CHECK(pool.stats().disabled == 0);
+  CHECK(pool.stats().errors == 2);
+}
+
+TEST_CASE("ResourcePool: a dead resource stays out until it is enabled", "[exec][resource_pool]") {
+  ManualClock clock;
+  IntPool pool({.name = "keys", .clock = &clock});
+  REQUIRE(pool.add("a", number(1)).ok());
+  IntLease lease = pool.try_acquire();
+  lease->report(absl::UnauthenticatedError("401"));
+  lease->report(absl::ResourceExhaustedError("429"), 1s);  // changes nothing
+  lease->reset();
+  clock.advance(1000h);
+  CHECK(absl::IsUnavailable(pool.try_acquire().status()));
+  CHECK(absl::IsUnavailable(pool.acquire().status()));  // nothing to wait for
+  CHECK(pool.stats().deaths == 1);
+  REQUIRE(pool.enable("a").ok());
+  CHECK(pool.stats().by_resource.at(0).consecutive_failures == 0);
+  CHECK(pool.try_acquire().ok());
+}
+
+TEST_CASE("ResourcePool: the caller's classification is asked, and may throw", "[exec][resource_pool]") {
+  IntPool pool({.name = "keys", .classify = [](const absl::Status& status) {
+                  if (absl::IsUnknown(status)) throw std::runtime_error("what is this");
+                  return absl::IsInternal(status) ? ResourceVerdict::kDead : ResourceVerdict::kIgnored;
+                }});
+  REQUIRE(pool.add("a", number(1)).ok());
+  IntLease lease = pool.try_acquire();
+  lease->report(absl::UnauthenticatedError("401"));
+  CHECK(pool.stats().errors == 0);
+  lease->report(absl::UnknownError("?"));
+  CHECK(pool.stats().caught_exceptions == 1);
+  CHECK(pool.stats().errors == 1);
+  lease->report(absl::InternalError("500"));
+  CHECK(pool.stats().disabled == 1);
+}
+
+TEST_CASE("ResourcePool: an operator's word replaces what was before", "[exec][resource_pool]") {
+  ManualClock clock;
+  IntPool pool({.name = "keys", .clock = &clock});
+  REQUIRE(pool.add("a", number(1)).ok());
+  REQUIRE(pool.disable("a").ok());
+  REQUIRE(pool.disable("a", 10s).ok());
+  REQUIRE(pool.disable("a", 1s).ok());
+  clock.advance(1s);
+  CHECK(pool.try_acquire().ok());
+  REQUIRE(pool.disable("a", Duration::max() - 1ns).ok());  // beyond the end of time: until enabled
+  CHECK(pool.stats().by_resource.at(0).disabled_until == TimePoint::max());
+}
+
+TEST_CASE("ResourcePool: who waits for a rest to end is served when it ends", "[exec][resource_pool]") {
+  ManualClock clock;
+  IntPool pool({.name = "keys", .clock = &clock});
+  REQUIRE(pool.add("a", number(1)).ok());
+  REQUIRE(pool.add("b", number(2)).ok());
+  REQUIRE(pool.disable("a", 10s).ok());
+  REQUIRE(pool.disable("b", 20s).ok());
+  RunLoop loop;
+  auto first = spawn(loop, acquire_in(pool, {}, Context::background()));
+  auto second = spawn(loop, acquire_in(pool, {}, Context(clock).with_timeout(1h)));
+  loop.run_ready();
+  CHECK(pool.stats().waiting == 2);
+  SECTION("as it was") {}
+  SECTION("sooner than it was") { REQUIRE(pool.disable("a", 5s).ok()); }
+  SECTION("later than it was") { REQUIRE(pool.disable("a", 15s).ok()); }
+  SECTION("by an operator") { REQUIRE(pool.enable("a").ok()); }
+  clock.advance(15s);
+  loop.run_ready();
+  CHECK(pool.stats().waiting <= 1);
+  clock.advance(5s);
+  loop.run_ready();
+  CHECK(pool.stats().waiting == 0);
+  CHECK(first.get().ok());
+  CHECK(second.get().ok());
+  CHECK(clock.armed() <= 1);
+}
+
+TEST_CASE("ResourcePool: a timer ends a rest on time, for threads as well", "[exec][resource_pool]") {
+  ManualClock clock;
+  IntPool pool({.name = "keys", .clock = &clock});
+  REQUIRE(pool.add("a", number(1)).ok());
+  REQUIRE(pool.disable("a", 10s).ok());
+  std::atomic<bool> served{false};
+  std::thread waiting([&] { served = pool.acquire().ok(); });
+  CHECK(testing::eventually([&] { return clock.armed() == 1; }));
+  REQUIRE(pool.disable("a", 3s).ok());  // sooner: the timer has to follow
+  clock.advance(3s);
+  waiting.join();
+  CHECK(served);
+  CHECK(pool.stats().lease_wait.max() <= 3s);
+}
+
+TEST_CASE("ResourcePool: nobody waits for a rest that outlasts the wait", "[exec][resource_pool]") {
+  ManualClock clock;
+  IntPool pool({.name = "keys", .clock = &clock});
+  REQUIRE(pool.add("a", number(1)).ok());
+  REQUIRE(pool.disable("a", 10s).ok());
+  const absl::Status status = pool.acquire(Context(clock).with_timeout(9s)).status();
+  CHECK(absl::IsUnavailable(status));
+  CHECK(testing::payload_of(status, "retry-after") == "10000000000");
+  CHECK(pool.stats().waits == 0);
+
+  // It begins while somebody waits.
+  REQUIRE(pool.enable("a").ok());
+  std::optional<Lease<Number>> held = *pool.try_acquire();
+  RunLoop loop;
+  auto hasty = spawn(loop, acquire_in(pool, {}, Context(clock).with_timeout(9s)));
+  auto patient = spawn(loop, acquire_in(pool, {}, Context(clock).with_timeout(11s)));
+  loop.run_ready();
+  held->report(absl::ResourceExhaustedError("429"), 10s);
+  held.reset();
+  loop.run_ready();
+  CHECK(absl::IsUnavailable(hasty.get().status()));
+  CHECK(pool.stats().waiting == 1);
+  clock.advance(10s);
+  loop.run_ready();
+  CHECK(patient.get().ok());
+}
+
+TEST_CASE("ResourcePool: a pool may go while its timer is armed", "[exec][resource_pool]") {
+  ManualClock clock;
+  std::optional<IntPool> pool(std::in_place, ResourcePoolOptions{.name = "keys", .clock = &clock});
+  REQUIRE(pool->add("a", number(1)).ok());
+  REQUIRE(pool->disable("a", 10s).ok());
+  RunLoop loop;
+  auto waiting = spawn(loop, acquire_in(*pool, {}, Context::background()));
+  loop.run_ready();
+  CHECK(clock.armed() == 1);
+  SECTION("from anywhere") {
+    pool.reset();
+    CHECK(clock.armed() == 0);
+    clock.advance(10s);
+    loop.run_ready();
+    CHECK(absl::IsUnavailable(waiting.get().status()));
+  }
+  SECTION("from the coroutine that the timer resumes") {
+    const auto last = [](std::optional<IntPool>& from) -> Task<bool> {
+      IntLease lease = co_await from->async_acquire();
+      from.reset();
+      co_return lease.ok() && **lease != nullptr;
+    };
+    REQUIRE(pool->add("b", number(2)).ok());
+    loop.run_ready();
+    REQUIRE(waiting.get()->id() == "b");
+    REQUIRE(pool->disable("b", 5s).ok());
+    auto done = spawn(Executor::inline_executor(), last(pool));
+    clock.advance(5s);
+    CHECK_FALSE(pool.has_value());
+    CHECK(done.get());
+  }
+}
+
+TEST_CASE("ResourcePool: a sticky key gets the same resource again", "[exec][resource_pool]") {
+  ManualClock clock;
+  IntPool pool({.name = "keys", .strategy = kRoundRobin, .sticky_ttl = 60s, .clock = &clock});
+  for (const char* id : {"a", "b", "c"}) REQUIRE(pool.add(id, number(1)).ok());
+  const auto take = [&](const std::string& key) { return pool.try_acquire({.sticky_key = key}); };
+  CHECK(id_of(take("x")) == "a");
+  CHECK(id_of(take("y")) == "b");
+  for (int i = 0; i != 5; ++i) {
+    CHECK(id_of(take("x")) == "a");
+    CHECK(id_of(take("y")) == "b");
+    clock.advance(59s);  // each use counts from anew
+  }
+  SECTION("unless it is busy: then another one, this once") {
+    const IntLease other = pool.try_acquire();
+    REQUIRE(id_of(other) == "c");
+    IntLease busy = take("x");
+    CHECK(id_of(take("x")) == "b");
+    busy->reset();
+    CHECK(id_of(take("x")) == "a");
+  }
+  SECTION("unless it does not pass the filter: then another one, this once") {
+    const auto not_a = [](std::string_view id, const Number&) { return id != "a"; };
+    CHECK(id_of(pool.try_acquire({.filter = not_a, .sticky_key = "x"})) != "a");
+    CHECK(id_of(take("x")) == "a");
+  }
+  SECTION("unless it is disabled: then the key moves") {
+    REQUIRE(pool.disable("a", 1s).ok());
+    const std::string moved = id_of(take("x"));
+    CHECK(moved != "a");
+    clock.advance(1s);
+    CHECK(id_of(take("x")) == moved);
+  }
+  SECTION("unless it is gone: then the key moves, even if the id comes back") {
+    REQUIRE(pool.remove("a").ok());
+    REQUIRE(pool.add("a", number(1)).ok());
+    const std::string moved = id_of(take("x"));
+    CHECK(id_of(take("x")) == moved);
+  }
+  SECTION("until its time is over") {
+    clock.advance(60s);
+    CHECK(id_of(take("z")) == "c");
+    CHECK(id_of(take("x")) == "a");  // by turn
+    CHECK(id_of(take("y")) == "b");
+    clock.advance(60s);
+    CHECK(id_of(take("y")) == "c");
+  }
+}
+
+TEST_CASE("ResourcePool: weights are exact, and a seed repeats the choices", "[exec][resource_pool]") {
+  const auto draw = [](std::uint64_t seed) {
+    IntPool pool({.name = "keys", .seed = seed});
+    REQUIRE(pool.add("rare", number(1), {.weight = 0.001}).ok());
+    REQUIRE(pool.add("usual", number(2), {.weight = 0.999}).ok());
+    REQUIRE(pool.add("spare", number(3), {.weight = 0}).ok());
+    std::vector<int> choices;
+    for (int i = 0; i != 100'000; ++i) choices.push_back(***pool.try_acquire());
+    return choices;
+  };
+  const std::vector<int> choices = draw(42);
+  const auto rare = std::count(choices.begin(), choices.end(), 1);
+  CHECK(rare > 60);  // 100 in the mean, with a standard deviation of 10
+  CHECK(rare < 140);
+  CHECK(std::count(choices.begin(), choices.end(), 3) == 0);
+  CHECK(draw(42) == choices);
+  CHECK(draw(43) != choices);
+}
+
+TEST_CASE("ResourcePool: a change of weight counts at once", "[exec][resource_pool]") {
+  IntPool pool({.name = "keys", .seed = 1});
+  REQUIRE(pool.add("a", number(1), {.weight = 1}).ok());
+  REQUIRE(pool.add("b", number(2), {.weight = 0}).ok());
+  for (int i = 0; i != 20; ++i) CHECK(pool.try_acquire()->id() == "a");
+  REQUIRE(pool.update("a", {.weight = 0}).ok());
+  REQUIRE(pool.update("b", {.weight = 0.5}).ok());
+  for (int i = 0; i != 20; ++i) CHECK(pool.try_acquire()->id() == "b");
+}
+
+TEST_CASE("ResourcePool: its figures, and its metrics", "[exec][resource_pool]") {
+  ManualClock clock;
+  IntPool pool({.name = "open\"ai", .strategy = kRoundRobin, .clock = &clock});
+  REQUIRE(pool.add("a", number(1), {.weight = 2, .max_concurrent = 4}).ok());
+  REQUIRE(pool.add("b", number(2)).ok());
+  REQUIRE(pool.add("c", number(3)).ok());
+  REQUIRE(pool.disable("b", 90s).ok());
+  REQUIRE(pool.disable("c").ok());
+  IntLease one = pool.try_acquire();
+  IntLease two = pool.try_acquire();
+  one->report(absl::InternalError("500"));
+  one->reset();
+  const ResourcePoolStats stats = pool.stats();
+  CHECK(discrepancies(stats).empty());
+  CHECK(stats.resources == 3);
+  CHECK(stats.disabled == 2);
+  CHECK(stats.leases == 2);
+  CHECK(stats.lease_wait.count() == 2);
+  REQUIRE(stats.by_resource.size() == 3);
+  CHECK(stats.by_resource[0].id == "a");
+  CHECK(stats.by_resource[0].weight == 2);
+  CHECK(stats.by_resource[0].max_concurrent == 4);
+  CHECK(stats.by_resource[0].in_use == 1);
+  CHECK(stats.by_resource[0].leases == 2);
+  CHECK(stats.by_resource[1].disabled_until == clock.now() + 90s);
+
+  PrometheusWriter writer;
+  pool.collect(writer);
+  const std::string text = writer.text();
+  for (const char* line : {
+           R"(penstock_resources{pool="open\"ai"} 3)",
+           R"(penstock_resources_disabled{pool="open\"ai"} 2)",
+           R"(penstock_resources_in_use{pool="open\"ai"} 1)",
+           R"(penstock_resources_leases_total{pool="open\"ai"} 2)",
+           R"(penstock_resources_errors_total{pool="open\"ai"} 1)",
+           R"(penstock_resources_refused_total{pool="open\"ai",reason="timed_out"} 0)",
+           R"(penstock_resources_lease_wait_seconds_count{pool="open\"ai"} 2)",
+           R"(penstock_resources_resource_in_use{pool="open\"ai",resource="a"} 1)",
+           R"(penstock_resources_resource_limit{pool="open\"ai",resource="a"} 4)",
+           R"(penstock_resources_resource_leases_total{pool="open\"ai",resource="a"} 2)",
+           R"(penstock_resources_resource_errors_total{pool="open\"ai",resource="a"} 1)",
+           R"(penstock_resources_resource_disabled_seconds{pool="open\"ai",resource="a"} 0)",
+           R"(penstock_resources_resource_disabled_seconds{pool="open\"ai",resource="b"} 90)",
+           R"(penstock_resources_resource_disabled_seconds{pool="open\"ai",resource="c"} +Inf)",
+       }) {
+    CHECK_THAT(text, ContainsSubstring(line));
+  }
+}
+
+}  // namespace
+}  // namespace penstock
