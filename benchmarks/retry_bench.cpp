@@ -170,5 +170,3 @@ BENCHMARK(wait_ours)->Name("retry/async_wait");
 BENCHMARK(wait_channel)->Name("retry/async_wait@after");
 
 }  // namespace
-
-BENCHMARK_MAIN();

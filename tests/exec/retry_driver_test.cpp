@@ -228,5 +228,16 @@ TEST_CASE("retry: without a wait, and with the last failure", "[exec][retry]") {
   CHECK(retry(never, [](const RetryAttempt&) { return kRefused; }) == kRefused);
 }
 
+TEST_CASE("retry: takes what can only be moved", "[exec][retry]") {
+  Retrier retrier({.initial = 0ns});
+  absl::StatusOr<std::unique_ptr<int>> result = retry(
+      retrier,
+      [owned = std::make_unique<int>(7)](const RetryAttempt& attempt) mutable -> absl::StatusOr<std::unique_ptr<int>> {
+        if (attempt.number == 1) return kRefused;
+        return std::move(owned);
+      });
+  CHECK(*result.value() == 7);
+}
+
 }  // namespace
 }  // namespace penstock

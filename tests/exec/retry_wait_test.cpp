@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "exec/retry_support.hpp"
+#include "penstock/core/work_stealing_executor.hpp"
 #include "penstock/exec/retry.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
@@ -173,6 +174,40 @@ TEST_CASE("async_retry: time, cancellation and resumption race", "[exec][retry][
   CHECK(stats.running == 0);
   CHECK(stats.calls == kRounds * kCalls);
   CHECK(stats.succeeded_after_retry + stats.stopped(RetryStop::kCancelled) == stats.calls);
+}
+
+TEST_CASE("async_retry: calls of one retrier on several threads", "[exec][retry][stress]") {
+  constexpr std::size_t kCalls = 400;
+  ManualClock clock;
+  Retrier retrier({.jitter = 0.5, .budget = {.ratio = 1, .capacity = 1'000'000}});
+  std::vector<Flaky> flaky;
+  for (std::size_t call = 0; call < kCalls; ++call) flaky.push_back(Flaky{.failures = static_cast<int>(call % 4)});
+  const auto [ctx, source] = Context(clock).with_cancel();
+  std::size_t answered = 0;
+  std::size_t used_up = 0;
+  {
+    WorkStealingExecutor threads(3, "retry");
+    std::vector<JoinHandle<absl::StatusOr<int>>> handles;
+    for (Flaky& each : flaky) handles.push_back(spawn(threads, async_retry(retrier, attempts_of(each), ctx)));
+    CHECK(eventually([&] {
+      clock.advance(10ms);
+      const RetryStats stats = retrier.stats();
+      return stats.calls == kCalls && stats.running == 0;
+    }));
+    for (auto& handle : handles) {
+      const absl::StatusOr<int> result = handle.get();
+      answered += result.ok() ? 1 : 0;
+      used_up += message_of(result.status()) == "refused (after 3 attempts)" ? 1 : 0;
+    }
+  }
+  CHECK(answered == kCalls / 4 * 3);
+  CHECK(used_up == kCalls / 4);
+  const RetryStats stats = retrier.stats();
+  CHECK(stats.succeeded_first == kCalls / 4);
+  CHECK(stats.succeeded_after_retry == kCalls / 2);
+  CHECK(stats.exhausted() == kCalls / 4);
+  CHECK(stats.retries == kCalls / 4 * (1 + 2 + 2));
+  CHECK(clock.armed() == 0);
 }
 
 }  // namespace
