@@ -236,6 +236,7 @@ void ResourceCore::disable(ResourceSlot& slot, TimePoint until, Effects& effects
     ++resting_;
   }
   nudge_hopeless(effects);
+  lacks_timers_ = false;
   want_timer(effects);
 }
 

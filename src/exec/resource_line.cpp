@@ -175,16 +175,6 @@ Duration ResourceCore::patience(const Context& ctx) noexcept {
   return ctx.deadline() == TimePoint::max() ? Duration::max() : ctx.deadline() - ctx.clock().now();
 }
 
-void ResourceCore::prepare_to_wait() {
-  {
-    MutexLock lock(mutex_);
-    if (has_timers_) return;
-  }
-  options_.clock->start_timers();
-  MutexLock lock(mutex_);
-  has_timers_ = true;
-}
-
 bool ResourceCore::acquire(ResourceWait& wait, const Context& ctx) {
   if (!is_hopeful(wait, ctx)) return false;
   if (!ctx.can_end()) return wait_in_line<EndlessWaiter>(wait, ctx);
@@ -193,7 +183,6 @@ bool ResourceCore::acquire(ResourceWait& wait, const Context& ctx) {
 
 template <class Kind, class... Ctx>
 bool ResourceCore::wait_in_line(ResourceWait& wait, const Context& ctx, const Ctx&... waiter_ctx) {
-  prepare_to_wait();
   for (;;) {
     Kind waiter(waiter_ctx...);
     WaitNode node(waiter, nullptr);
@@ -215,7 +204,8 @@ ResourceCore::Look ResourceCore::look_or_park(ResourceWait& wait, WaitNode& node
         asks = true;
       } else if (look(wait, effects)) {
         seen = Look::kLent;
-      } else if (wait.why_ == Why::kBusy || (wait.why_ == Why::kDisabled && wait.view_.back_in < patience)) {
+      } else if (wait.why_ == Why::kBusy ||
+                 (wait.why_ == Why::kDisabled && wait.view_.back_in < patience && !lacks_timers_)) {
         seen = Look::kParked;
         wait.node_ = &node;
         if (!wait.is_listed_) list(wait);

@@ -31,31 +31,50 @@ TimePoint ResourceCore::timer_due() const noexcept {
 
 void ResourceCore::want_timer(Effects& effects) noexcept {
   const TimePoint due = timer_due();
-  if (has_keeper_ || armed_for_ <= due) return;
+  if (has_keeper_ || lacks_timers_ || armed_for_ <= due) return;
   has_keeper_ = true;
   armed_for_ = due;  // before it is so: whoever comes meanwhile wants no sooner one, or is seen when it is armed
   ++shares_;
   effects.keeps_timer = true;
 }
 
+bool ResourceCore::start_timers() noexcept {
+  {
+    MutexLock lock(mutex_);
+    if (has_timers_) return true;
+  }
+  try {
+    options_.clock->start_timers();
+  } catch (...) {
+    return false;
+  }
+  MutexLock lock(mutex_);
+  has_timers_ = true;
+  return true;
+}
+
 void ResourceCore::keep_timer(Effects& effects) noexcept {
+  const bool has_timers = start_timers();
   TimePoint due{};
   {
     MutexLock lock(mutex_);
-    due = timer_due();
+    due = has_timers ? timer_due() : TimePoint::max();
     armed_for_ = due;
   }
   for (WaitNode* destroyer = nullptr;;) {
-    options_.clock->disarm(timer_);
+    if (has_timers) options_.clock->disarm(timer_);
     const bool is_armed = due == TimePoint::max() || options_.clock->arm(timer_, due);
     {
       MutexLock lock(mutex_);
-      if (!is_armed) {
+      if (!has_timers) {
+        lacks_timers_ = true;
+        for (ResourceWait* wait = first_; wait != nullptr; wait = wait->next_) nudge(*wait, effects);
+      } else if (!is_armed) {
         armed_for_ = TimePoint::max();
         end_rests(effects);
       }
       due = timer_due();
-      if (due < armed_for_) {
+      if (has_timers && due < armed_for_) {
         armed_for_ = due;
         continue;
       }

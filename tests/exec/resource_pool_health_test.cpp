@@ -231,6 +231,44 @@ TEST_CASE("ResourcePool: nobody waits for a rest that outlasts the wait", "[exec
   CHECK(patient.get().ok());
 }
 
+/// A clock that cannot start its timers until it is told that it can.
+class PoorClock final : public Clock {
+ public:
+  [[nodiscard]] TimePoint now() const noexcept override { return clock.now(); }
+  void start_timers() override {
+    if (!can_start) throw std::runtime_error("no thread to be had");
+  }
+  bool arm(Timer& timer, TimePoint when) noexcept override { return clock.arm(timer, when); }
+  void disarm(Timer& timer) noexcept override { clock.disarm(timer); }
+
+  ManualClock clock;
+  bool can_start = false;
+};
+
+TEST_CASE("ResourcePool: without timers nobody waits for a rest", "[exec][resource_pool]") {
+  PoorClock clock;
+  IntPool pool({.name = "keys", .clock = &clock});
+  REQUIRE(pool.add("a", number(1)).ok());
+  std::optional<Lease<Number>> held = *pool.try_acquire();
+  RunLoop loop;
+  auto before = spawn(loop, acquire_in(pool, {}, Context::background()));
+  loop.run_ready();
+  CHECK(pool.stats().waiting == 1);  // for a busy one
+  held->report(absl::ResourceExhaustedError("429"), 10s);
+  held.reset();
+  loop.run_ready();
+  CHECK(absl::IsUnavailable(before.get().status()));
+  CHECK(absl::IsUnavailable(pool.acquire().status()));
+  clock.can_start = true;
+  REQUIRE(pool.disable("a", 10s).ok());
+  auto after = spawn(loop, acquire_in(pool, {}, Context::background()));
+  loop.run_ready();
+  CHECK(pool.stats().waiting == 1);
+  clock.clock.advance(10s);
+  loop.run_ready();
+  CHECK(after.get().ok());
+}
+
 TEST_CASE("ResourcePool: a pool may go while its timer is armed", "[exec][resource_pool]") {
   ManualClock clock;
   std::optional<IntPool> pool(std::in_place, ResourcePoolOptions{.name = "keys", .clock = &clock});

@@ -112,16 +112,18 @@ class ResourcePool {
 
   /// Takes a lease of a resource that will do, waiting in line while all of them are busy.
   ///
-  /// If all that will do are disabled it waits, too, but only if the first of them comes back before `ctx` ends. A
-  /// context that has ended already makes it look once.
+  /// If all that will do are disabled it waits, too, but only if the first of them comes back before `ctx` ends (and
+  /// the clock has timers to tell when: the machine's clock starts a thread for them). A context that has ended already
+  /// makes it look once.
   ///
   /// Blocks:  until a resource is free for it, the pool closes, there is none to wait for, or `ctx` ends.
   /// Returns: a lease; or, with a text that gives the numbers: DeadlineExceeded (with the stage "lease", as a payload
   ///          `type.penstock/stage`) or Cancelled; NotFound if there is no resource, or none that passes the filter;
   ///          Unavailable if all that pass are disabled, with the time until the first comes back as a payload
   ///          `type.penstock/retry-after`, in nanoseconds, if that is known; Unavailable if the pool is closed.
-  /// Throws:  what the filter throws; std::bad_alloc with a filter or a sticky key; std::system_error if a wait needs a
-  ///          timer thread and cannot start it. Then nothing is held, and nobody is left in line.
+  /// Throws:  what the filter throws; std::bad_alloc with a filter, a sticky key, or the text of a refusal;
+  ///          std::system_error if the clock of `ctx` needs a timer thread and cannot start it. Then nothing is held,
+  ///          and nobody is left in line.
   /// Cost:    one lock, and O(resources) for the choice, less in turn; a filter copies the list of resources.
   absl::StatusOr<Lease<R>> acquire(const Context& ctx = Context::background());
   absl::StatusOr<Lease<R>> acquire(AcquireOptions<R> options, const Context& ctx = Context::background());

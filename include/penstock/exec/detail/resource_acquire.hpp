@@ -60,7 +60,6 @@ class CoroutineAcquire : private Work {
   [[nodiscard]] bool suspend(std::coroutine_handle<Promise> coroutine) {
     coroutine_ = coroutine;
     executor_ = &executor_of(coroutine);
-    core_.prepare_to_wait();
     return park();
   }
 

@@ -22,7 +22,8 @@
 /// pool's, one belongs to each lease, to each acquire in line, and to who keeps the timer.
 ///
 /// The timer ends rests while somebody waits; at other times an acquire does so when it comes. It is armed for the
-/// first rest to end or sooner, by one keeper at a time, without the mutex, since disarming waits for the callback.
+/// first rest to end or sooner, by one keeper at a time, without the mutex, since disarming waits for the callback. If
+/// the clock cannot start its timers, nobody waits for a rest, until the next one begins.
 
 #include <cstddef>
 #include <cstdint>
@@ -219,8 +220,6 @@ class ResourceCore {
   [[nodiscard]] static bool is_hopeful(ResourceWait& wait, const Context& ctx) noexcept;
   /// How long a wait under `ctx` would last.
   [[nodiscard]] static Duration patience(const Context& ctx) noexcept;
-  /// Makes sure that there will be timers. Throws: std::system_error, std::bad_alloc.
-  void prepare_to_wait() ABSL_LOCKS_EXCLUDED(mutex_);
   /// Looks once more, and parks `wait` in its place in line unless it is hopeless to go on for `patience`. Once it is
   /// parked somebody may claim `node`, and then it may be gone when this returns. Throws: as `try_acquire`.
   enum class Look : std::uint8_t { kLent, kRefused, kParked };
@@ -296,6 +295,7 @@ class ResourceCore {
   void end_rests(Effects& effects) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] TimePoint timer_due() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void want_timer(Effects& effects) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool start_timers() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   void keep_timer(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   void on_timer() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -318,6 +318,7 @@ class ResourceCore {
   bool has_keeper_ ABSL_GUARDED_BY(mutex_) = false;
   TimePoint armed_for_ ABSL_GUARDED_BY(mutex_) = TimePoint::max();  // armed for this time or sooner, by the keeper
   bool has_timers_ ABSL_GUARDED_BY(mutex_) = false;                 // the clock's have been started
+  bool lacks_timers_ ABSL_GUARDED_BY(mutex_) = false;               // and could not be when it was tried last
   WaitList destroyer_ ABSL_GUARDED_BY(mutex_);                      // waits for the keeper
   RestTimer timer_;
 
