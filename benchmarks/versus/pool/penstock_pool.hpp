@@ -4,6 +4,7 @@
 /// \file
 /// What the files of ours share.
 
+#include <chrono>
 #include <memory>
 
 #include "penstock/exec/worker_pool.hpp"
