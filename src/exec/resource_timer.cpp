@@ -33,7 +33,6 @@ void ResourceCore::want_timer(Effects& effects) noexcept {
   const TimePoint due = timer_due();
   if (has_keeper_ || lacks_timers_ || armed_for_ <= due) return;
   has_keeper_ = true;
-  armed_for_ = due;  // before it is so: whoever comes meanwhile wants no sooner one, or is seen when it is armed
   ++shares_;
   effects.keeps_timer = true;
 }
