@@ -2,12 +2,15 @@
 
 // Threads that have nothing to do: who is taken next, and who ends when.
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <ctime>
 #include <thread>
 #include <vector>
 
 #include "exec/thread_manager_support.hpp"
+#include "penstock/channel/channel.hpp"
 #include "support/catch.hpp"
 #include "support/recorder.hpp"
 
@@ -29,7 +32,36 @@ void make_idle(TestManager& manager, ManualClock& clock, int count) {
   REQUIRE(eventually([&] { return clock.armed() == static_cast<std::size_t>(count); }));
 }
 
+/// What all threads of this process have used so far.
+Duration processor_time() {
+  std::timespec used{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
+
+/// What the process uses in 100 ms in which this thread waits; the least of a few looks, since others may be at work.
+Duration use_while_waiting() {
+  Duration least = Duration::max();
+  for (int i = 0; i < 5 && least > 5ms; ++i) {
+    const Duration before = processor_time();
+    Channel<int> never(0);
+    static_cast<void>(never.receive(Context::background().with_timeout(100ms)));
+    least = std::min(least, processor_time() - before);
+  }
+  return least;
+}
+
 }  // namespace
+
+TEST_CASE("ThreadManager: where nothing is at work nothing uses the processor", "[exec][thread_manager]") {
+  ThreadManagerOptions options{.max_threads = 4, .idle_timeout = 1h, .health_interval = 1ns};
+  options.on_stuck = [](const ThreadInfo&) {};
+  TestManager manager(std::move(options));
+  CHECK(use_while_waiting() <= 20ms);
+  for (int i = 0; i < 4; ++i) REQUIRE(manager->spawn("x", [] {}).ok());
+  REQUIRE(manager.is_at_rest());
+  CHECK(use_while_waiting() <= 20ms);
+}
 
 TEST_CASE("ThreadManager: an idle thread is used again", "[exec][thread_manager]") {
   TestManager manager({.max_threads = 4});
@@ -125,6 +157,15 @@ TEST_CASE("ThreadManager: without time to be idle a thread ends with its functio
   REQUIRE(manager->spawn("x", [] {}).ok());
   REQUIRE(eventually([&] { return manager->stats().idle_expired == 1; }));
   CHECK(manager->stats().live == 0);
+}
+
+TEST_CASE("ThreadManager: idle threads end in real time, too", "[exec][thread_manager]") {
+  TestManager manager({.max_threads = 4, .min_threads = 1, .idle_timeout = 2ms});
+  ThreadGate gate;
+  for (int i = 0; i < 4; ++i) REQUIRE(manager->spawn("x", [&] { gate.pass(); }).ok());
+  gate.open();
+  REQUIRE(eventually([&] { return manager->stats().idle_expired == 3; }));
+  CHECK(manager->stats().live == 1);
 }
 
 TEST_CASE("ThreadManager: the time to be idle may have no end", "[exec][thread_manager]") {

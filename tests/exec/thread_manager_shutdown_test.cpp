@@ -14,6 +14,7 @@
 
 #include "exec/thread_manager_support.hpp"
 #include "penstock/channel/channel.hpp"
+#include "penstock/core/task.hpp"
 #include "support/aborts.hpp"
 #include "support/catch.hpp"
 #include "support/recorder.hpp"
@@ -24,6 +25,20 @@ using testing::eventually;
 using testing::TestManager;
 using testing::text_of;
 using testing::ThreadGate;
+
+namespace {
+
+Task<> shut_down_at_an_end(Subscription<ThreadEvent>& events, ThreadManager& manager, std::atomic<int>& gave_up) {
+  for (;;) {
+    const Delivery<ThreadEvent> got = co_await events.async_receive();
+    if (!got) co_return;
+    if (got.value->kind != ThreadEvent::Kind::kFinished) continue;
+    gave_up += manager.shutdown(Context::background()).in_time ? 0 : 1;
+    co_return;
+  }
+}
+
+}  // namespace
 
 TEST_CASE("ThreadManager: a shutdown ends the contexts and waits for the functions", "[exec][thread_manager]") {
   TestManager manager({.name = "m", .max_threads = 3});
@@ -165,6 +180,30 @@ TEST_CASE("ThreadManager: a managed thread that shuts down does not wait for its
     REQUIRE(manager->spawn("b", [](const Context& ctx) { Channel<int>(0).receive(ctx); }).ok());
     REQUIRE(manager.is_at_rest());
     CHECK(manager->stats().finished == 2);
+  }
+}
+
+TEST_CASE("ThreadManager: a shutdown does not wait where that could not end", "[exec][thread_manager]") {
+  std::atomic<int> gave_up{0};
+  SECTION("in a coroutine that an end resumes on its thread") {
+    TestManager manager({.max_threads = 1});
+    Subscription<ThreadEvent> events = manager->subscribe();
+    JoinHandle<> listener = spawn(Executor::inline_executor(), shut_down_at_an_end(events, *manager, gave_up));
+    REQUIRE(manager->spawn("x", [] {}).ok());
+    listener.get();
+    CHECK(gave_up == 1);
+  }
+  SECTION("in a thread that is about to run its first function") {
+    ThreadManager* self = nullptr;
+    std::atomic<bool> ended{false};
+    ThreadManagerOptions options{.max_threads = 1};
+    options.on_thread_start = [&](std::size_t) { gave_up += self->shutdown(Context::background()).in_time ? 0 : 1; };
+    TestManager manager(std::move(options));
+    self = &*manager;
+    REQUIRE(manager->spawn("x", [&](const Context& ctx) { ended = ctx.is_done(); }).ok());
+    CHECK(manager->shutdown(Context::background()).is_complete());
+    CHECK(gave_up == 1);
+    CHECK(ended);
   }
 }
 

@@ -187,7 +187,7 @@ struct ThreadShutdownReport {
 ///     absl::StatusOr<std::uint64_t> id = (*threads)->spawn("poller", [&](const Context& ctx) {
 ///       while (!ctx.is_done()) poll(queue.receive(ctx));       // the context ends at shutdown
 ///     });
-///     if (!id.ok()) return id.status();                        // "... limit of 16 threads reached (16 at work)"
+///     if (!id.ok()) return id.status();                        // "...: limit of 16 threads reached ..."
 ///     ...
 ///     ThreadShutdownReport report = (*threads)->shutdown(Context::background().with_timeout(5s));
 ///     for (const ThreadInfo& left : report.left) log(left.name, to_string(left.state), left.in_state);
@@ -213,7 +213,8 @@ class ThreadManager {
   using Blocking = detail::ThreadScope<ThreadState, ThreadState::kBlocking>;
   using Maintenance = detail::ThreadScope<ThreadState, ThreadState::kMaintenance>;
 
-  /// Makes a manager without threads, but for the one that watches if there is an `on_stuck`.
+  /// Makes a manager without threads, but for the one that watches if there is an `on_stuck`; that one sleeps while
+  /// nothing is at work.
   ///
   /// Returns: InvalidArgument for options that make no sense; ResourceExhausted if the watching thread, or that of the
   ///          clock, cannot be started.
@@ -230,11 +231,13 @@ class ThreadManager {
   /// context ends at shutdown. The function may be movable only, and returns nothing; its thread destroys it before its
   /// end can be seen. What it throws is contained, counted and reported, and its thread lives on.
   ///
-  /// Blocks:  at the limit, until threads are gone that are just ending, once their `on_thread_stop` has returned.
+  /// Blocks:  at the limit, until a thread is gone that is just ending. One that is still in `on_thread_stop` is not
+  ///          waited for, and counts.
   /// Returns: the id; or, with a text that gives the numbers and `function` untouched: ResourceExhausted (the limit, or
   ///          the system refuses a thread), Unavailable (shut down), FailedPrecondition (a forked child),
   ///          InvalidArgument (nothing to call, a name that is not of 1 to 256 bytes).
-  /// Cost:    two locks, three allocations and a wake-up; a new thread if none is idle.
+  /// Throws:  std::bad_alloc.
+  /// Cost:    two locks, some four allocations and a wake-up; a new thread if none is idle.
   template <class F>
   absl::StatusOr<std::uint64_t> spawn(std::string_view name, F&& function);
 
@@ -244,6 +247,7 @@ class ThreadManager {
   /// Blocks:  until all functions have ended, or `ctx` ends. From a managed thread it does not wait for that one, nor
   ///          for others that are in here. In `on_thread_start`, and where an end is being delivered, as to a coroutine
   ///          on the inline executor, it does not wait at all.
+  /// Throws:  std::system_error if the clock of `ctx` needs a thread and cannot start it; then nothing has happened.
   ThreadShutdownReport shutdown(const Context& ctx);
 
   /// Begins to listen: gets a kSpawned when a function is about to begin, a kFinished when it has ended, and kClosed
