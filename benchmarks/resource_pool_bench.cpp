@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -19,6 +21,12 @@ using penstock::ResourcePool;
 using penstock::ResourceStrategy;
 
 constexpr std::size_t kResources = 8;
+
+// A process that has never had a second thread gets its mutexes for nothing; servers are not like that.
+[[maybe_unused]] const bool has_threads = [] {
+  std::thread([] {}).join();
+  return true;
+}();
 
 class MutexPool {
  public:

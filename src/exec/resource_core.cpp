@@ -58,7 +58,7 @@ void ResourceCore::destroy() noexcept {
   bool has_keeper = false;
   bool has_timers = false;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     has_keeper = has_keeper_;
     has_timers = has_timers_;
     if (has_keeper) destroyer_.push(node);
@@ -70,7 +70,7 @@ void ResourceCore::destroy() noexcept {
   std::vector<SlotPtr> free;
   Effects effects;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     free.swap(slots_);
     for (SlotPtr& slot : free) {
       slot->is_removed_ = true;
@@ -112,7 +112,7 @@ absl::Status ResourceCore::reserve(const SlotPtr& slot, const ResourceOptions& o
   for (;;) {
     std::size_t wanted = 0;
     {
-      MutexLock lock(mutex_);
+      ResourceLock lock(mutex_);
       if (closed_) break;
       const auto same = [id](const SlotPtr& each) { return each->id == id; };
       if (std::any_of(slots_.begin(), slots_.end(), same)) {
@@ -140,7 +140,7 @@ absl::Status ResourceCore::reserve(const SlotPtr& slot, const ResourceOptions& o
 void ResourceCore::publish(ResourceSlot& slot) noexcept {
   Effects effects;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     slot.serial = ++last_serial_;
     serve(slot, effects);
     for (ResourceWait* wait = first_; wait != nullptr; wait = wait->next_) {
@@ -152,7 +152,7 @@ void ResourceCore::publish(ResourceSlot& slot) noexcept {
 
 void ResourceCore::withdraw(ResourceSlot& slot) noexcept {
   SlotPtr gone;
-  MutexLock lock(mutex_);
+  ResourceLock lock(mutex_);
   gone = detach(slot);
 }
 
@@ -197,7 +197,7 @@ absl::StatusOr<std::size_t> ResourceCore::remove(std::string_view id) {
   bool found = false;
   std::size_t out = 0;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     if (ResourceSlot* const slot = find(id)) {
       found = true;
       out = slot->in_use;
@@ -217,7 +217,7 @@ absl::Status ResourceCore::disable(std::string_view id, Duration how_long) {
   Effects effects;
   bool found = false;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     if (ResourceSlot* const slot = find(id)) {
       found = true;
       disable(*slot, how_long == Duration::max() ? TimePoint::max() : saturated_add(now(), how_long), effects);
@@ -244,7 +244,7 @@ absl::Status ResourceCore::enable(std::string_view id) {
   Effects effects;
   bool found = false;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     if (ResourceSlot* const slot = find(id)) {
       found = true;
       if (!slot->is_enabled && slot->disabled_until_ != TimePoint::max()) --resting_;
@@ -262,7 +262,7 @@ absl::Status ResourceCore::update(std::string_view id, const ResourceOptions& op
   Effects effects;
   bool found = false;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     if (ResourceSlot* const slot = find(id)) {
       found = true;
       slot->weight = options.weight;
@@ -277,7 +277,7 @@ absl::Status ResourceCore::update(std::string_view id, const ResourceOptions& op
 void ResourceCore::give_back(ResourceSlot& slot, bool discard) noexcept {
   Effects effects;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     --slot.in_use;
     --counts_.in_use;
     ++counts_.returns;
@@ -304,7 +304,7 @@ ResourceVerdict ResourceCore::verdict_on(const absl::Status& status) noexcept {
   try {
     return options_.classify(status);
   } catch (...) {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     ++counts_.caught_exceptions;
   }
   return classify_resource(status);
@@ -322,7 +322,7 @@ void ResourceCore::report(ResourceSlot& slot, const absl::Status& status, const 
 
   Effects effects;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     const bool is_late = slot.is_removed_ || closed_;
     if (is_late) ++counts_.late_reports;
     if (verdict == ResourceVerdict::kGood) slot.consecutive_failures_ = 0;

@@ -23,11 +23,11 @@ ResourceWait::~ResourceWait() {
 
 void ResourceCore::make_sticky_table() {
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     if (sticky_ != nullptr) return;
   }
   auto table = std::make_unique<StickyTable>(options_.sticky_keys);
-  MutexLock lock(mutex_);
+  ResourceLock lock(mutex_);
   if (sticky_ == nullptr) sticky_.swap(table);
 }
 
@@ -40,7 +40,7 @@ void ResourceCore::ask(ResourceWait& wait) {
   std::uint64_t known = 0;
   for (std::size_t wanted = 16;;) {
     slots.reserve(wanted);
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     if (slots.capacity() < slots_.size()) {
       wanted = slots_.size();
       continue;
@@ -58,7 +58,7 @@ void ResourceCore::ask(ResourceWait& wait) {
     if (wait.filter_->accepts(*slot)) accepted.push_back(slot->serial);
   }
   std::sort(accepted.begin(), accepted.end());
-  MutexLock lock(mutex_);
+  ResourceLock lock(mutex_);
   wait.accepted_.swap(accepted);
   wait.asked_ = known;
 }
@@ -152,7 +152,7 @@ bool ResourceCore::try_acquire(ResourceWait& wait) {
     Effects effects;
     bool lent = false;
     {
-      MutexLock lock(mutex_);
+      ResourceLock lock(mutex_);
       if (must_ask(wait)) continue;
       lent = look(wait, effects);
     }
@@ -199,7 +199,7 @@ ResourceCore::Look ResourceCore::look_or_park(ResourceWait& wait, WaitNode& node
     Look seen = Look::kRefused;
     bool asks = false;
     {
-      MutexLock lock(mutex_);
+      ResourceLock lock(mutex_);
       if (must_ask(wait)) {
         asks = true;
       } else if (look(wait, effects)) {
@@ -230,7 +230,7 @@ bool ResourceCore::settle(ResourceWait& wait, Waiter::Outcome outcome) noexcept 
   wait.why_ = outcome == Waiter::kTimedOut ? Why::kTimedOut
               : outcome == Waiter::kClosed ? Why::kClosed
                                            : Why::kCancelled;
-  MutexLock lock(mutex_);
+  ResourceLock lock(mutex_);
   if (!closed_) wait.view_.waited = now() - wait.since_;  // else the clock may be gone
   if (wait.is_listed_) unlist(wait);
   return true;
@@ -262,7 +262,7 @@ void ResourceCore::leave(ResourceWait& wait) noexcept {
   Effects effects;
   ResourceSlot* lent = nullptr;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     if (wait.is_listed_) unlist(wait);
     lent = std::exchange(wait.lent_, nullptr);
     if (std::exchange(wait.has_share_, false)) drop_share(effects);
@@ -305,7 +305,7 @@ void ResourceCore::nudge_hopeless(Effects& effects) noexcept {
 bool ResourceCore::close() noexcept {
   Effects effects;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     if (std::exchange(closed_, true)) return false;
     while (ResourceWait* const wait = first_) {
       if (wait->node_ != nullptr && wait->node_->waiter->claim(Waiter::kClosed)) effects.wake.push(*wait->node_);
@@ -317,7 +317,7 @@ bool ResourceCore::close() noexcept {
 }
 
 bool ResourceCore::is_closed() const noexcept {
-  MutexLock lock(mutex_);
+  ResourceLock lock(mutex_);
   return closed_;
 }
 

@@ -122,7 +122,7 @@ absl::Status ResourceCore::bad_options(std::string_view id, const absl::Status& 
 
 absl::Status ResourceWait::refusal() {
   {
-    MutexLock lock(core_.mutex_);
+    ResourceLock lock(core_.mutex_);
     ResourcePoolStats& counts = core_.counts_;
     switch (why_) {
       case Why::kTimedOut:
@@ -193,7 +193,7 @@ ResourcePoolStats ResourceCore::stats() const {
   ResourcePoolStats stats;
   for (std::size_t wanted = 0;;) {
     held.reserve(wanted);
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     if (held.capacity() < slots_.size()) {
       wanted = slots_.size();
       continue;

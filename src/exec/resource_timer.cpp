@@ -39,7 +39,7 @@ void ResourceCore::want_timer(Effects& effects) noexcept {
 
 bool ResourceCore::start_timers() noexcept {
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     if (has_timers_) return true;
   }
   try {
@@ -47,7 +47,7 @@ bool ResourceCore::start_timers() noexcept {
   } catch (...) {
     return false;
   }
-  MutexLock lock(mutex_);
+  ResourceLock lock(mutex_);
   has_timers_ = true;
   return true;
 }
@@ -56,7 +56,7 @@ void ResourceCore::keep_timer(Effects& effects) noexcept {
   const bool has_timers = start_timers();
   TimePoint due{};
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     due = has_timers ? timer_due() : TimePoint::max();
     armed_for_ = due;
   }
@@ -64,7 +64,7 @@ void ResourceCore::keep_timer(Effects& effects) noexcept {
     if (has_timers) options_.clock->disarm(timer_);
     const bool is_armed = due == TimePoint::max() || options_.clock->arm(timer_, due);
     {
-      MutexLock lock(mutex_);
+      ResourceLock lock(mutex_);
       if (!has_timers) {
         lacks_timers_ = true;
         for (ResourceWait* wait = first_; wait != nullptr; wait = wait->next_) nudge(*wait, effects);
@@ -89,7 +89,7 @@ void ResourceCore::keep_timer(Effects& effects) noexcept {
 void ResourceCore::on_timer() noexcept {
   Effects effects;
   {
-    MutexLock lock(mutex_);
+    ResourceLock lock(mutex_);
     armed_for_ = TimePoint::max();
     end_rests(effects);
     want_timer(effects);
