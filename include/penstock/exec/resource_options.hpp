@@ -67,7 +67,7 @@ struct ResourcePoolOptions {
   /// was left half done. For connections, not for keys.
   bool discard_on_exception = false;
   /// What a status given to `Lease::report` means; `classify_resource` if empty, or if it throws. May be called by many
-  /// threads at once.
+  /// threads at once, and after the pool has gone, as long as leases are out.
   std::function<ResourceVerdict(const absl::Status&)> classify = {};
   /// Equal seeds and equal calls give equal choices; 0: a different seed for each pool.
   std::uint64_t seed = 0;
