@@ -77,6 +77,18 @@ TEST_CASE("ResourcePool: a sticky key gets the same resource again", "[exec][res
   }
 }
 
+TEST_CASE("ResourcePool: turns go on where they were when a resource leaves", "[exec][resource_pool]") {
+  IntPool pool({.name = "keys", .strategy = kRoundRobin});
+  for (const char* id : {"a", "b", "c", "d"}) REQUIRE(pool.add(id, number(1)).ok());
+  CHECK(id_of(pool.try_acquire()) == "a");
+  CHECK(id_of(pool.try_acquire()) == "b");
+  REQUIRE(pool.remove("a").ok());  // has had its turn
+  CHECK(id_of(pool.try_acquire()) == "c");
+  REQUIRE(pool.remove("d").ok());  // would be next
+  CHECK(id_of(pool.try_acquire()) == "b");
+  CHECK(id_of(pool.try_acquire()) == "c");
+}
+
 TEST_CASE("ResourcePool: weights are exact, and a seed repeats the choices", "[exec][resource_pool]") {
   const auto draw = [](std::uint64_t seed) {
     IntPool pool({.name = "keys", .seed = seed});
