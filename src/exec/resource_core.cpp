@@ -89,7 +89,7 @@ void ResourceCore::drop_share(Effects& effects) noexcept {
   if (--shares_ == 0) effects.ends_core = true;
 }
 
-void ResourceCore::apply(Effects& effects) noexcept {
+void ResourceCore::carry_out(Effects& effects) noexcept {
   if (effects.keeps_timer) keep_timer(effects);
   // Whoever is woken, and the destructor of a resource, may destroy the pool: from here on the core is used only by who
   // had the last share.

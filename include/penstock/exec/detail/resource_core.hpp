@@ -269,7 +269,12 @@ class ResourceCore {
   explicit ResourceCore(ResourcePoolOptions options);
   ~ResourceCore();
 
-  void apply(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  /// The core may be gone when this returns, but for those who have a share.
+  void apply(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(mutex_) {
+    if (!effects.wake.empty() || effects.gone != nullptr || effects.keeps_timer || effects.ends_core)
+      carry_out(effects);
+  }
+  void carry_out(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   void drop_share(Effects& effects) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // The line.
