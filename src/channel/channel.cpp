@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 
 #include "penstock/channel/detail/channel_core.hpp"
-#include "penstock/channel/detail/patience.hpp"
+#include "penstock/core/detail/patience.hpp"
 #include "penstock/core/detail/check.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {

@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 
 #include "penstock/channel/detail/channel_core.hpp"
-#include "penstock/channel/detail/patience.hpp"
+#include "penstock/core/detail/patience.hpp"
 #include "penstock/channel/detail/select_case.hpp"
 #include "penstock/core/detail/wait_list.hpp"
 #include "penstock/core/detail/world.hpp"

@@ -49,6 +49,26 @@ unsigned processors() noexcept {
 
 }  // namespace
 
+TimePoint recent() noexcept {
+#if defined(CLOCK_MONOTONIC_COARSE)
+  timespec time{};
+  if (clock_gettime(CLOCK_MONOTONIC_COARSE, &time) == 0) {  // the tick of what std::chrono::steady_clock reads
+    return TimePoint(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+  }
+#endif
+  return now();
+}
+
+std::chrono::nanoseconds recent_lag() noexcept {
+#if defined(CLOCK_MONOTONIC_COARSE)
+  timespec step{};
+  if (clock_getres(CLOCK_MONOTONIC_COARSE, &step) == 0) {
+    return std::chrono::seconds(step.tv_sec) + std::chrono::nanoseconds(step.tv_nsec);
+  }
+#endif
+  return {};
+}
+
 std::uint32_t random_below(std::uint32_t bound) noexcept {
   // Multiply and shift (Lemire 2019). The bias, bound / 2^32, is far below what anybody could observe in a choice.
   const std::uint64_t number = thread_local_value<RandomTag, Random>().next();

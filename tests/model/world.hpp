@@ -270,6 +270,8 @@ class Thread {
 };
 
 inline TimePoint now() noexcept { return checker::virtual_now(); }
+inline TimePoint recent() noexcept { return checker::virtual_now(); }
+inline std::chrono::nanoseconds recent_lag() noexcept { return std::chrono::nanoseconds(0); }
 inline ThreadId this_thread_id() noexcept { return ThreadId(checker::this_thread()); }
 inline void pause() noexcept { checker::spin(); }
 inline void yield() noexcept { checker::spin(); }

@@ -64,6 +64,11 @@ class Clock {
 
   [[nodiscard]] virtual TimePoint now() const noexcept = 0;
 
+  /// A point at most `recent_lag()` before `now()`, and never after it, where a few milliseconds do not matter.
+  /// Cost: on the machine's clock about 5 ns, a fifth of `now()`.
+  [[nodiscard]] virtual TimePoint recent() const noexcept { return now(); }
+  [[nodiscard]] virtual Duration recent_lag() const noexcept { return Duration::zero(); }
+
   /// Makes sure that timers will fire. Called before the first `arm`, once is enough.
   /// Throws: std::system_error or std::bad_alloc if the clock needs a thread and cannot start it; it may be asked
   /// again.
@@ -97,6 +102,8 @@ class SteadyClock final : public Clock {
   SteadyClock& operator=(const SteadyClock&) = delete;
 
   [[nodiscard]] TimePoint now() const noexcept override { return detail::world::now(); }
+  [[nodiscard]] TimePoint recent() const noexcept override { return detail::world::recent(); }
+  [[nodiscard]] Duration recent_lag() const noexcept override { return detail::world::recent_lag(); }
   void start_timers() override;
   bool arm(Timer& timer, TimePoint when) noexcept override;
   void disarm(Timer& timer) noexcept override;

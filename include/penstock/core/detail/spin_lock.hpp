@@ -40,4 +40,16 @@ class ABSL_LOCKABLE SpinLock {
   world::Atomic<std::uint32_t> held_{0};
 };
 
+/// Holds a short lock for a scope.
+class ABSL_SCOPED_LOCKABLE SpinLockGuard {
+ public:
+  explicit SpinLockGuard(SpinLock& lock) ABSL_EXCLUSIVE_LOCK_FUNCTION(lock) : lock_(lock) { lock_.lock(); }
+  ~SpinLockGuard() ABSL_UNLOCK_FUNCTION() { lock_.unlock(); }
+  SpinLockGuard(const SpinLockGuard&) = delete;
+  SpinLockGuard& operator=(const SpinLockGuard&) = delete;
+
+ private:
+  SpinLock& lock_;
+};
+
 }  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -239,6 +239,15 @@ class WaitList {
     last_ = &node;
   }
 
+  /// For lists that serve last the one who came first.
+  void push_front(WaitNode& node) noexcept {
+    node.previous = nullptr;
+    node.next = first_;
+    node.listed = true;
+    (first_ == nullptr ? last_ : first_->previous) = &node;
+    first_ = &node;
+  }
+
   /// Takes `node` off, if it is still on.
   void remove(WaitNode& node) noexcept {
     if (!node.listed) return;

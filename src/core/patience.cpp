@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "penstock/channel/detail/patience.hpp"
+#include "penstock/core/detail/patience.hpp"
 
 #include <algorithm>
 #include <chrono>

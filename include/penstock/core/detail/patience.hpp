@@ -21,8 +21,8 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 ///     while (patience.has_more()) { if (looks good) return patience.paid(); }
 ///
 /// Where a thread's looks have been in vain many times in a row the others are idle, or the processors are taken: then
-/// only every eighth wait goes to the end, to notice when it pays again. That is remembered for the thread, not in the
-/// channel, which may be gone when a wait has ended.
+/// only every eighth wait goes to the end, to notice when it pays again. That is remembered for the thread, not in
+/// what it waits for, which may be gone when a wait has ended.
 class Patience {
  public:
   /// With `coarse`, the first looks are further apart.
