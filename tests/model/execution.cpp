@@ -75,7 +75,7 @@ void Execution::begin(const Options& options) {
   quiet_ = 0;
   bounded_ = false;
   fault_reached_ = false;
-  spent_ = timeouts_ = spurious_ = threads_created_ = 0;
+  spent_ = timeouts_ = spurious_ = threads_created_ = calm_ = 0;
   steps_ = writes_ = 0;
   now_ = kStartOfTime;
   time_version_ = flush_history_ = allocation_version_ = 0;

@@ -129,6 +129,7 @@ class Execution {
   /// The calling thread cannot go on, or does not want to; returns when it is its turn.
   void give_way(bool offer_to_spin_on = false);
   void spin();
+  void calm(bool begins) { begins ? ++calm_ : --calm_; }
   /// One of `count`, where all are as good.
   std::uint32_t choose(std::uint32_t count);
   /// Whether to delay a store; that costs as much as a preemption.
@@ -215,6 +216,7 @@ class Execution {
   const Options* options_ = nullptr;
   Trail* trail_ = nullptr;
   StateCache* cache_ = nullptr;
+  std::uint32_t calm_ = 0;  // Calm objects that are alive
   std::uint32_t bound_ = 0;
   std::uint32_t number_ = 0;  // of the execution, from 1
   bool running_ = false;

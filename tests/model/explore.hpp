@@ -110,6 +110,16 @@ class Unobserved {
   bool was_observing_;
 };
 
+/// While one lives nobody is preempted, no store is late and no choice is made: whoever runs goes on until he waits.
+/// For setting up what the scenario is about, whose own schedules would drown the others.
+class Calm {
+ public:
+  Calm() noexcept;
+  ~Calm();
+  Calm(const Calm&) = delete;
+  Calm& operator=(const Calm&) = delete;
+};
+
 /// For MODEL_ASSERT.
 [[noreturn]] void assertion_failed(const char* condition, const char* file, int line) noexcept;
 

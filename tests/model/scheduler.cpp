@@ -123,7 +123,7 @@ Fiber& Execution::pick(bool voluntary, bool offer_to_spin_on) {
              (turn.turn == Turn::kRun && favoured == &fibers_[turn.fiber]);
     };
     std::uint32_t chosen = 0;
-    if (count > 1) {
+    if (count > 1 && calm_ == 0) {
       std::uint64_t allowed = 1;
       for (std::uint32_t i = 1; i != count; ++i) {
         if (spent_ < bound_ || is_free(turns[i])) {
@@ -220,14 +220,15 @@ void Execution::wake(Fiber& sleeper) {
 
 std::uint32_t Execution::choose(std::uint32_t count) {
   const std::uint32_t chosen =
-      count < 2 ? 0
-                : trail_->decide(count, count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1, count, false,
-                                 current_->history);
+      count < 2 || calm_ != 0 ? 0
+                              : trail_->decide(count, count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1,
+                                               count, false, current_->history);
   current_->history = mix(current_->history, 16 + chosen);
   return chosen;
 }
 
 bool Execution::choose_delay() {
+  if (calm_ != 0) return false;
   const bool affordable = spent_ < bound_;
   if (!affordable) bounded_ = true;
   const bool delays = trail_->decide(2, affordable ? 3 : 1, 2, true, current_->history) == 1;
@@ -236,7 +237,8 @@ bool Execution::choose_delay() {
 }
 
 bool Execution::choose_spurious_failure() {
-  if (spurious_ >= options_->spurious_wakes || trail_->decide(2, 3, 1, false, current_->history) == 0) return false;
+  if (spurious_ >= options_->spurious_wakes || calm_ != 0 || trail_->decide(2, 3, 1, false, current_->history) == 0)
+    return false;
   ++spurious_;
   current_->history = mix(current_->history, 13);
   return true;

@@ -113,6 +113,10 @@ Unobserved::~Unobserved() {
   observing = was_observing_;
 }
 
+Calm::Calm() noexcept { execution.calm(true); }
+
+Calm::~Calm() { execution.calm(false); }
+
 void assertion_failed(const char* condition, const char* file, int line) noexcept {
   observing = false;
   fail(Violation::Kind::kAssertion,
