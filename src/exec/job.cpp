@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "penstock/exec/job.hpp"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
 #include <fmt/format.h>
 
+#include "penstock/core/detail/context_state.hpp"
+#include "penstock/core/detail/patience.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -22,24 +29,37 @@ ClockedContext::ClockedContext(const Context& ctx, Clock& clock) : context(ctx) 
   context = std::move(local.context);
 }
 
-JobState::JobState(PoolCore& pool, const Context& caller, std::string tag, Duration processing_timeout,
-                   bool with_context)
-    : pool_(pool),
-      caller_(caller, *pool.options().clock),
-      context_(caller_.context),
-      processing_timeout_(processing_timeout),
-      tag_(std::move(tag)),
-      caller_hook_([](CancelHook& hook) noexcept { static_cast<CallerHook&>(hook).job.stop(); }, *this) {
+JobTerms::JobTerms(AnsweredJob& owner, const PoolCore& pool, SubmitOptions&& options, bool with_context)
+    : job(owner),
+      caller(options.context, *pool.options().clock),
+      context(caller.context),
+      processing_timeout(options.processing_timeout.value_or(pool.options().processing_timeout)),
+      queue_wait_limit(std::min(options.queue_wait_limit.value_or(Duration::max()), pool.options().queue_wait_limit)),
+      tag(std::move(options.tag)),
+      hook([](CancelHook& caller_hook) noexcept { static_cast<CallerHook&>(caller_hook).job.stop(); }, owner) {
   if (!with_context) return;
-  Context::Cancellable own = context_.with_cancel();
-  context_ = std::move(own.context);
-  source_.emplace(own.source);
+  Context::Cancellable own = context.with_cancel();
+  context = std::move(own.context);
+  source.emplace(own.source);
 }
 
-JobState::~JobState() = default;
+AnsweredJob::AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_context) : JobState(false), pool_(pool) {
+  level_ = static_cast<std::uint8_t>(options.priority - kLowestPriority);
+  if (!with_context && !options.has_terms()) return;
+  own_terms_.emplace(*this, pool, std::move(options), with_context);
+  terms_ = &*own_terms_;
+}
 
-OpStatus JobState::wait(const Context& ctx) {
+OpStatus AnsweredJob::wait(const Context& ctx) {
   if (is_done()) return OpStatus::kOk;
+  if (!pool_.may_wait_for(*this)) return is_done() ? OpStatus::kOk : OpStatus::kFull;
+  Patience patience(true);
+  do {
+    if (is_done()) {
+      patience.paid();
+      return OpStatus::kOk;
+    }
+  } while (patience.has_more());
   Waiter waiter(ctx);
   WaitNode node(waiter, nullptr);
   if (!enlist(node)) return OpStatus::kOk;
@@ -48,34 +68,36 @@ OpStatus JobState::wait(const Context& ctx) {
   return to_op_status(outcome);
 }
 
-bool JobState::is_done() const noexcept {
-  MutexLock lock(mutex_);
-  return answered_;
-}
-
-bool JobState::enlist(WaitNode& node) noexcept {
-  MutexLock lock(mutex_);
-  if (answered_) return false;
+bool AnsweredJob::enlist(WaitNode& node) noexcept {
+  SpinLockGuard lock(lock_);
+  if (answered_.load(std::memory_order_relaxed)) return false;
   waiting_.push(node);
   return true;
 }
 
-void JobState::delist(WaitNode& node) noexcept {
-  MutexLock lock(mutex_);
+void AnsweredJob::delist(WaitNode& node) noexcept {
+  SpinLockGuard lock(lock_);
   waiting_.remove(node);
 }
 
-absl::Status JobState::unfinished(OpStatus status) const {
-  std::string pool;
+absl::Status AnsweredJob::unfinished(OpStatus status) const {
+  std::array<char, kMaxPoolNameBytes> name{};  // no allocation under the lock
+  std::size_t bytes = 0;
   {
-    MutexLock lock(mutex_);
-    if (!answered_) pool = pool_.options().name;  // the pool lives for as long as the job is not answered
+    // The pool lives for as long as the job is not answered, and with this lock it is not going to be.
+    SpinLockGuard lock(lock_);
+    if (!answered_.load(std::memory_order_relaxed)) bytes = pool_.options().name.copy(name.data(), name.size());
   }
-  return to_status(status, pool.empty() ? fmt::format("job {}: waiting for its answer", id_)
-                                        : fmt::format("worker pool '{}': waiting for job {}", pool, id_));
+  const std::string_view pool(name.data(), bytes);
+  if (status == OpStatus::kFull) {
+    return absl::FailedPreconditionError(
+        fmt::format("worker pool '{}': a worker of the pool must not wait for job {} of it", pool, id()));
+  }
+  return to_status(status, pool.empty() ? fmt::format("job {}: waiting for its answer", id())
+                                        : fmt::format("worker pool '{}': waiting for job {}", pool, id()));
 }
 
-bool JobState::cancel() noexcept {
+bool AnsweredJob::cancel() noexcept {
   switch (stop()) {
     case Stop::kEnded:
       return true;
@@ -89,14 +111,14 @@ bool JobState::cancel() noexcept {
   return false;
 }
 
-JobState::Stop JobState::stop() noexcept {
+AnsweredJob::Stop AnsweredJob::stop() noexcept {
   EndedJobs ended;
   WakeList wake;
   Stop stop = Stop::kDone;
   PoolCore& pool = pool_;
   {
-    MutexLock lock(mutex_);
-    if (answered_) return stop;
+    SpinLockGuard lock(lock_);
+    if (answered_.load(std::memory_order_relaxed)) return stop;
     stop = pool.take_back(*this, ended, wake);
   }
   wake.wake_all();
@@ -104,33 +126,35 @@ JobState::Stop JobState::stop() noexcept {
   return stop;
 }
 
-bool JobState::hook() noexcept {
-  ContextState* const state = ContextAccess::state(context_);
-  return state == nullptr || state->add(caller_hook_);
+bool AnsweredJob::hook() noexcept {
+  if (terms_ == nullptr) return true;
+  ContextState* const state = ContextAccess::state(terms_->context);
+  return state == nullptr || state->add(terms_->hook);
 }
 
-void JobState::unhook() noexcept {
-  if (ContextState* const state = ContextAccess::state(context_)) state->remove(caller_hook_);
+void AnsweredJob::unhook() noexcept {
+  if (terms_ == nullptr) return;
+  if (ContextState* const state = ContextAccess::state(terms_->context)) state->remove(terms_->hook);
 }
 
-void JobState::ask_to_stop(absl::Status cause) noexcept {
-  if (source_) source_->cancel(std::move(cause));
+void AnsweredJob::ask_to_stop(absl::Status cause) noexcept {
+  if (terms_ != nullptr && terms_->source) terms_->source->cancel(std::move(cause));
 }
 
-void JobState::publish(absl::Status answer) noexcept {
+void AnsweredJob::publish(absl::Status answer) noexcept {
   WakeList wake;
   answer_ = std::move(answer);
   // With the handle dropped there is nobody left to see it, now or later: references are not given out any more.
   if (references_.load(std::memory_order_acquire) == 1) return;  // R1
   {
-    MutexLock lock(mutex_);
-    answered_ = true;
+    SpinLockGuard lock(lock_);
+    answered_.store(true, std::memory_order_release);  // J2 release
     waiting_.claim_all(Waiter::kServed, wake);
   }
   wake.wake_all();
 }
 
-void JobState::release() noexcept {
+void AnsweredJob::release() noexcept {
   if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;  // R1
 }
 

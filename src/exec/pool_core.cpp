@@ -12,48 +12,18 @@
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
-// A pool that resumes coroutines all the time still starts a job now and then.
-constexpr std::size_t kMaxPostedInARow = 16;
-
 struct InnermostTag {};
 
 const Activation*& innermost() noexcept { return world::thread_local_value<InnermostTag, const Activation*>(); }
 
+bool is_picky(const WorkerPoolOptions& options) noexcept {
+  return options.discipline != QueueDiscipline::kFifo || options.codel || options.dispatch == DispatchMode::kRoundRobin;
+}
+
 }  // namespace
 
-void JobList::push(JobState& job) noexcept {
-  job.next_ = nullptr;
-  job.previous_ = last_;
-  (last_ == nullptr ? first_ : last_->next_) = &job;
-  last_ = &job;
-  ++size_;
-}
-
-void JobList::remove(JobState& job) noexcept {
-  (job.previous_ == nullptr ? first_ : job.previous_->next_) = job.next_;
-  (job.next_ == nullptr ? last_ : job.next_->previous_) = job.previous_;
-  --size_;
-}
-
-void EndedJobs::push(JobState& job) noexcept {
-  job.ended_next_ = nullptr;
-  (last_ == nullptr ? first_ : last_->ended_next_) = &job;
-  last_ = &job;
-  ++size_;
-}
-
-JobState* EndedJobs::pop() noexcept {
-  JobState* const job = first_;
-  if (job != nullptr) {
-    first_ = job->ended_next_;
-    if (first_ == nullptr) last_ = nullptr;
-    --size_;
-  }
-  return job;
-}
-
-Activation::Activation(const PoolCore& doing_for, bool is_worker, std::size_t counts) noexcept
-    : pool(&doing_for), worker(is_worker), weight(counts), outer(innermost()) {
+Activation::Activation(const PoolCore& doing_for, std::size_t id, std::size_t counts) noexcept
+    : pool(&doing_for), worker_id(id), weight(counts), outer(innermost()) {
   innermost() = this;
 }
 
@@ -62,49 +32,60 @@ Activation::~Activation() { innermost() = outer; }
 const Activation* Activation::current() noexcept { return innermost(); }
 
 PoolCore::PoolCore(WorkerPoolOptions options)
-    : options_(std::move(options)), clock_(*options_.clock), overflow_(options_.overflow) {}
+    : options_(std::move(options)),
+      clock_(*options_.clock),
+      lag_(is_timed() || options_.codel ? Duration::zero() : clock_.recent_lag()),
+      lifo_idle_(options_.dispatch == DispatchMode::kSharedQueue),
+      detour_(is_picky(options_) ? std::uint32_t{kPicky} : 0),
+      overflow_(options_.overflow),
+      capacity_(options_.queue_capacity),
+      queue_(options_.discipline, options_.queue_wait_limit) {
+  if (options_.codel) codel_.emplace(*options_.codel);
+  if (options_.measure) times_.emplace();
+}
 
 bool PoolCore::on_worker_thread() const noexcept {
   for (const Activation* at = innermost(); at != nullptr; at = at->outer) {
-    if (at->pool == this && at->worker) return true;
+    if (at->pool == this && at->worker_id != kCallerThread) return true;
   }
   return false;
 }
 
 bool PoolCore::is_inside() const noexcept {
   for (const Activation* at = innermost(); at != nullptr; at = at->outer) {
-    if (at->pool == this && (at->worker || at->weight != 0)) return true;
+    if (at->pool == this && (at->worker_id != kCallerThread || at->weight != 0)) return true;
   }
   return false;
 }
 
-void PoolCore::set_overflow(OverflowPolicy policy) {
-  MutexLock lock(mutex_);
-  overflow_ = policy;
-}
+// --- endings ---
 
-// --- jobs ---
-
-JobState::Stop PoolCore::take_back(JobState& job, EndedJobs& ended, WakeList& wake) noexcept {
-  MutexLock lock(mutex_);
-  if (job.phase_ == JobState::Phase::kQueued) {
-    end_queued(job, Ending::kCancelled, clock_.now(), ended);
-    grant_places(wake);
-    return JobState::Stop::kEnded;
+AnsweredJob::Stop PoolCore::take_back(AnsweredJob& job, EndedJobs& ended, WakeList& wake) noexcept {
+  Both lock(*this);
+  switch (job.state_.load(std::memory_order_relaxed)) {
+    case JobState::State::kQueued:
+      take_in();
+      end_queued(job, Ending::kCancelled, ended);
+      grant_places(wake);
+      return AnsweredJob::Stop::kEnded;
+    case JobState::State::kOverdue:
+    case JobState::State::kDecided:
+      return AnsweredJob::Stop::kDone;
+    case JobState::State::kNew:
+    case JobState::State::kRunning:
+      break;
   }
-  if (job.phase_ == JobState::Phase::kDecided) return JobState::Stop::kDone;
-  return std::exchange(job.stop_asked_, true) ? JobState::Stop::kAskedBefore : JobState::Stop::kAsked;
+  return std::exchange(job.stop_asked_, true) ? AnsweredJob::Stop::kAskedBefore : AnsweredJob::Stop::kAsked;
 }
 
-void PoolCore::end_queued(JobState& job, Ending ending, TimePoint now, EndedJobs& ended) noexcept {
-  queue_.remove(job);
-  decide(job, ending, now, ended);
+void PoolCore::end_queued(JobState& job, Ending ending, EndedJobs& ended) noexcept {
+  take_out(job);
+  decide(job, ending, ended);
 }
 
-void PoolCore::decide(JobState& job, Ending ending, TimePoint now, EndedJobs& ended) noexcept {
-  job.phase_ = JobState::Phase::kDecided;
+void PoolCore::decide(JobState& job, Ending ending, EndedJobs& ended) noexcept {
+  job.state_.store(JobState::State::kDecided, std::memory_order_relaxed);
   job.ending_ = ending;
-  job.ended_at_ = now;
   switch (ending) {
     case Ending::kCancelled:
       ++counts_.cancelled;
@@ -115,15 +96,13 @@ void PoolCore::decide(JobState& job, Ending ending, TimePoint now, EndedJobs& en
     case Ending::kEvicted:
       ++counts_.dropped_oldest;
       break;
+    case Ending::kShed:
+      ++counts_.shed;
+      break;
     case Ending::kAbandoned:
       ++counts_.abandoned;
       break;
     case Ending::kRunExpired:
-      ++counts_.processing_timeouts;
-      --counts_.running;
-      ++counts_.overdue;
-      job.retain();  // the pool's share stays with the thread that runs it
-      break;
     case Ending::kNone:
       break;
   }
@@ -131,61 +110,50 @@ void PoolCore::decide(JobState& job, Ending ending, TimePoint now, EndedJobs& en
   ended.push(job);
 }
 
-TimePoint PoolCore::expire(TimePoint now, EndedJobs& ended) noexcept {
-  TimePoint earliest = TimePoint::max();
-  for (JobState* job = queue_.front(); job != nullptr;) {
-    JobState* const next = JobList::next(*job);
-    if (job->expires_at_ <= now) {
-      end_queued(*job, Ending::kQueueExpired, now, ended);
-    } else {
-      earliest = std::min(earliest, job->expires_at_);
-    }
-    job = next;
-  }
-  for (JobState* job = executing_jobs_.front(); job != nullptr; job = JobList::next(*job)) {
-    if (job->phase_ != JobState::Phase::kRunning) continue;
-    if (job->expires_at_ <= now) {
-      decide(*job, Ending::kRunExpired, now, ended);
-    } else {
-      earliest = std::min(earliest, job->expires_at_);
-    }
-  }
-  return earliest;
-}
-
 void PoolCore::settle(EndedJobs& ended) noexcept {
   const std::size_t count = ended.size();
-  const Activation here(*this, false, count);
+  const Activation here(*this, kCallerThread, count);
+  const TimePoint now = clock_.now();
   while (JobState* const job = ended.pop()) {
-    absl::Status answer = describe(*job);
-    if (job->ending_ != Ending::kRunExpired) {
-      job->unhook();
+    absl::Status answer;
+    const bool runs_on = job->ending_ == Ending::kRunExpired;
+    if (!job->plain_ || options_.observer != nullptr) answer = describe(*job, now);
+    if (!runs_on) {
+      if (!job->plain_) static_cast<AnsweredJob*>(job)->unhook();
       try {
         job->destroy_function();
       } catch (...) {
         report(std::current_exception(), job);
       }
+      if (options_.observer != nullptr) {
+        tell_observer([&](PoolObserver& observer) {
+          JobEvent dropped = event(*job, kCallerThread, now, job->enqueued_at_);
+          dropped.code = answer.code();
+          observer.on_drop(dropped);
+        });
+      }
     }
-    job->publish(std::move(answer));
+    if (!job->plain_) static_cast<AnsweredJob*>(job)->publish(std::move(answer));
     job->release();
   }
   WakeList wake;
   {
-    MutexLock lock(mutex_);
+    Both lock(*this);
     settling_ -= count;
     claim_closers(wake);
   }
   wake.wake_all();
 }
 
-absl::Status PoolCore::describe(const JobState& job) const noexcept {
+absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexcept {
   absl::StatusCode code = absl::StatusCode::kInternal;
   try {
     const std::string subject = fmt::format("worker pool '{}': job {}", options_.name, job.id_);
-    const std::string waited = duration_text(job.ended_at_ - job.enqueued_at_);
+    const std::string waited = duration_text(std::max(now - job.enqueued_at_, Duration::zero()));
+    const bool is_callers = job.terms_ != nullptr && job.expires_at_ == job.terms_->context.deadline();
     switch (job.ending_) {
       case Ending::kCancelled: {
-        const absl::Status cause = job.context_.cause();
+        const absl::Status cause = job.terms_ == nullptr ? absl::CancelledError() : job.terms_->context.cause();
         code = absl::IsDeadlineExceeded(cause) ? cause.code() : absl::StatusCode::kCancelled;
         return with_stage(
             absl::Status(code, fmt::format("{} cancelled in the queue after {}{}{}", subject, waited,
@@ -193,32 +161,41 @@ absl::Status PoolCore::describe(const JobState& job) const noexcept {
                                            fmt::string_view(cause.message().data(), cause.message().size()))),
             "queue");
       }
-      case Ending::kQueueExpired:
+      case Ending::kQueueExpired: {
         code = absl::StatusCode::kDeadlineExceeded;
+        const Duration limit = job.terms_ == nullptr ? options_.queue_wait_limit : job.terms_->queue_wait_limit;
         return with_stage(absl::Status(code, fmt::format("{} expired in the queue after {} ({})", subject, waited,
-                                                         job.expires_at_ == job.context_.deadline()
-                                                             ? std::string("the caller's deadline")
-                                                             : "limit " + duration_text(options_.queue_wait_limit))),
+                                                         is_callers ? std::string("the caller's deadline")
+                                                                    : "limit " + duration_text(limit))),
                           "queue");
+      }
       case Ending::kEvicted:
         code = absl::StatusCode::kAborted;
         return with_stage(absl::Status(code, fmt::format("{} dropped for a newer one after {} in the queue "
                                                          "(capacity {})",
                                                          subject, waited, options_.queue_capacity)),
                           "queue");
+      case Ending::kShed:
+        code = absl::StatusCode::kResourceExhausted;
+        return with_stage(absl::Status(code, fmt::format("{} shed after {} in the queue (target {})", subject, waited,
+                                                         duration_text(options_.codel->target))),
+                          "queue");
       case Ending::kAbandoned:
         code = absl::StatusCode::kCancelled;
         return with_stage(
             absl::Status(code, fmt::format("{} cancelled by shutdown after {} in the queue", subject, waited)),
             "shutdown");
-      case Ending::kRunExpired:
+      case Ending::kRunExpired: {
         code = absl::StatusCode::kDeadlineExceeded;
-        return with_stage(absl::Status(code, fmt::format("{} not finished after running for {} ({})", subject,
-                                                         duration_text(job.ended_at_ - job.started_at_),
-                                                         job.expires_at_ == job.context_.deadline()
-                                                             ? std::string("the caller's deadline")
-                                                             : "limit " + duration_text(job.processing_timeout_))),
-                          "run");
+        const Duration limit = job.terms_ == nullptr ? options_.processing_timeout : job.terms_->processing_timeout;
+        const bool is_past_callers = job.terms_ != nullptr && job.terms_->context.deadline() <= now;
+        return with_stage(
+            absl::Status(code, fmt::format("{} not finished after running for {} ({})", subject,
+                                           duration_text(now - static_cast<const AnsweredJob&>(job).started_at_),
+                                           is_past_callers ? std::string("the caller's deadline")
+                                                           : "limit " + duration_text(limit))),
+            "run");
+      }
       case Ending::kNone:
         break;
     }
@@ -228,34 +205,54 @@ absl::Status PoolCore::describe(const JobState& job) const noexcept {
   }
 }
 
-// --- what follows from a change ---
-
-bool PoolCore::job_is_next() const noexcept {
-  if (queue_.front() == nullptr) return false;
-  return posted_.empty() || posted_in_a_row_ >= kMaxPostedInARow || is_promised();
-}
-
-void PoolCore::grant_places(WakeList& wake) noexcept {
-  while (!blocked_.empty() && has_place()) {
-    WaitNode* const node = blocked_.claim_first();
-    if (node == nullptr) return;
-    ++reserved_;
-    wake.push(*node);
+absl::Status PoolCore::describe_exception(const JobState& job, const std::exception_ptr& exception) const noexcept {
+  try {
+    return absl::InternalError(
+        fmt::format("worker pool '{}': job {} threw {}", options_.name, job.id_, exception_text(exception)));
+  } catch (...) {
+    return absl::InternalError({});  // no memory for the text
   }
 }
 
-void PoolCore::claim_idle(WakeList& wake) noexcept {
-  if (WaitNode* const node = idle_.claim_first()) wake.push(*node);
+// --- who is told ---
+
+void PoolCore::report(const std::exception_ptr& exception, const JobState* job) noexcept {
+  exceptions_.fetch_add(1, std::memory_order_relaxed);
+  if (!options_.on_exception) return;
+  std::size_t worker_id = kCallerThread;
+  for (const Activation* at = innermost(); at != nullptr; at = at->outer) {
+    if (at->pool == this && at->worker_id != kCallerThread) worker_id = at->worker_id;
+  }
+  try {
+    const std::string text = exception_text(exception);
+    options_.on_exception(CaughtException{options_.name, job == nullptr ? 0 : job->id_,
+                                          job == nullptr ? std::string_view() : tag_of(*job), text, exception,
+                                          worker_id});
+  } catch (...) {
+    // The hook is the last one to tell: there is nobody left to hear about its own failure.
+    exceptions_.fetch_add(1, std::memory_order_relaxed);
+  }
 }
 
-void PoolCore::watch_from(TimePoint when, WakeList& wake) noexcept {
-  if (when >= watched_until_) return;
-  watched_until_ = when;
-  if (WaitNode* const node = watching_.claim_first()) wake.push(*node);
+std::string_view PoolCore::tag_of(const JobState& job) noexcept {
+  return job.terms_ == nullptr ? std::string_view() : std::string_view(job.terms_->tag);
 }
 
-void PoolCore::claim_closers(WakeList& wake) noexcept {
-  if (closed_ && executing_ + settling_ + submitting_ <= inside_weight_) closers_.claim_all(Waiter::kServed, wake);
+JobEvent PoolCore::event(const JobState& job, std::size_t worker_id, TimePoint at, TimePoint since) const noexcept {
+  return {options_.name, job.id_, tag_of(job), at, worker_id, since, absl::StatusCode::kOk};
+}
+
+void PoolCore::observe_end(const Runner& runner, const absl::Status& status, TimePoint now) noexcept {
+  tell_observer([&](PoolObserver& observer) {
+    JobEvent ended = event(*runner.job, runner.worker_id, now, runner.started_at);
+    ended.code = status.code();
+    observer.on_finish(ended);
+  });
+}
+
+void PoolCore::tell_state(PoolState state) noexcept {
+  if (options_.observer == nullptr) return;
+  tell_observer([&](PoolObserver& observer) { observer.on_state(options_.name, state, clock_.now()); });
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

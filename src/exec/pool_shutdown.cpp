@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -15,110 +18,164 @@ ShutdownReport PoolCore::shutdown(const Context& ctx) {
   for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
     if (at->pool != this) continue;
     weight += at->weight;
-    worker |= at->worker ? 1U : 0U;
+    worker |= at->worker_id != kCallerThread ? 1U : 0U;
   }
   const bool inside = weight + worker != 0;
 
   std::uint64_t answered_before = 0;
   std::uint64_t abandoned_before = 0;
+  bool first = false;
   WakeList wake;
   {
-    MutexLock lock(mutex_);
-    closed_ = true;
+    Both lock(*this);
+    first = !is(kClosed);
+    set_detour(kClosed, true);
+    set_detour(kPaused, false);  // what was accepted is to be run
     answered_before = answered();
     abandoned_before = counts_.abandoned;
     blocked_.claim_all(Waiter::kClosed, wake);
+    set_detour(kBlocked, false);
     inside_weight_ += weight;
     inside_workers_ += worker;
     if (inside) closers_.claim_all(Waiter::kServed, wake);  // what the others wait for may be true with us in here
+    pass_on(wake);
   }
   wake.wake_all();
+  if (first) tell_state(PoolState::kDraining);
 
   bool in_time = true;
   for (bool quiet = false; !quiet && in_time;) {
     Waiter waiter(ctx);
     WaitNode node(waiter, nullptr);
     {
-      MutexLock lock(mutex_);
+      Both lock(*this);
       quiet = is_quiet(inside);
       if (!quiet) closers_.push(node);
     }
     if (!quiet && waiter.wait() < Waiter::kServed) {
-      MutexLock lock(mutex_);
+      Both lock(*this);
       closers_.remove(node);
       in_time = false;
     }
   }
-  EndedJobs ended;
-  JobState* to_stop = nullptr;
   ShutdownReport report;
+  if (!in_time) {
+    list_running(report);
+    call_off_everything();
+  }
   {
-    MutexLock lock(mutex_);
+    Both lock(*this);
     inside_weight_ -= weight;
     inside_workers_ -= worker;
-    if (!in_time) {
-      list_running(report);
-      to_stop = call_off_everything(ended);
-    }
     report.in_time = in_time;
     report.cancelled_in_queue = counts_.abandoned - abandoned_before;
     report.completed = answered() - answered_before - report.cancelled_in_queue;
-    report.queued = queue_.size();
+    report.queued = queued();
   }
-  if (to_stop != nullptr) ask_to_stop(to_stop);
-  if (ended.size() != 0) settle(ended);
   return report;
 }
 
 bool PoolCore::is_quiet(bool inside) const noexcept {
-  if (!inside) return queue_.front() == nullptr && executing_ + settling_ + submitting_ == 0;
+  if (!inside) return queued() == 0 && executing_ + settling_ + submitting_ == 0;
   // A queue that only workers in here could serve is left to them.
-  const bool can_drain = inside_workers_ < options_.workers;
-  return executing_ + settling_ + submitting_ <= inside_weight_ && (queue_.front() == nullptr || !can_drain);
+  const bool can_drain = inside_workers_ < live_;
+  return executing_ + settling_ + submitting_ <= inside_weight_ && (queued() == 0 || !can_drain);
 }
 
-JobState* PoolCore::call_off_everything(EndedJobs& ended) noexcept {
-  const TimePoint now = clock_.now();
-  while (queue_.front() != nullptr) end_queued(*queue_.front(), Ending::kAbandoned, now, ended);
-  JobState* to_stop = nullptr;
-  for (JobState* job = executing_jobs_.front(); job != nullptr; job = JobList::next(*job)) {
-    if (std::exchange(job->stop_asked_, true)) continue;
-    job->retain();
-    job->stop_next_ = std::exchange(to_stop, job);
+void PoolCore::call_off_everything() noexcept {
+  for (;;) {
+    EndedJobs ended;
+    {
+      Both lock(*this);
+      take_in();
+      while (ended.size() != kMostEnded) {
+        JobState* const job = queue_.oldest();
+        if (job == nullptr) break;
+        end_queued(*job, Ending::kAbandoned, ended);
+      }
+    }
+    if (ended.size() == 0) break;
+    settle(ended);
   }
-  return to_stop;
-}
-
-void PoolCore::ask_to_stop(JobState* jobs) const noexcept {
   absl::Status cause = absl::CancelledError();
   try {
     cause = with_stage(absl::CancelledError(fmt::format("worker pool '{}': shutting down", options_.name)), "shutdown");
   } catch (...) {  // no memory for the text: the bare cause will do
   }
-  while (jobs != nullptr) {
-    JobState* const job = std::exchange(jobs, jobs->stop_next_);
+  while (AnsweredJob* const job = next_to_stop()) {
     job->ask_to_stop(cause);
     job->release();
   }
 }
 
+/// A running job that has not been asked to stop, and is now; retained for that.
+AnsweredJob* PoolCore::next_to_stop() noexcept {
+  Both lock(*this);
+  for (Runner* runner = runners_; runner != nullptr; runner = runner->next) {
+    if (runner->job == nullptr || runner->job->plain_ || std::exchange(runner->job->stop_asked_, true)) continue;
+    auto* const job = static_cast<AnsweredJob*>(runner->job);
+    job->retain();
+    return job;
+  }
+  return nullptr;
+}
+
 void PoolCore::list_running(ShutdownReport& report) const noexcept {
+  struct Left {
+    AnsweredJob* job;  // retained, for its tag; null: a plain one, which has none
+    std::uint64_t id;
+    TimePoint started_at;
+  };
   const TimePoint now = clock_.now();
+  std::vector<Left> left;
   try {
-    for (const JobState* job = executing_jobs_.front(); job != nullptr; job = JobList::next(*job)) {
-      bool is_callers_own = false;
-      for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
-        is_callers_own = is_callers_own || at->job == job;
+    for (std::size_t room = options_.largest() + 1;; room *= 2) {
+      left.reserve(room);  // not under the locks
+      Both lock(*this);
+      std::size_t runners = 0;
+      for (const Runner* runner = runners_; runner != nullptr; runner = runner->next) ++runners;
+      if (runners > left.capacity()) continue;
+      for (const Runner* runner = runners_; runner != nullptr; runner = runner->next) {
+        JobState* const job = runner->job;
+        if (job == nullptr || job->state_.load(std::memory_order_relaxed) == JobState::State::kDecided) continue;
+        bool is_callers_own = false;
+        for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
+          is_callers_own = is_callers_own || at->job == job;
+        }
+        if (is_callers_own) continue;
+        auto* const answered = job->plain_ ? nullptr : static_cast<AnsweredJob*>(job);
+        if (answered != nullptr) answered->retain();
+        left.push_back({answered, job->id_, runner->started_at});
       }
-      if (!is_callers_own) report.running.push_back({job->id_, job->tag_, now - job->started_at_});
+      break;
+    }
+    std::sort(left.begin(), left.end(), [](const Left& a, const Left& b) {
+      return std::pair(a.started_at, a.id) < std::pair(b.started_at, b.id);
+    });
+    report.running.reserve(left.size());
+    for (const Left& one : left) {
+      report.running.push_back(
+          {one.id, one.job == nullptr ? std::string() : std::string(tag_of(*one.job)), now - one.started_at});
     }
   } catch (...) {  // no memory for all of them: the shutdown goes on, which matters more
   }
+  for (const Left& one : left) {
+    if (one.job != nullptr) one.job->release();
+  }
+}
+
+std::uint64_t PoolCore::tallied(Count which) const noexcept {
+  std::uint64_t sum = others_.value(which) + gone_.value(which);
+  for (const Runner* runner = runners_; runner != nullptr; runner = runner->next) {
+    if (runner->is_worker) sum += runner->tally.value(which);
+  }
+  return sum;
 }
 
 std::uint64_t PoolCore::answered() const noexcept {
-  return counts_.succeeded + counts_.failed + counts_.panicked + counts_.cancelled + counts_.queue_expired +
-         counts_.dropped_oldest + counts_.processing_timeouts + counts_.abandoned;
+  return tallied(Count::kSucceeded) + tallied(Count::kFailed) + tallied(Count::kPanicked) + tallied(Count::kCancelled) +
+         counts_.cancelled + counts_.queue_expired + counts_.dropped_oldest + counts_.shed +
+         counts_.processing_timeouts + counts_.abandoned;
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -4,23 +4,67 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/patience.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
+#include "penstock/exec/detail/typed_job.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
+// --- places ---
+
+bool PoolCore::has_place_quickly() noexcept {
+  if (is(kSubmittersDetour)) return false;
+  if (entered_ + reserved_ - left_seen_ < capacity_) return true;
+  left_seen_ = left_.load(std::memory_order_acquire);  // Q1 acquire
+  return entered_ + reserved_ - left_seen_ < capacity_;
+}
+
+bool PoolCore::admit_quickly() noexcept {
+  SpinLockGuard lock(intake_);
+  if (!has_place_quickly()) return false;
+  ++submitted_;
+  ++reserved_;
+  ++submitting_;
+  return true;
+}
+
 PoolCore::Admitted PoolCore::admit(const SubmitOptions& options, bool may_wait, absl::Status* refusal) {
   OpStatus ended = options.context.status();
-  if (options.processing_timeout.value_or(Duration::max()) <= Duration::zero()) ended = OpStatus::kTimedOut;
+  if (options.processing_timeout.value_or(Duration::max()) <= Duration::zero() ||
+      options.queue_wait_limit.value_or(Duration::max()) <= Duration::zero()) {
+    ended = OpStatus::kTimedOut;
+  }
+  if (ended == OpStatus::kOk) {
+    if (admit_quickly()) return {};
+    if (may_wait && options.overflow.value_or(overflow_.load(std::memory_order_relaxed)) == OverflowPolicy::kBlock &&
+        options.enqueue_timeout.value_or(options_.enqueue_timeout) > Duration::zero()) {
+      // To sleep and be woken for each place costs more than the jobs. Nobody is overtaken meanwhile: who stands in
+      // line makes admit_quickly() refuse.
+      Patience patience(true);
+      while (!is(kSubmittersDetour) && patience.has_more()) {
+        if (!admit_quickly()) continue;
+        patience.paid();
+        return {};
+      }
+    }
+  }
+  return admit_slowly(options, may_wait, ended, refusal);
+}
+
+PoolCore::Admitted PoolCore::admit_slowly(const SubmitOptions& options, bool may_wait, OpStatus ended,
+                                          absl::Status* refusal) {
+  const Duration patience = options.enqueue_timeout.value_or(options_.enqueue_timeout);
   Admitted result;
   Refusal why = Refusal::kFull;
   bool must_wait = false;
   TimePoint start{};
   EndedJobs evicted;
   {
-    MutexLock lock(mutex_);
-    ++counts_.submitted;
-    if (closed_) {
+    const TimePoint now = clock_.now();
+    Both lock(*this);
+    ++submitted_;
+    if (is(kClosed)) {
       ++counts_.refused_closed;
       result.status = OpStatus::kClosed;
       why = Refusal::kClosed;
@@ -32,22 +76,23 @@ PoolCore::Admitted PoolCore::admit(const SubmitOptions& options, bool may_wait, 
     } else if (has_place()) {
       ++reserved_;
     } else {
+      note_depth();
       result.status = OpStatus::kFull;
-      const OverflowPolicy policy = options.overflow.value_or(overflow_);
+      const OverflowPolicy policy = options.overflow.value_or(overflow_.load(std::memory_order_relaxed));
+      if (policy == OverflowPolicy::kDropOldest) take_in();
       if (policy == OverflowPolicy::kDropNewest) {
         ++counts_.dropped_newest;
         why = Refusal::kDropped;
-      } else if (policy == OverflowPolicy::kDropOldest && queue_.front() != nullptr) {
-        end_queued(*queue_.front(), Ending::kEvicted, clock_.now(), evicted);
+      } else if (policy == OverflowPolicy::kDropOldest && !queue_.empty()) {
+        end_queued(*queue_.most_dispensable(), Ending::kEvicted, evicted);
         ++reserved_;  // in the same step: the place was never free
         result.status = OpStatus::kOk;
       } else if (policy == OverflowPolicy::kCallerRuns && may_wait && !is_inside()) {
         result = {OpStatus::kOk, true};
-      } else if (policy == OverflowPolicy::kBlock && may_wait && options_.enqueue_timeout > Duration::zero() &&
-                 !is_inside()) {
+      } else if (policy == OverflowPolicy::kBlock && may_wait && patience > Duration::zero() && !is_inside()) {
         ++counts_.blocked;
         must_wait = true;
-        start = clock_.now();
+        start = now;
       } else {
         ++counts_.rejected;
         if (policy == OverflowPolicy::kBlock && may_wait && is_inside()) why = Refusal::kOwnWorker;
@@ -55,20 +100,21 @@ PoolCore::Admitted PoolCore::admit(const SubmitOptions& options, bool may_wait, 
     }
     if (result.status == OpStatus::kOk || must_wait) ++submitting_;
   }
-  if (must_wait) return wait_for_place(options, start, refusal);
+  if (must_wait) return wait_for_place(options, start, patience, refusal);
   if (evicted.size() != 0) {
-    const Activation here(*this, false, 1);  // this submission
+    const Activation here(*this, kCallerThread, 1);  // this submission
     settle(evicted);
   }
   if (result.status != OpStatus::kOk && refusal != nullptr) *refusal = describe(why, options, Duration::zero());
   return result;
 }
 
-PoolCore::Admitted PoolCore::wait_for_place(const SubmitOptions& options, TimePoint start, absl::Status* refusal) {
+PoolCore::Admitted PoolCore::wait_for_place(const SubmitOptions& options, TimePoint start, Duration timeout,
+                                            absl::Status* refusal) {
   const auto leave = [this](std::uint64_t WorkerPoolStats::*count) {
     WakeList wake;
     {
-      MutexLock lock(mutex_);
+      Both lock(*this);
       ++(counts_.*count);
       --submitting_;
       claim_closers(wake);
@@ -77,27 +123,29 @@ PoolCore::Admitted PoolCore::wait_for_place(const SubmitOptions& options, TimePo
   };
   try {
     const ClockedContext caller(options.context, clock_);
-    const Context ctx = caller.context.with_deadline(saturated_add(start, options_.enqueue_timeout));
+    const Context ctx = caller.context.with_deadline(saturated_add(start, timeout));
     Waiter waiter(ctx);
     WaitNode node(waiter, nullptr);
     Waiter::Outcome outcome = Waiter::kServed;
     bool listed = false;
     {
-      MutexLock lock(mutex_);
-      if (closed_) {
+      Both lock(*this);
+      if (is(kClosed)) {
         outcome = Waiter::kClosed;
       } else if (has_place()) {
         ++reserved_;
       } else {
         blocked_.push(node);
+        set_detour(kBlocked, true);
         listed = true;
       }
     }
     if (listed) outcome = waiter.wait();
     if (outcome >= Waiter::kServed) return {};
     if (outcome != Waiter::kClosed) {
-      MutexLock lock(mutex_);
+      Both lock(*this);
       blocked_.remove(node);
+      set_detour(kBlocked, !blocked_.empty());
     }
 
     // The pool may go with the last count, so the text is made first.
@@ -156,81 +204,183 @@ absl::Status PoolCore::describe(Refusal refusal, const SubmitOptions& options, D
 void PoolCore::give_back(bool runs_here) noexcept {
   WakeList wake;
   {
-    MutexLock lock(mutex_);
+    Both lock(*this);
     ++counts_.enqueue_failures;
     --submitting_;
     if (!runs_here) --reserved_;
     grant_places(wake);
-    if (!posted_.empty()) claim_idle(wake);  // a worker may have left it alone for the job that does not come
+    pass_on(wake);  // a worker may have left posted work alone for the job that does not come
     claim_closers(wake);
   }
   wake.wake_all();
 }
 
-void PoolCore::accept(JobState& job, TimePoint now) noexcept {
-  --submitting_;
-  job.id_ = ++counts_.accepted;
+// --- jobs ---
+
+void PoolCore::set_limits(JobState& job, TimePoint now) const noexcept {
   job.enqueued_at_ = now;
+  Duration limit = options_.queue_wait_limit;
+  TimePoint deadline = TimePoint::max();
+  if (job.terms_ != nullptr) {
+    limit = job.terms_->queue_wait_limit;
+    deadline = job.terms_->context.deadline();
+  }
+  job.expires_at_ = std::min(deadline, saturated_add(saturated_add(now, lag_), limit));
+}
+
+void PoolCore::accept(JobState& job) noexcept {
+  --submitting_;
+  job.id_ = ++entered_;
+}
+
+/// Accepts a job that does not go through the queue.
+void PoolCore::accept_past_queue(JobState& job) noexcept {
+  accept(job);
+  left_.store(left_.load(std::memory_order_relaxed) + 1, std::memory_order_release);  // Q1 release
+}
+
+bool PoolCore::enqueue_quickly(JobState& job) noexcept {
+  set_limits(job, time());
+  const TimePoint expires_at = job.expires_at_;
+  bool expires_first = false;
+  bool wants_growth = false;
+  WakeList wake;
+  {
+    SpinLockGuard lock(intake_);
+    if (!has_place_quickly()) return false;
+    ++submitted_;
+    job.id_ = ++entered_;
+    job.state_.store(JobState::State::kQueued, std::memory_order_relaxed);
+    incoming_.push(job);
+    expires_first = is_watched_too_late(expires_at);
+    wants_growth = is(kGrowing) && seekers_ == 0 && idle_.empty();
+    wake_seeker(wake);
+  }
+  // From here on the job may be gone.
+  wake.wake_all();
+  if (expires_first) watch_from(expires_at);
+  if (wants_growth) want_growth();
+  return true;
 }
 
 void PoolCore::enqueue(JobState& job) noexcept {
-  const bool cancelled = !job.hook();
-  const TimePoint now = clock_.now();
+  bool cancelled = !job.plain_ && !static_cast<AnsweredJob&>(job).hook();
+  const TimePoint now = time();
+  set_limits(job, now);
+  const TimePoint expires_at = job.expires_at_;
+  bool expires_first = false;
+  bool wants_growth = false;
+  WakeList wake;
+  if (!cancelled) {
+    SpinLockGuard lock(intake_);
+    cancelled = job.stop_asked_;
+    if (!cancelled) {
+      --reserved_;
+      accept(job);
+      job.state_.store(JobState::State::kQueued, std::memory_order_relaxed);
+      if (job.terms_ != nullptr) incoming_is_plain_ = false;
+      incoming_.push(job);
+      expires_first = is_watched_too_late(expires_at);
+      wants_growth = is(kGrowing) && seekers_ == 0 && idle_.empty();
+      wake_seeker(wake);
+    }
+  }
+  if (cancelled) return cancel_new(job);
+  // From here on the job may be gone.
+  wake.wake_all();
+  if (expires_first) watch_from(expires_at);
+  if (wants_growth) want_growth();
+}
+
+void PoolCore::cancel_new(JobState& job) noexcept {
   EndedJobs ended;
   WakeList wake;
   {
-    MutexLock lock(mutex_);
-    accept(job, now);
+    Both lock(*this);
     --reserved_;
-    if (cancelled || job.stop_asked_) {
-      decide(job, Ending::kCancelled, now, ended);
-      grant_places(wake);
-      if (!posted_.empty()) claim_idle(wake);  // as in give_back()
-    } else {
-      job.phase_ = JobState::Phase::kQueued;
-      job.expires_at_ = std::min(job.context_.deadline(), saturated_add(now, options_.queue_wait_limit));
-      queue_.push(job);
-      counts_.queue_high_water = std::max(counts_.queue_high_water, depth());
-      watch_from(job.expires_at_, wake);
-      claim_idle(wake);
-    }
+    accept_past_queue(job);
+    decide(job, Ending::kCancelled, ended);
+    grant_places(wake);
+    pass_on(wake);  // as in give_back()
   }
   wake.wake_all();
-  if (ended.size() != 0) settle(ended);
+  settle(ended);
 }
 
 void PoolCore::run_here(JobState& job) noexcept {
-  const bool cancelled = !job.hook();
+  const bool cancelled = !job.plain_ && !static_cast<AnsweredJob&>(job).hook();
+  const TimePoint now = time();
+  set_limits(job, now);
   EndedJobs ended;
-  WakeList wake;
-  Activation here(*this, false, 1);
+  Activation here(*this, kCallerThread, 1);
+  Runner runner(others_, kCallerThread, false);
   {
-    MutexLock lock(mutex_);
-    const TimePoint now = clock_.now();
-    accept(job, now);
+    Both lock(*this);
+    accept_past_queue(job);
     if (cancelled || job.stop_asked_) {
-      decide(job, Ending::kCancelled, now, ended);
+      decide(job, Ending::kCancelled, ended);
     } else {
       ++counts_.caller_runs;
-      start_job(job, now, wake);
+      list_runner(runner);
+      start_job(job, runner, now);
     }
   }
-  wake.wake_all();
   if (ended.size() != 0) return settle(ended);
-  here.job = &job;
-  run(job, kCallerThread);
-  WakeList closers;
-  {
-    MutexLock lock(mutex_);
-    --executing_;
-    claim_closers(closers);
-  }
-  closers.wake_all();
+  run_in(here, runner);
 }
 
-Admission::Admission(PoolCore& pool, const SubmitOptions& options, bool may_wait, absl::Status* refusal)
-    : pool_(pool), processing_timeout_(options.processing_timeout.value_or(pool.options().processing_timeout)) {
+/// Runs the job that has been started in `runner`, and takes that off the list again, as the last use of the pool.
+void PoolCore::run_in(Activation& here, Runner& runner) noexcept {
+  if (is_watched_too_late(runner.expires_at)) watch_from(runner.expires_at);
+  here.job = runner.job;
+  run(runner);
+  JobState* done = nullptr;
+  WakeList wake;
+  {
+    Both lock(*this);
+    retire_job(runner, done);
+    unlist_runner(runner);
+    claim_closers(wake);
+  }
+  done->release();  // uses the pool no more
+  wake.wake_all();
+}
+
+bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
+  // The pool may be gone unless the calling thread is one of its workers: so only its address is looked at first.
+  std::size_t worker_id = kCallerThread;
+  for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
+    if (at->pool == this && at->worker_id != kCallerThread) worker_id = at->worker_id;
+  }
+  if (worker_id == kCallerThread) return true;
+  if (options_.inside_wait == InsideWait::kRefuse) return false;
+  Activation here(*this, kCallerThread, 1);
+  Runner runner(others_, worker_id, false);
+  const TimePoint now = time();
+  {
+    Both lock(*this);
+    // Else it has ended, or a thread runs it: that one will come to an end without us.
+    if (job.state_.load(std::memory_order_relaxed) != JobState::State::kQueued) return true;
+    take_in();
+    take_out(job);
+    ++counts_.caller_runs;
+    list_runner(runner);
+    start_job(job, runner, now);
+  }
+  run_in(here, runner);
+  return true;
+}
+
+Admission::Admission(PoolCore& pool, const SubmitOptions& options, bool may_wait, absl::Status* refusal) : pool_(pool) {
   const PoolCore::Admitted admitted = pool.admit(options, may_wait, refusal);
+  status_ = admitted.status;
+  runs_here_ = admitted.runs_here;
+}
+
+bool enter_quickly(PoolCore& pool, JobState& job) noexcept { return pool.enqueue_quickly(job); }
+
+Admission::Admission(PoolCore& pool) : pool_(pool) {
+  const PoolCore::Admitted admitted = pool.admit(SubmitOptions(), true, nullptr);
   status_ = admitted.status;
   runs_here_ = admitted.runs_here;
 }

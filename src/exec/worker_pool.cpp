@@ -13,7 +13,7 @@
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
-constexpr std::size_t kMaxNameBytes = 256;
+constexpr std::size_t kMaxNameBytes = detail::kMaxPoolNameBytes;
 constexpr std::size_t kMaxWorkers = 4096;
 constexpr std::size_t kMaxCapacity = 1'000'000;
 
@@ -38,20 +38,42 @@ absl::Status WorkerPoolOptions::validate() const {
           detail::duration_text(processing_timeout));
   require(shutdown_timeout >= Duration::zero(), "shutdown_timeout", "at least 0 s",
           detail::duration_text(shutdown_timeout));
+  require(min_workers <= workers, "min_workers", fmt::format("in [0, workers = {}]", workers), min_workers);
+  require(max_workers == 0 || (max_workers >= workers && max_workers <= kMaxWorkers), "max_workers",
+          fmt::format("0 or in [workers = {}, {}]", workers, kMaxWorkers), max_workers);
+  require(idle_timeout > Duration::zero(), "idle_timeout", "positive", detail::duration_text(idle_timeout));
+  require(idle_spin >= Duration::zero(), "idle_spin", "at least 0 s", detail::duration_text(idle_spin));
+  require(max_replacements <= kMaxWorkers, "max_replacements", fmt::format("in [0, {}]", kMaxWorkers),
+          max_replacements);
+  require(discipline <= QueueDiscipline::kPriority, "discipline", "one of the named ones",
+          static_cast<int>(discipline));
+  require(dispatch <= DispatchMode::kRoundRobin, "dispatch", "one of the named ones", static_cast<int>(dispatch));
+  require(inside_wait <= InsideWait::kHelp, "inside_wait", "one of the named ones", static_cast<int>(inside_wait));
+  if (codel) {
+    require(codel->target > Duration::zero(), "codel.target", "positive", detail::duration_text(codel->target));
+    require(codel->interval > Duration::zero(), "codel.interval", "positive", detail::duration_text(codel->interval));
+  }
+  require(health_check_timeout > Duration::zero(), "health_check_timeout", "positive",
+          detail::duration_text(health_check_timeout));
   require(clock != nullptr, "clock", "a clock", "null");
   if (wrong.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       fmt::format("worker pool '{}': {}", std::string_view(name).substr(0, kMaxNameBytes), wrong));
 }
 
-absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::create(WorkerPoolOptions options) {
-  if (absl::Status status = options.validate(); !status.ok()) return status;
+absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::create(WorkerPoolOptions options, StartupReport* report) {
+  if (report != nullptr) report->steps.clear();
+  if (absl::Status status = options.validate(); !status.ok()) {
+    if (report != nullptr) report->steps.push_back({StartupReport::Phase::kOptions, Duration::zero(), status});
+    return status;
+  }
   std::unique_ptr<WorkerPool> pool(new WorkerPool(std::move(options)));
-  if (absl::Status status = pool->core_->start(); !status.ok()) return status;
+  if (absl::Status status = pool->core_->start(report); !status.ok()) return status;
   return pool;
 }
 
-WorkerPool::WorkerPool(WorkerPoolOptions options) : core_(std::make_unique<detail::PoolCore>(std::move(options))) {}
+WorkerPool::WorkerPool(WorkerPoolOptions options)
+    : is_observed_(options.observer != nullptr), core_(std::make_unique<detail::PoolCore>(std::move(options))) {}
 
 WorkerPool::~WorkerPool() {
   PENSTOCK_CHECK(!core_->is_inside(), "a worker pool is not destroyed by one of its jobs or workers");
@@ -79,6 +101,21 @@ absl::Status WorkerPool::set_overflow(OverflowPolicy policy) {
   return absl::OkStatus();
 }
 
+absl::Status WorkerPool::set_queue_capacity(std::size_t capacity) {
+  if (capacity > kMaxCapacity) {
+    return absl::InvalidArgumentError(
+        fmt::format("worker pool '{}': queue_capacity must be in [0, {}], got {}", name(), kMaxCapacity, capacity));
+  }
+  core_->set_capacity(capacity);
+  return absl::OkStatus();
+}
+
+void WorkerPool::pause() noexcept { core_->pause(); }
+void WorkerPool::resume() noexcept { core_->resume(); }
+absl::Status WorkerPool::resize(std::size_t workers) { return core_->resize(workers); }
+absl::Status WorkerPool::add_workers(std::size_t count) { return core_->add_workers(count); }
+absl::Status WorkerPool::remove_workers(std::size_t count) { return core_->remove_workers(count); }
+
 const std::string& WorkerPool::name() const noexcept { return core_->options().name; }
 
 bool WorkerPool::on_worker_thread() const noexcept { return core_->on_worker_thread(); }
@@ -92,10 +129,23 @@ absl::Status WorkerPool::check(bool empty_function, const SubmitOptions& options
         fmt::format("worker pool '{}': options.overflow must be one of the named policies, got {}", name(),
                     static_cast<int>(*options.overflow)));
   }
+  if (options.priority < kLowestPriority || options.priority > kHighestPriority) {
+    return absl::InvalidArgumentError(fmt::format("worker pool '{}': options.priority must be in [{}, {}], got {}",
+                                                  name(), kLowestPriority, kHighestPriority, options.priority));
+  }
   if (options.processing_timeout && *options.processing_timeout <= Duration::zero()) {
     return absl::InvalidArgumentError(
         fmt::format("worker pool '{}': options.processing_timeout must be positive, got {}", name(),
                     detail::duration_text(*options.processing_timeout)));
+  }
+  if (options.queue_wait_limit && *options.queue_wait_limit <= Duration::zero()) {
+    return absl::InvalidArgumentError(fmt::format("worker pool '{}': options.queue_wait_limit must be positive, got {}",
+                                                  name(), detail::duration_text(*options.queue_wait_limit)));
+  }
+  if (options.enqueue_timeout && *options.enqueue_timeout < Duration::zero()) {
+    return absl::InvalidArgumentError(
+        fmt::format("worker pool '{}': options.enqueue_timeout must be at least 0 s, got {}", name(),
+                    detail::duration_text(*options.enqueue_timeout)));
   }
   return absl::OkStatus();
 }

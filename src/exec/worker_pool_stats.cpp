@@ -9,19 +9,114 @@
 namespace penstock::inline PENSTOCK_ABI {
 
 WorkerPoolStats detail::PoolCore::stats() const {
-  MutexLock lock(mutex_);
-  WorkerPoolStats stats = counts_;
-  stats.configured = stats.live = options_.workers;
-  stats.busy = busy_;
-  stats.idle = free_workers();
-  stats.submitting = submitting_;
-  stats.queue_depth = depth();
-  stats.starting = queue_.size() - stats.queue_depth;
-  stats.queue_capacity = options_.queue_capacity;
-  if (const JobState* const oldest = queue_.front()) {
-    stats.oldest_queued_age = std::max(clock_.now() - oldest->enqueued_at_, Duration::zero());
+  WorkerPoolStats stats;
+  const TimePoint now = clock_.now();
+  LatencyHistogram::Snapshot queue_wait;
+  LatencyHistogram::Snapshot run;
+  if (times_) {  // first, so that they show no job that the counts do not
+    queue_wait = times_->queue_wait.snapshot();
+    run = times_->run.snapshot();
+  }
+  {
+    Both lock(*this);
+    stats = counts_;
+    stats.configured = configured_;
+    stats.live = live_;
+    stats.busy = busy_;
+    stats.idle = free_workers();
+    stats.stuck = stuck_;
+    stats.replacements = replacements_;
+    stats.joining = joining_ + missing();
+    stats.retiring = live_ + stats.joining > wanted() ? live_ + stats.joining - wanted() : 0;
+    stats.paused = is(kPaused);
+    stats.submitted = submitted_;
+    stats.submitting = submitting_;
+    stats.accepted = entered_;
+    stats.started = started_;
+    stats.queue_depth = depth();
+    stats.starting = queued() - stats.queue_depth;
+    stats.queue_capacity = capacity_;
+    stats.queue_high_water = std::max(stats.queue_high_water, stats.queue_depth);
+    stats.codel_dropping = codel_ && codel_->is_dropping();
+    const JobState* oldest = queue_.oldest();
+    if (oldest == nullptr) oldest = incoming_.front();
+    if (oldest != nullptr) stats.oldest_queued_age = std::max(now - oldest->enqueued_at_, Duration::zero());
+    // What ends meanwhile is counted as running or as ended, never as both: it was started before.
+    stats.succeeded = tallied(Count::kSucceeded);
+    stats.failed = tallied(Count::kFailed);
+    stats.panicked = tallied(Count::kPanicked);
+    const std::uint64_t cancelled = tallied(Count::kCancelled);
+    stats.cancelled += cancelled;
+    stats.late_results = tallied(Count::kLate);
+    stats.overdue = static_cast<std::size_t>(stats.processing_timeouts - stats.late_results);
+    stats.running = static_cast<std::size_t>(stats.started - stats.succeeded - stats.failed - stats.panicked -
+                                             cancelled - stats.processing_timeouts);
+    bool first = true;
+    for (const Runner* runner = runners_; runner != nullptr; runner = runner->next) {
+      if (!runner->is_worker) continue;
+      const std::uint64_t jobs = runner->tally.value(Count::kReturned);
+      stats.jobs_per_worker_min = first ? jobs : std::min(stats.jobs_per_worker_min, jobs);
+      stats.jobs_per_worker_max = std::max(stats.jobs_per_worker_max, jobs);
+      first = false;
+    }
+  }
+  stats.queue_wait = queue_wait;
+  stats.run = run;
+  stats.exceptions = exceptions_.load(std::memory_order_relaxed);
+  for (std::size_t code = 0; code < stats.failed_with.size(); ++code) {
+    stats.failed_with[code] = failed_with_[code].load(std::memory_order_relaxed);
   }
   return stats;
+}
+
+namespace {
+
+double ratio(double part, double whole) noexcept { return whole > 0 ? part / whole : 0; }
+
+}  // namespace
+
+double WorkerPoolStats::queue_utilization() const noexcept {
+  if (queue_capacity == 0) return worker_utilization();
+  return ratio(static_cast<double>(queue_depth), static_cast<double>(queue_capacity));
+}
+
+double WorkerPoolStats::worker_utilization() const noexcept {
+  return ratio(static_cast<double>(busy), static_cast<double>(live));
+}
+
+double WorkerPoolStats::error_rate() const noexcept {
+  const double errors = static_cast<double>(failed + panicked + processing_timeouts);
+  return ratio(errors, errors + static_cast<double>(succeeded + cancelled));
+}
+
+std::string_view to_string(StartupReport::Phase phase) noexcept {
+  switch (phase) {
+    case StartupReport::Phase::kOptions:
+      return "options";
+    case StartupReport::Phase::kThreads:
+      return "threads";
+    case StartupReport::Phase::kWorkers:
+      return "workers";
+    case StartupReport::Phase::kHealthCheck:
+      return "health check";
+    case StartupReport::Phase::kReady:
+      return "ready";
+  }
+  return "unknown phase";
+}
+
+std::string_view to_string(PoolState state) noexcept {
+  switch (state) {
+    case PoolState::kRunning:
+      return "running";
+    case PoolState::kPaused:
+      return "paused";
+    case PoolState::kDraining:
+      return "draining";
+    case PoolState::kStopped:
+      return "stopped";
+  }
+  return "unknown state";
 }
 
 WorkerPoolStats WorkerPool::stats() const { return core_->stats(); }
@@ -59,6 +154,7 @@ void WorkerPool::collect(MetricSink& sink) const {
   ended("cancelled", stats.cancelled);
   ended("queue_expired", stats.queue_expired);
   ended("dropped_oldest", stats.dropped_oldest);
+  ended("shed", stats.shed);
   ended("processing_timeout", stats.processing_timeouts);
   ended("abandoned", stats.abandoned);
   sink.counter("penstock_pool_late_results_total", "functions that ended after their caller was answered", {pool},

@@ -97,8 +97,9 @@ inline bool is_closed(WorkerPool& pool) {
 
 inline std::string text_of(const absl::Status& status) { return std::string(status.message()); }
 
-/// What does not add up in one snapshot; empty if all does.
-inline std::string discrepancies(const WorkerPoolStats& s) {
+/// What does not add up in one snapshot; empty if all does. The histograms are filled without a lock, and read before
+/// the counts: with `at_rest` they agree.
+inline std::string discrepancies(const WorkerPoolStats& s, bool at_rest = false) {
   std::string wrong;
   const auto check = [&wrong](const char* law, std::uint64_t left, std::uint64_t right) {
     if (left != right) wrong += std::string(law) + ": " + std::to_string(left) + " and " + std::to_string(right) + "; ";
@@ -108,11 +109,15 @@ inline std::string discrepancies(const WorkerPoolStats& s) {
             s.enqueue_failures + s.submitting);
   check("accepted", s.accepted,
         s.starting + s.queue_depth + s.running + s.succeeded + s.failed + s.panicked + s.cancelled + s.queue_expired +
-            s.dropped_oldest + s.processing_timeouts + s.abandoned);
-  check("configured", s.configured, s.live);
+            s.dropped_oldest + s.shed + s.processing_timeouts + s.abandoned);
   check("live", s.live, s.idle + s.busy);
-  check("queue_wait", s.queue_wait.count(), s.started);
-  check("ended", s.run.count() + s.running + s.overdue, s.started);
+  check("crew", s.live + s.joining, s.configured + s.replacements + s.retiring);
+  if (at_rest) {
+    check("queue_wait", s.queue_wait.count(), s.started);
+    check("run", s.run.count(), s.started);
+  }
+  if (s.queue_wait.count() > s.started) wrong += "queue_wait counts more than were started; ";
+  if (s.run.count() > s.started) wrong += "run counts more than were started; ";
   if (s.queue_depth > s.queue_capacity) wrong += "queue_depth over capacity; ";
   if (s.queue_high_water > s.queue_capacity) wrong += "queue_high_water over capacity; ";
   return wrong;

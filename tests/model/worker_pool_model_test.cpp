@@ -21,8 +21,10 @@ namespace world = penstock::detail::world;
 
 namespace {
 
+// A pool is many steps: its schedules with two preemptions are for the long runs.
 void must_pass(checker::Options options, const checker::Scenario& scenario) {
-  options.executions = 3'000;
+  options.preemptions = 1;
+  options.executions = 20'000;
   checker::must_pass(options, scenario);
 }
 
@@ -32,10 +34,12 @@ std::unique_ptr<WorkerPool> make_pool(std::size_t capacity, OverflowPolicy overf
   options.workers = 1;
   options.queue_capacity = capacity;
   options.overflow = overflow;
+  options.measure = false;  // histograms are many steps, and have scenarios of their own
   if (options.clock == &Clock::steady()) {
     options.enqueue_timeout = options.queue_wait_limit = Duration::max();
     options.processing_timeout = options.shutdown_timeout = Duration::max();
   }
+  const checker::Calm calm;  // the start has scenarios of its own
   auto pool = WorkerPool::create(std::move(options));
   MODEL_ASSERT(pool.ok());
   return *std::move(pool);
@@ -53,7 +57,7 @@ void check_rest(WorkerPool& pool) {
 }  // namespace
 
 TEST_CASE("WorkerPool: a submission against a shutdown", "[model][worker_pool]") {
-  must_pass({.name = "pool, submit against shutdown", .preemptions = 2}, [] {
+  must_pass({.name = "pool, submit against shutdown"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kReject);
     int ran = 0;
     OpStatus submitted = OpStatus::kFull;
@@ -68,7 +72,7 @@ TEST_CASE("WorkerPool: a submission against a shutdown", "[model][worker_pool]")
 }
 
 TEST_CASE("WorkerPool: a cancellation against the start", "[model][worker_pool]") {
-  must_pass({.name = "pool, cancel against start", .preemptions = 2}, [] {
+  must_pass({.name = "pool, cancel against start"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kReject);
     int ran = 0;
     Job<int> job = pool->submit([&] { return ++ran; }).value();
@@ -81,7 +85,7 @@ TEST_CASE("WorkerPool: a cancellation against the start", "[model][worker_pool]"
 }
 
 TEST_CASE("WorkerPool: the caller's cancellation, the job's and the pool's end", "[model][worker_pool]") {
-  must_pass({.name = "pool, two cancellations against the end", .preemptions = 2}, [] {
+  must_pass({.name = "pool, two cancellations against the end"}, [] {
     const Context::Cancellable caller = Context::background().with_cancel();
     world::Thread canceller;
     Job<absl::Status> job;
@@ -102,7 +106,7 @@ TEST_CASE("WorkerPool: the caller's cancellation, the job's and the pool's end",
 }
 
 TEST_CASE("WorkerPool: a blocked submitter, its cancellation and a freed place", "[model][worker_pool]") {
-  must_pass({.name = "pool, blocked, cancelled, freed", .preemptions = 2}, [] {
+  must_pass({.name = "pool, blocked, cancelled, freed"}, [] {
     const Context::Cancellable caller = Context::background().with_cancel();
     const auto pool = make_pool(0, OverflowPolicy::kBlock);
     int ran = 0;
@@ -119,7 +123,7 @@ TEST_CASE("WorkerPool: a blocked submitter, its cancellation and a freed place",
 }
 
 TEST_CASE("WorkerPool: a submitter about to block against a shutdown", "[model][worker_pool]") {
-  must_pass({.name = "pool, blocking against shutdown", .preemptions = 2}, [] {
+  must_pass({.name = "pool, blocking against shutdown"}, [] {
     const auto pool = make_pool(0, OverflowPolicy::kBlock);
     detail::Parker gate;
     MODEL_ASSERT(pool->try_submit([&] { gate.park(); }) == OpStatus::kOk);
@@ -136,7 +140,7 @@ TEST_CASE("WorkerPool: a submitter about to block against a shutdown", "[model][
 }
 
 TEST_CASE("WorkerPool: a blocked submitter, its time-out and a freed place", "[model][worker_pool]") {
-  must_pass({.name = "pool, blocked, timed out, freed", .preemptions = 2}, [] {
+  must_pass({.name = "pool, blocked, timed out, freed"}, [] {
     ManualClock clock;
     const auto pool = make_pool(0, OverflowPolicy::kBlock,
                                 {.enqueue_timeout = 10ms,
@@ -157,7 +161,7 @@ TEST_CASE("WorkerPool: a blocked submitter, its time-out and a freed place", "[m
 }
 
 TEST_CASE("WorkerPool: two submitters into a queue of one", "[model][worker_pool]") {
-  must_pass({.name = "pool, two submitters", .preemptions = 2}, [] {
+  must_pass({.name = "pool, two submitters"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kBlock);
     world::Atomic<int> ran{0};
     const auto submit = [&] { MODEL_ASSERT(pool->submit([&] { ran.fetch_add(1); }).ok()); };
@@ -173,7 +177,7 @@ TEST_CASE("WorkerPool: two submitters into a queue of one", "[model][worker_pool
 }
 
 TEST_CASE("WorkerPool: a deadline in the queue and while running", "[model][worker_pool]") {
-  must_pass({.name = "pool, deadlines", .preemptions = 2}, [] {
+  must_pass({.name = "pool, deadlines"}, [] {
     ManualClock clock;
     const auto pool = make_pool(
         1, OverflowPolicy::kReject,
@@ -192,7 +196,7 @@ TEST_CASE("WorkerPool: a deadline in the queue and while running", "[model][work
 }
 
 TEST_CASE("WorkerPool: a shutdown that runs out of time against a job's end", "[model][worker_pool]") {
-  must_pass({.name = "pool, shutdown without time", .preemptions = 2}, [] {
+  must_pass({.name = "pool, shutdown without time"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kReject);
     const Context::Cancellable closing = Context::background().with_cancel();
     Job<void> running = pool->submit([](const JobContext&) {}).value();
@@ -209,7 +213,7 @@ TEST_CASE("WorkerPool: a shutdown that runs out of time against a job's end", "[
 }
 
 TEST_CASE("WorkerPool: posted work and a job for the one worker", "[model][worker_pool]") {
-  must_pass({.name = "pool, posted work and a job", .preemptions = 2}, [] {
+  must_pass({.name = "pool, posted work and a job"}, [] {
     int done = 0;  // both run in the only worker
     {
       const auto pool = make_pool(0, OverflowPolicy::kBlock);
@@ -223,7 +227,7 @@ TEST_CASE("WorkerPool: posted work and a job for the one worker", "[model][worke
 }
 
 TEST_CASE("WorkerPool: posted work and a job that is called off before it is queued", "[model][worker_pool]") {
-  must_pass({.name = "pool, posted work and a cancelled job", .preemptions = 2}, [] {
+  must_pass({.name = "pool, posted work and a cancelled job"}, [] {
     const auto pool = make_pool(0, OverflowPolicy::kReject);
     const Context::Cancellable caller = Context::background().with_cancel();
     detail::Parker done;

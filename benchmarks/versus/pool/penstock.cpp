@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Ours; coroutines are in a file of their own.
-#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -17,7 +16,7 @@ class Pool {
 
   template <class F>
   void run(F job) {
-    versus::check(pool_->submit(std::move(job)).ok(), "submit failed");
+    versus::check(pool_->execute(std::move(job)) == penstock::OpStatus::kOk, "execute failed");
   }
 
   template <class F>

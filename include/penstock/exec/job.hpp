@@ -16,7 +16,7 @@
 
 #include "penstock/core/context.hpp"
 #include "penstock/core/op_status.hpp"
-#include "penstock/exec/detail/job_state.hpp"
+#include "penstock/exec/detail/answered_job.hpp"
 #include "penstock/exec/overflow.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
@@ -87,13 +87,15 @@ class [[nodiscard]] Job {
   /// Waits for the answer and takes it. A value can be taken once, afterwards this returns FailedPrecondition.
   ///
   /// Blocks:  until the job is answered or `ctx` ends; in that case the job goes on, and so may a later wait.
-  /// Returns: the answer; or DeadlineExceeded or Cancelled with a text that says that the job was not finished.
+  /// Returns: the answer; DeadlineExceeded or Cancelled with a text that says that the job was not finished;
+  ///          FailedPrecondition in a worker of the job's own pool, unless that helps (`InsideWait`).
   /// Order:   what the function did is visible, unless it still runs past its time.
   Answer get(const Context& ctx = Context::background()) { return take(wait(ctx)); }
 
   /// Waits for the answer and leaves it where it is.
   ///
-  /// Returns: kOk, kTimedOut or kCancelled.
+  /// Returns: kOk, kTimedOut or kCancelled; kFull in a worker of the job's own pool, unless that helps: all of them
+  ///          could be in such waits.
   OpStatus wait(const Context& ctx = Context::background()) {
     return job_ == nullptr ? OpStatus::kOk : job_->wait(ctx);
   }
@@ -149,6 +151,17 @@ struct SubmitOptions {
   std::string tag = {};
   /// In place of the pool's. Counted from the start of the job; positive.
   std::optional<Duration> processing_timeout = std::nullopt;
+  /// In place of the pool's, if shorter. Counted from the acceptance; positive.
+  std::optional<Duration> queue_wait_limit = std::nullopt;
+  /// In place of the pool's, for kBlock; at least 0.
+  std::optional<Duration> enqueue_timeout = std::nullopt;
+  /// The larger, the more urgent, from kLowestPriority to kHighestPriority; for QueueDiscipline::kPriority.
+  int priority = 0;
+
+  /// Whether anything but the priority and what matters before the acceptance differs from the defaults.
+  [[nodiscard]] bool has_terms() const noexcept {
+    return context.can_end() || !tag.empty() || processing_timeout || queue_wait_limit;
+  }
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI

@@ -2,145 +2,35 @@
 #pragma once
 
 /// \file
-/// A fixed crew of threads behind a bounded queue: the pool of one provider.
+/// A crew of threads behind a bounded queue: the pool of one provider.
 
 #include <coroutine>
 #include <cstddef>
-#include <cstdint>
 #include <exception>
-#include <functional>
 #include <memory>
-#include <optional>
 #include <string>
-#include <string_view>
+#include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#include "penstock/core/clock.hpp"
 #include "penstock/core/context.hpp"
 #include "penstock/core/executor.hpp"
 #include "penstock/core/op_status.hpp"
 #include "penstock/exec/detail/typed_job.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/overflow.hpp"
-#include "penstock/metrics/histogram.hpp"
+#include "penstock/exec/pool_observer.hpp"
+#include "penstock/exec/worker_pool_options.hpp"
+#include "penstock/exec/worker_pool_stats.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 
 class MetricSink;
 
-/// An exception that a pool has caught.
-struct CaughtException {
-  std::string_view pool;
-  std::uint64_t job_id;   ///< 0: it came from a posted function or a spawned task.
-  std::string_view tag;   ///< The job's.
-  std::string_view text;  ///< "std::runtime_error: connection reset", limited in length.
-  std::exception_ptr exception;
-};
-
-struct WorkerPoolOptions {
-  /// Names the pool in texts, metrics and thread names; 1 to 256 bytes.
-  std::string name = {};
-  /// Threads that run jobs, from the first moment on; 1 to 4096. One more watches over deadlines.
-  std::size_t workers = 10;
-  /// Jobs that may wait while all workers are busy. With 0 a job is accepted only if a worker is free for it.
-  std::size_t queue_capacity = 100;
-  OverflowPolicy overflow = OverflowPolicy::kBlock;
-  /// How long kBlock waits for a place; 0: not at all.
-  Duration enqueue_timeout = std::chrono::seconds(1);
-  /// How long a job may wait for its start. One that waits longer is answered and never runs.
-  Duration queue_wait_limit = std::chrono::seconds(10);
-  /// How long a job may run before its caller is answered.
-  Duration processing_timeout = std::chrono::seconds(30);
-  /// How long the destructor drains the queue before it calls off what is left.
-  Duration shutdown_timeout = std::chrono::seconds(5);
-  /// Decides all these times; outlives the pool.
-  Clock* clock = &Clock::steady();
-  /// Called once in each worker before the first job. If one fails, no pool is made.
-  std::function<absl::Status(std::size_t worker_id)> on_worker_start = {};
-  /// Called for each exception that a job, or work posted to the pool, lets escape; by several threads at once. A job's
-  /// caller is answered afterwards.
-  std::function<void(const CaughtException&)> on_exception = {};
-
-  /// OK, or InvalidArgument with all that is wrong.
-  [[nodiscard]] absl::Status validate() const;
-};
-
-/// The state of a pool at one moment.
-///
-///   submitted = accepted + rejected + dropped_newest + enqueue_timeouts + enqueue_cancelled + refused_closed
-///               + enqueue_failures + submitting
-///   accepted  = starting + queue_depth + running + succeeded + failed + panicked + cancelled + queue_expired
-///               + dropped_oldest + processing_timeouts + abandoned
-///   configured = live = idle + busy
-struct WorkerPoolStats {
-  std::size_t configured = 0;  ///< workers asked for
-  std::size_t live = 0;        ///< workers there
-  std::size_t idle = 0;        ///< workers that wait for work or are on their way to it
-  std::size_t busy = 0;        ///< workers that run a job or posted work
-
-  // Submissions.
-  std::uint64_t submitted = 0;
-  std::uint64_t accepted = 0;
-  std::uint64_t rejected = 0;           ///< refused because the queue was full
-  std::uint64_t dropped_newest = 0;     ///< the same, under kDropNewest
-  std::uint64_t enqueue_timeouts = 0;   ///< waited too long for a place, or came after their deadline
-  std::uint64_t enqueue_cancelled = 0;  ///< called off before there was a place
-  std::uint64_t refused_closed = 0;     ///< came during or after shutdown
-  std::uint64_t enqueue_failures = 0;   ///< out of memory, or the move of the function threw
-  std::uint64_t blocked = 0;            ///< had to wait for a place, whatever came of it
-  std::uint64_t caller_runs = 0;        ///< accepted, and run by their submitter
-  std::size_t submitting = 0;           ///< inside `submit` now
-
-  // Outcomes of accepted jobs.
-  std::uint64_t started = 0;
-  std::uint64_t succeeded = 0;
-  std::uint64_t failed = 0;               ///< returned a status other than OK
-  std::uint64_t panicked = 0;             ///< threw
-  std::uint64_t cancelled = 0;            ///< in the queue; or while running, and returned Cancelled
-  std::uint64_t queue_expired = 0;        ///< waited too long for their start, or past the caller's deadline
-  std::uint64_t dropped_oldest = 0;       ///< made room for a newer one
-  std::uint64_t processing_timeouts = 0;  ///< ran too long, or past the caller's deadline
-  std::uint64_t abandoned = 0;            ///< queued when a shutdown ran out of time
-
-  std::uint64_t late_results = 0;  ///< functions that returned or threw after their caller had been answered
-  std::uint64_t exceptions = 0;    ///< caught from jobs and posted work
-
-  std::size_t starting = 0;     ///< accepted jobs for which a free worker is on its way
-  std::size_t queue_depth = 0;  ///< jobs that wait for a worker, at most queue_capacity
-  std::size_t running = 0;      ///< jobs that run, in time
-  std::size_t overdue = 0;      ///< functions that run although their caller has been answered
-  std::size_t queue_capacity = 0;
-  std::size_t queue_high_water = 0;
-  Duration oldest_queued_age{};
-
-  LatencyHistogram::Snapshot queue_wait;  ///< of all started jobs
-  LatencyHistogram::Snapshot run;         ///< of all functions that have returned or thrown
-};
-
-/// What a shutdown came to.
-struct ShutdownReport {
-  struct Running {
-    std::uint64_t id = 0;
-    std::string tag;
-    Duration age{};  ///< since its start
-  };
-
-  bool in_time = true;                   ///< nothing had to be called off
-  std::uint64_t completed = 0;           ///< jobs answered meanwhile, but for those cancelled in the queue
-  std::uint64_t cancelled_in_queue = 0;  ///< jobs that never ran because the time was up
-  std::size_t queued = 0;                ///< jobs left to run: only where each worker itself waits in a shutdown
-  std::vector<Running> running;          ///< functions that ran when the time was up, but for the caller's own
-
-  /// Whether all accepted jobs have ended, but for the one that the calling thread runs.
-  [[nodiscard]] bool is_drained() const noexcept { return in_time && queued == 0; }
-};
-
-/// A fixed number of threads that run jobs from a bounded queue, first come, first served. A pool shares no lock, queue
-/// or thread with any other pool: what hangs in one is not felt in the next.
+/// Threads that run jobs from a bounded queue; first come, first served, unless the options say otherwise. A pool
+/// shares no lock, queue or thread with any other pool: what hangs in one is not felt in the next.
 ///
 ///     auto pool = WorkerPool::create({.name = "openai", .workers = 10, .queue_capacity = 100});
 ///     absl::StatusOr<Job<Response>> job = (*pool)->submit([&](const JobContext& job) { return call(job.context); });
@@ -159,12 +49,13 @@ class WorkerPool final : public Executor {
  public:
   using Executor::post;
 
-  /// Makes a pool whose workers all run.
+  /// Makes a pool whose workers all run: so there is none that a job could be too early for. `report`, if not null,
+  /// gets the phases of the start, up to the first that failed.
   ///
   /// Returns: InvalidArgument for options that make no sense, ResourceExhausted if a thread cannot be started, or what
-  ///          `on_worker_start` returned; nothing is left behind then.
-  /// Blocks:  until every worker has run `on_worker_start`.
-  static absl::StatusOr<std::unique_ptr<WorkerPool>> create(WorkerPoolOptions options);
+  ///          `on_worker_start` or `health_check` returned; nothing is left behind then.
+  /// Blocks:  until every worker has run `on_worker_start`, and for the health check.
+  static absl::StatusOr<std::unique_ptr<WorkerPool>> create(WorkerPoolOptions options, StartupReport* report = nullptr);
 
   /// `shutdown` with `options.shutdown_timeout`, then waits for the threads. Not called from one of them.
   ///
@@ -182,8 +73,8 @@ class WorkerPool final : public Executor {
   /// Returns: the job; or, with a text that gives the numbers and `function` untouched: ResourceExhausted (full),
   ///          DeadlineExceeded (no place in time), Cancelled, Unavailable (shut down), FailedPrecondition (full, and
   ///          called from a job of this pool), InvalidArgument (nothing to call, bad options).
-  /// Cost:    one allocation for the job and its function, and one for a function that takes a JobContext; two locks;
-  ///          moves or copies `function` once.
+  /// Cost:    one allocation for the job and its function, and one for a function that takes a JobContext; two short
+  ///          locks; moves or copies `function` once.
   template <class F>
   absl::StatusOr<detail::JobOf<F>> submit(F&& function, SubmitOptions options = {});
 
@@ -195,9 +86,20 @@ class WorkerPool final : public Executor {
   template <class F>
   OpStatus try_submit(F&& function, detail::JobOf<F>* job = nullptr, SubmitOptions options = {});
 
-  /// Ends the intake for good and drains the queue. If `ctx` ends before all is done, answers what is queued with
-  /// Cancelled and cancels the contexts of what runs. The workers stay for posted work until the pool is destroyed.
-  /// May be called again, and by several threads at once.
+  /// Has `function()` called once by a worker, for its effect alone: `submit` without a handle or a text. Waits as that
+  /// does.
+  ///
+  /// Returns: kOk; kFull, kClosed; kTimedOut or kCancelled if there was no place before the context or
+  ///          `enqueue_timeout` ended.
+  /// Cost:    the least that there is: without options, for a function of up to 64 bytes, 128 bytes of memory.
+  template <class F>
+  OpStatus execute(F&& function, SubmitOptions options);
+  template <class F>
+  OpStatus execute(F&& function);
+
+  /// Ends the intake for good and drains the queue; a pause ends. If `ctx` ends before all is done, answers what is
+  /// queued with Cancelled and cancels the contexts of what runs. The workers stay for posted work until the pool is
+  /// destroyed. May be called again, and by several threads at once.
   ///
   /// Blocks:  until all accepted jobs are answered and no function runs any more, or `ctx` ends. From a job it does not
   ///          wait for that job; where all workers are in here it leaves the queue to be run afterwards.
@@ -217,10 +119,31 @@ class WorkerPool final : public Executor {
   /// Changes what a full queue does, from the next submission on. Returns InvalidArgument for a value without a name.
   absl::Status set_overflow(OverflowPolicy policy);
 
+  /// Changes how many jobs may wait. Those that wait already stay, even if they are more. Returns InvalidArgument above
+  /// the limit of the option.
+  absl::Status set_queue_capacity(std::size_t capacity);
+
+  /// Starts no job until `resume`; jobs are accepted, expire and are cancelled as ever, those that run go on, and
+  /// posted work runs. Nothing happens if it is paused, or shut down.
+  void pause() noexcept;
+  void resume() noexcept;
+
+  /// Changes the number of workers, within `min_workers` and `max_workers`. More are there when this returns, or none
+  /// of them if one could not start; of fewer, idle ones go first, busy ones after their job. Not called from
+  /// `on_worker_start`.
+  ///
+  /// Returns: InvalidArgument outside of these limits; Unavailable after a shutdown; as `create` for workers that do
+  /// not
+  ///          start.
+  /// Blocks:  while new ones run `on_worker_start`.
+  absl::Status resize(std::size_t workers);
+  absl::Status add_workers(std::size_t count);
+  absl::Status remove_workers(std::size_t count);
+
   [[nodiscard]] const std::string& name() const noexcept;
   /// Whether the calling thread is a worker of this pool.
   [[nodiscard]] bool on_worker_thread() const noexcept;
-  /// Cost: one lock, held while some 5 KiB are copied.
+  /// Cost: some microseconds; both locks, for as long as the counts of the workers are added up.
   [[nodiscard]] WorkerPoolStats stats() const;
   /// Writes `stats()` to `sink`: metrics `penstock_pool_...`, with the label `pool`.
   void collect(MetricSink& sink) const;
@@ -230,6 +153,7 @@ class WorkerPool final : public Executor {
 
   [[nodiscard]] absl::Status check(bool empty_function, const SubmitOptions& options) const;
 
+  const bool is_observed_;
   const std::unique_ptr<detail::PoolCore> core_;
 };
 
@@ -262,7 +186,7 @@ absl::StatusOr<detail::JobOf<F>> WorkerPool::submit(F&& function, SubmitOptions 
   absl::Status refusal;
   detail::Admission admission(*core_, options, true, &refusal);
   if (admission.status() != OpStatus::kOk) return refusal;
-  auto* const typed = new Typed(*core_, std::move(options), admission.processing_timeout(), std::forward<F>(function));
+  auto* const typed = new Typed(*core_, std::move(options), std::forward<F>(function));
   detail::JobOf<F> job = detail::JobAccess::handle<typename Typed::Result>(*typed);
   admission.enter(*typed);
   return job;
@@ -273,11 +197,56 @@ OpStatus WorkerPool::try_submit(F&& function, detail::JobOf<F>* job, SubmitOptio
   using Typed = detail::TypedJob<std::decay_t<F>>;
   detail::Admission admission(*core_, options, false, nullptr);
   if (admission.status() != OpStatus::kOk) return admission.status();
-  auto* const typed = new Typed(*core_, std::move(options), admission.processing_timeout(), std::forward<F>(function));
+  auto* const typed = new Typed(*core_, std::move(options), std::forward<F>(function));
   detail::JobOf<F> handle = detail::JobAccess::handle<typename Typed::Result>(*typed);
   admission.enter(*typed);
   if (job != nullptr) *job = std::move(handle);
   return OpStatus::kOk;
+}
+
+template <class F>
+OpStatus WorkerPool::execute(F&& function, SubmitOptions options) {
+  using Typed = detail::TypedJob<std::decay_t<F>>;
+  detail::Admission admission(*core_, options, true, nullptr);
+  if (admission.status() != OpStatus::kOk) return admission.status();
+  auto* const typed = new Typed(*core_, std::move(options), std::forward<F>(function));
+  const auto unused = detail::JobAccess::handle<typename Typed::Result>(*typed);
+  admission.enter(*typed);
+  return OpStatus::kOk;
+}
+
+template <class F>
+OpStatus WorkerPool::execute(F&& function) {
+  using Function = std::decay_t<F>;
+  if constexpr (detail::JobCall<Function>::kTakesContext) {
+    return execute(std::forward<F>(function), SubmitOptions());
+  } else {
+    using Plain = detail::PlainJob<Function>;
+    if (is_observed_) return execute(std::forward<F>(function), SubmitOptions());
+    if constexpr (std::is_nothrow_constructible_v<Function, F> && std::is_nothrow_move_constructible_v<Function> &&
+                  std::is_nothrow_destructible_v<Function>) {
+      // Nothing can go wrong while the job is made: so it is made first, and the place found together with its entry.
+      auto* const plain = new Plain(std::forward<F>(function));
+      if (detail::enter_quickly(*core_, *plain)) return OpStatus::kOk;
+      detail::Admission admission(*core_);
+      if (admission.status() == OpStatus::kOk) {
+        admission.enter(*plain);
+        return OpStatus::kOk;
+      }
+      if constexpr (!std::is_lvalue_reference_v<F> && !std::is_const_v<F>) {
+        // A refusal leaves the argument as it was. A closure cannot be assigned to, but made anew.
+        std::destroy_at(std::addressof(function));
+        std::construct_at(std::addressof(function), std::move(plain->function()));
+      }
+      plain->destroy();
+      return admission.status();
+    } else {
+      detail::Admission admission(*core_);
+      if (admission.status() != OpStatus::kOk) return admission.status();
+      admission.enter(*new Plain(std::forward<F>(function)));
+      return OpStatus::kOk;
+    }
+  }
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI

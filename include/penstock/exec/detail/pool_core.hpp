@@ -2,97 +2,73 @@
 #pragma once
 
 /// \file
-/// What a worker pool is made of: one mutex, a queue of jobs, a lane of posted work, idle workers, blocked submitters.
+/// What a worker pool is made of: two short locks, one for those who bring work and one for those who take it.
+///
+/// Two locks. `intake_` is the submitters': they count a place for a job, make it, and put it at the end of
+/// `incoming_`. `serve_` is the workers': they take jobs from `queue_`, and when that is empty, with both locks, all
+/// that is in `incoming_`. So while the pool is busy submitters and workers meet once in a batch, and each side keeps
+/// its lock, its list and its counts in its own cache. Whatever is not everyday business takes both locks, serve_
+/// first. What is written under both may be read under either; what a submitter or a worker has to notice on its short
+/// way is a bit in `detour_`, which sends it on the long one.
 ///
 /// Places. A job may be accepted while
 ///
 ///     queued + reserved < capacity + free
 ///
 /// where `free` counts the workers that are idle or on their way to work, each of which will take one job, and
-/// `reserved` the places given to submitters that are still making their job. Test and reservation are one step. Where
-/// the law would not hold with one free worker less, that worker is promised to a job and takes no posted work. Every
-/// step that frees a place gives it to the submitter that has been blocked longest, in the same critical section: so
-/// nobody can come in between, and a place is free only if nobody waits for one.
+/// `reserved` the places given to submitters that are still making their job. On their short way submitters leave
+/// `free` out, and know of the jobs that have left the queue what they saw last: they look again when it seems full.
+/// Where the law would not hold with one free worker less, that worker is promised to a job and takes no posted work.
+/// Every step that frees a place gives it to the submitter that has been blocked longest, under both locks: so nobody
+/// can come in between, and a place is free only if nobody waits for one.
 ///
-/// Workers. Whoever adds a job or a piece of work claims one idle worker, if there is one, and wakes it without the
-/// lock. A worker becomes idle only if it finds nothing, in the critical section that lists it. The job is taken by the
-/// first worker that comes, which may be one that has just finished; then the woken one goes back to sleep. So at most
-/// one worker is woken for each job, and none is needed while all are busy.
+/// Workers. A worker that finds nothing looks for a while, then it is listed as idle, under both locks, with nothing to
+/// do. Whoever brings work wakes an idle worker, unless one is awake and seeking already: `seekers_` counts those that
+/// have been woken, or look before they sleep. A seeker that finds work and leaves some wakes the next one. So there is
+/// work and an idle worker only while there is a seeker, and no more are woken than there is work for.
 ///
 /// Deadlines. The watching thread sleeps until the earliest time at which a job may expire, as known when it fell
 /// asleep. A job with an earlier one wakes it. Jobs that end in time do not: with even limits it wakes once in a limit.
+/// It also starts workers where the pool grows, and joins those that have left.
 ///
-/// Ends. `executing_` counts functions that run, until their worker has answered the job; `settling_` jobs that
-/// somebody else has decided and not yet answered; `submitting_` submissions. A shutdown waits until these and the
-/// queue are empty. Whoever lowers one of them does so as its last use of the pool, and wakes the shutdown through that
-/// one's waiter alone: the pool may be gone by then.
+/// Ends. `executing_` counts functions that run, until their thread has come back; `settling_` jobs that somebody else
+/// has decided and not yet answered; `submitting_` submissions. A shutdown waits until these and the queue are empty.
+/// Whoever lowers one of them does so as its last use of the pool, and wakes the shutdown through that one's waiter
+/// alone: the pool may be gone by then.
 ///
-/// Locks: a job's mutex before mutex_, in JobState::stop() alone; nothing is locked while mutex_ is held.
+/// Locks: crew_mutex_ before serve_; an answered job's lock before serve_, in AnsweredJob::stop() alone; serve_ before
+/// intake_; nothing is locked while intake_ is held.
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <list>
+#include <memory>
+#include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "absl/status/status.h"
 
+#include "penstock/core/detail/cache_padded.hpp"
+#include "penstock/core/detail/spin_lock.hpp"
 #include "penstock/core/detail/wait_list.hpp"
 #include "penstock/core/detail/world.hpp"
 #include "penstock/core/executor.hpp"
 #include "penstock/core/mutex.hpp"
+#include "penstock/exec/detail/answered_job.hpp"
+#include "penstock/exec/detail/job_queue.hpp"
 #include "penstock/exec/detail/job_state.hpp"
+#include "penstock/exec/detail/pool_worker.hpp"
 #include "penstock/exec/job.hpp"
-#include "penstock/exec/worker_pool.hpp"
+#include "penstock/exec/pool_observer.hpp"
+#include "penstock/exec/worker_pool_options.hpp"
+#include "penstock/exec/worker_pool_stats.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
-/// Jobs in the order in which they came. Threads: guarded by the pool's mutex.
-class JobList {
- public:
-  [[nodiscard]] JobState* front() const noexcept { return first_; }
-  [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  static JobState* next(const JobState& job) noexcept { return job.next_; }
-
-  void push(JobState& job) noexcept;
-  void remove(JobState& job) noexcept;
-
- private:
-  JobState* first_ = nullptr;
-  JobState* last_ = nullptr;
-  std::size_t size_ = 0;
-};
-
-/// Jobs that a thread has decided and will answer. Threads: one.
-class EndedJobs {
- public:
-  [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  void push(JobState& job) noexcept;
-  JobState* pop() noexcept;
-
- private:
-  JobState* first_ = nullptr;
-  JobState* last_ = nullptr;
-  std::size_t size_ = 0;
-};
-
-/// What a thread does for a pool at the moment, on a stack of such: a job may submit to other pools, and run their
-/// jobs.
-struct Activation {
-  Activation(const PoolCore& doing_for, bool is_worker, std::size_t counts) noexcept;
-  Activation(const Activation&) = delete;
-  Activation& operator=(const Activation&) = delete;
-  ~Activation();
-
-  /// The innermost one of the calling thread, or null.
-  static const Activation* current() noexcept;
-
-  const PoolCore* const pool;
-  const bool worker;
-  std::size_t weight;             // its part in executing_ + settling_ + submitting_
-  const JobState* job = nullptr;  // that runs
-  const Activation* const outer;
-};
+inline constexpr std::size_t kMaxPoolNameBytes = 256;
 
 class PoolCore {
  public:
@@ -104,130 +80,319 @@ class PoolCore {
 
   // Life.
   /// Starts the threads and waits for them; on failure they are gone again.
-  absl::Status start() ABSL_LOCKS_EXCLUDED(mutex_);
-  ShutdownReport shutdown(const Context& ctx) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status start(StartupReport* report) ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  ShutdownReport shutdown(const Context& ctx) ABSL_LOCKS_EXCLUDED(serve_, intake_);
   /// Joins the threads. After a shutdown.
-  void stop() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  void stop() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
 
   // Submitting.
   struct Admitted {
     OpStatus status = OpStatus::kOk;
     bool runs_here = false;
   };
-  Admitted admit(const SubmitOptions& options, bool may_wait, absl::Status* refusal) ABSL_LOCKS_EXCLUDED(mutex_);
-  void give_back(bool runs_here) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
-  void enqueue(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
-  void run_here(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
-  void set_overflow(OverflowPolicy policy) ABSL_LOCKS_EXCLUDED(mutex_);
+  /// The everyday case: there is a place, and nobody waits for one.
+  bool admit_quickly() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  Admitted admit(const SubmitOptions& options, bool may_wait, absl::Status* refusal)
+      ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void give_back(bool runs_here) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  /// The everyday case of a plain job, in one step. Where it is not, nothing has happened.
+  bool enqueue_quickly(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void enqueue(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void run_here(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+
+  // Live changes.
+  void set_overflow(OverflowPolicy policy) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void set_capacity(std::size_t capacity) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void pause() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void resume() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  /// Makes it `workers`; or, with `relative`, so many more or less.
+  absl::Status resize(std::size_t workers) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
+  absl::Status add_workers(std::size_t count) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
+  absl::Status remove_workers(std::size_t count) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
 
   // Jobs.
-  /// Decides `job` as cancelled if it is queued. Called with the job's mutex held.
-  JobState::Stop take_back(JobState& job, EndedJobs& ended, WakeList& wake) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  /// Decides `job` as cancelled if it is queued. Called with the job's lock held.
+  AnsweredJob::Stop take_back(AnsweredJob& job, EndedJobs& ended, WakeList& wake) noexcept
+      ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  /// Before the calling thread waits for `job`: whether it may. A worker that helps may have run it meanwhile.
+  bool may_wait_for(AnsweredJob& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   /// Answers jobs that have been decided, as the last use of the pool.
-  void settle(EndedJobs& ended) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  void settle(EndedJobs& ended) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
 
   // As an executor.
-  void post(Work& work) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
-  bool revoke(Work& work) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
-  void report(const std::exception_ptr& exception, const JobState* job) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  void post(Work& work) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  bool revoke(Work& work) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void report(const std::exception_ptr& exception, const JobState* job) noexcept;
 
   // Observers.
   [[nodiscard]] bool on_worker_thread() const noexcept;
   /// Whether the calling thread runs, or answers, a job of this pool.
   [[nodiscard]] bool is_inside() const noexcept;
-  [[nodiscard]] WorkerPoolStats stats() const ABSL_LOCKS_EXCLUDED(mutex_);
+  [[nodiscard]] WorkerPoolStats stats() const ABSL_LOCKS_EXCLUDED(serve_, intake_);
 
  private:
+  class Both;
+
+  /// Why submitters and workers have to take the long way.
+  enum Detour : std::uint32_t {
+    kBlocked = 1,   // submitters wait for places
+    kClosed = 2,    // no more intake
+    kStopping = 4,  // the workers go
+    kPaused = 8,    // no job is started
+    kCrowded = 16,  // more workers than wanted
+    kPicky = 32,    // the next job is not the oldest, or may be shed
+    kGrowing = 64,  // there may be more workers
+  };
+  static constexpr std::size_t kMostEnded = 64;  // jobs that are decided under the locks at once
+  static constexpr std::uint32_t kSubmittersDetour = kBlocked | kClosed;
+  static constexpr std::uint32_t kWorkersDetour = ~std::uint32_t{kGrowing};
+
   struct Task {
     JobState* job = nullptr;
     Work* work = nullptr;
+    [[nodiscard]] explicit operator bool() const noexcept { return job != nullptr || work != nullptr; }
   };
   /// How a submission that is refused is called, and what it was like.
   enum class Refusal : std::uint8_t { kClosed, kFull, kDropped, kWaited, kCancelled, kLate, kOwnWorker };
 
-  // Threads.
-  void work(std::size_t id) noexcept;
+  // The crew (pool_crew.cpp).
+  /// Adds so many workers, or none if one of them fails. The first ones are made with a report, and go to work only if
+  /// the health check passes.
+  absl::Status hire(std::size_t count, StartupReport* report) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
+  /// Returns how many have been started; if not all, `failure` says why.
+  std::size_t start_threads(std::size_t count, Hiring* hiring, std::string& failure) noexcept
+      ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
+  void conclude(Hiring& hiring, std::size_t count, std::size_t started, bool stay) noexcept
+      ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  [[nodiscard]] absl::Status check_health() const noexcept;
+  void join_leavers(Worker* leavers) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
+  /// With control_mutex_ held.
+  absl::Status change_to(std::size_t workers) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
+  [[nodiscard]] std::size_t configured() const noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void grow(std::size_t count, TimePoint now) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
+  void want_growth() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   [[nodiscard]] absl::Status run_start_hook(std::size_t id) noexcept;
-  bool next(Activation& here, bool& busy, Task& task) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
-  void watch() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  void run_stop_hook(std::size_t id) noexcept;
+  bool join_crew(Worker& me) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void leave_crew(Worker& me) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  [[nodiscard]] std::size_t wanted() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
+    return configured_ + replacements_;
+  }
+  /// How many are wanted that nobody has started yet.
+  [[nodiscard]] std::size_t missing() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
+    return is(kClosed) || wanted() <= live_ + joining_ ? 0 : wanted() - live_ - joining_;
+  }
+  void set_stuck(std::size_t workers) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void note_crew() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void list_runner(Runner& runner) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void unlist_runner(Runner& runner) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
 
-  // Steps of a job.
-  void run(JobState& job, std::size_t worker_id) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
-  bool finish(JobState& job, const absl::Status& status, bool threw, bool stopped) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
-  void accept(JobState& job, TimePoint now) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void start_job(JobState& job, TimePoint now, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void end_queued(JobState& job, Ending ending, TimePoint now, EndedJobs& ended) noexcept
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void decide(JobState& job, Ending ending, TimePoint now, EndedJobs& ended) noexcept
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  TimePoint expire(TimePoint now, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  [[nodiscard]] absl::Status describe(const JobState& job) const noexcept;
+  // Workers (pool_serve.cpp).
+  void work(Worker& me) noexcept;
+  Task next(Worker& me) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  Task next_quickly(Worker& me, TimePoint now, JobState*& done) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  /// What an idle worker sees without a lock: whether it may be worth while to look properly.
+  [[nodiscard]] bool looks_busy() const noexcept;
+  void look_for_work() const noexcept;
+  Task pick(TimePoint now, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void come_back(Worker& me, JobState*& done) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void retire_job(Runner& runner, JobState*& done) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_);
+  void take_in() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  /// Starts `job` in the runner's thread. Returns when its time is up.
+  void start_job(JobState& job, Runner& runner, TimePoint now) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_);
+  /// Runs and answers the job of `runner`; returns the time if it had to know.
+  struct Ran {
+    bool knows_time = false;
+    TimePoint time{};
+  };
+  Ran run(Runner& runner) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void observe_end(const Runner& runner, const absl::Status& status, TimePoint now) noexcept;
+  [[nodiscard]] JobEvent event(const JobState& job, std::size_t worker_id, TimePoint at,
+                               TimePoint since) const noexcept;
+  [[nodiscard]] absl::Status describe_exception(const JobState& job,
+                                                const std::exception_ptr& exception) const noexcept;
+  [[nodiscard]] bool is_timed() const noexcept { return options_.measure || options_.observer != nullptr; }
+  [[nodiscard]] TimePoint time() const noexcept {
+    return is_timed() || options_.codel ? clock_.now() : clock_.recent();
+  }
+
+  // The watching thread (pool_watch.cpp).
+  void watch() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  TimePoint expire(TimePoint now, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void overrun(Runner& runner, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void watch_from(TimePoint when, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void watch_from(TimePoint when) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  [[nodiscard]] bool is_watched_too_late(TimePoint when) const noexcept {
+    return when.time_since_epoch().count() < watched_until_.load(std::memory_order_relaxed);
+  }
+
+  // Endings.
+  /// Takes `job` out of the queue.
+  void take_out(JobState& job) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_);
+  void end_queued(JobState& job, Ending ending, EndedJobs& ended) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void decide(JobState& job, Ending ending, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  [[nodiscard]] absl::Status describe(const JobState& job, TimePoint now) const noexcept;
+  [[nodiscard]] static std::string_view tag_of(const JobState& job) noexcept;
+  /// Calls `call(observer)`, whatever that throws.
+  template <class Call>
+  void tell_observer(Call call) noexcept {
+    try {
+      call(*options_.observer);
+    } catch (...) {
+      report(std::current_exception(), nullptr);
+    }
+  }
+  void tell_state(PoolState state) noexcept;
 
   // Steps of a submission.
-  Admitted wait_for_place(const SubmitOptions& options, TimePoint start, absl::Status* refusal)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  [[nodiscard]] bool has_place_quickly() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
+  Admitted admit_slowly(const SubmitOptions& options, bool may_wait, OpStatus ended, absl::Status* refusal)
+      ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  Admitted wait_for_place(const SubmitOptions& options, TimePoint start, Duration timeout, absl::Status* refusal)
+      ABSL_LOCKS_EXCLUDED(serve_, intake_);
   [[nodiscard]] absl::Status describe(Refusal refusal, const SubmitOptions& options, Duration waited) const;
+  void accept(JobState& job) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
+  void accept_past_queue(JobState& job) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void cancel_new(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void set_limits(JobState& job, TimePoint now) const noexcept;
+  void run_in(Activation& here, Runner& runner) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
 
   // Steps of a shutdown.
-  /// Decides what is queued, and returns a list of what runs and has to be asked to stop.
-  JobState* call_off_everything(EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ask_to_stop(JobState* jobs) const noexcept ABSL_LOCKS_EXCLUDED(mutex_);
-  void list_running(ShutdownReport& report) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  [[nodiscard]] bool is_quiet(bool inside) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  [[nodiscard]] std::uint64_t answered() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// Answers what is queued and asks what runs to stop.
+  void call_off_everything() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  AnsweredJob* next_to_stop() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void list_running(ShutdownReport& report) const noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  [[nodiscard]] bool is_quiet(bool inside) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  [[nodiscard]] std::uint64_t answered() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  [[nodiscard]] std::uint64_t tallied(Count which) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_);
 
   // What follows from a change.
-  [[nodiscard]] bool has_place() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return queue_.size() + reserved_ < options_.queue_capacity + free_workers();
+  [[nodiscard]] std::size_t queued() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
+    return static_cast<std::size_t>(entered_ - left_.load(std::memory_order_relaxed));
   }
-  [[nodiscard]] std::size_t free_workers() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return options_.workers - busy_;
+  [[nodiscard]] std::size_t free_workers() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
+    return live_ - busy_;
   }
-  [[nodiscard]] std::size_t depth() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return queue_.size() > free_workers() ? queue_.size() - free_workers() : 0;
+  [[nodiscard]] bool has_place() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
+    return queued() + reserved_ < capacity_ + free_workers();
+  }
+  [[nodiscard]] std::size_t depth() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
+    return queued() > free_workers() ? queued() - free_workers() : 0;
   }
   /// Whether a worker that comes now is owed to a job: one in the queue, or one that is still being made.
-  [[nodiscard]] bool is_promised() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return queue_.size() + reserved_ + 1 > options_.queue_capacity + free_workers();
+  [[nodiscard]] bool is_promised() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
+    return queued() + reserved_ + 1 > capacity_ + free_workers();
   }
-  [[nodiscard]] bool job_is_next() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void grant_places(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void claim_idle(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void watch_from(TimePoint when, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void claim_closers(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool is(std::uint32_t detours) const noexcept {
+    return (detour_.load(std::memory_order_relaxed) & detours) != 0;
+  }
+  void set_detour(Detour why, bool on) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
+    const std::uint32_t before = detour_.load(std::memory_order_relaxed);
+    detour_.store(on ? before | why : before & ~std::uint32_t{why}, std::memory_order_relaxed);
+  }
+  void note_depth() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void grant_places(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void wake_seeker(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
+  void pass_on(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void claim_closers(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
 
   const WorkerPoolOptions options_;
   Clock& clock_;
-  std::vector<world::Thread> threads_;  // the creating and the destroying thread's
+  const Duration lag_;  // how far time() may be behind
+  const bool lifo_idle_;
 
-  mutable Mutex mutex_;
-  OverflowPolicy overflow_ ABSL_GUARDED_BY(mutex_);
-  JobList queue_ ABSL_GUARDED_BY(mutex_);
-  JobList executing_jobs_ ABSL_GUARDED_BY(mutex_);  // oldest first; those past their time too
-  WorkQueue posted_ ABSL_GUARDED_BY(mutex_);
-  std::size_t posted_in_a_row_ ABSL_GUARDED_BY(mutex_) = 0;
-  WaitList idle_ ABSL_GUARDED_BY(mutex_);                               // workers, longest idle first
-  WaitList blocked_ ABSL_GUARDED_BY(mutex_);                            // submitters under kBlock
-  WaitList closers_ ABSL_GUARDED_BY(mutex_);                            // threads in shutdown()
-  WaitList watching_ ABSL_GUARDED_BY(mutex_);                           // the watching thread
-  TimePoint watched_until_ ABSL_GUARDED_BY(mutex_) = TimePoint::max();  // when it looks next
+  // --- read by everybody, written under both locks ---
+  // Read without a lock by who looks before it sleeps, else under one of them: orders nothing.
+  alignas(kCachePadding) world::Atomic<std::uint32_t> detour_{0};
+  world::Atomic<OverflowPolicy> overflow_;
+  world::Atomic<Duration::rep> watched_until_{
+      TimePoint::max().time_since_epoch().count()};  // when the watch looks next
+  // That there is something for who looks before it sleeps, which reads it without a lock. Written under intake_, and
+  // cleared under both by who looks properly. A stale one costs a look.
+  world::Atomic<bool> hint_{false};
+  // That there is posted work, written under intake_, and cleared under both; read by workers under serve_.
+  world::Atomic<bool> has_posted_{false};
 
-  std::size_t busy_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::size_t reserved_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::size_t submitting_ ABSL_GUARDED_BY(mutex_) = 0;  // the reserved ones too
-  std::size_t executing_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::size_t settling_ ABSL_GUARDED_BY(mutex_) = 0;
+  // --- the submitters' side ---
+  alignas(kCachePadding) mutable SpinLock intake_ ABSL_ACQUIRED_AFTER(serve_);
+  std::size_t capacity_ ABSL_GUARDED_BY(intake_);  // written under both
+  std::uint64_t entered_ ABSL_GUARDED_BY(intake_) = 0;
+  std::uint64_t left_seen_ ABSL_GUARDED_BY(intake_) = 0;
+  std::size_t reserved_ ABSL_GUARDED_BY(intake_) = 0;
+  std::size_t submitting_ ABSL_GUARDED_BY(intake_) = 0;  // the reserved ones too
+  std::uint64_t submitted_ ABSL_GUARDED_BY(intake_) = 0;
+  JobList incoming_ ABSL_GUARDED_BY(intake_);
+  bool incoming_is_plain_ ABSL_GUARDED_BY(intake_) = true;  // no limits of their own among them
+  std::size_t seekers_ ABSL_GUARDED_BY(intake_) = 0;
+  WaitList idle_ ABSL_GUARDED_BY(intake_);
+  WorkQueue posted_incoming_ ABSL_GUARDED_BY(intake_);
 
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::size_t inside_weight_ ABSL_GUARDED_BY(mutex_) = 0;   // of the threads in shutdown() that are ours
-  std::size_t inside_workers_ ABSL_GUARDED_BY(mutex_) = 0;  // how many of them are workers
+  // --- the workers' side ---
+  alignas(kCachePadding) mutable SpinLock serve_;
+  JobQueue queue_ ABSL_GUARDED_BY(serve_);
+  WorkQueue posted_ ABSL_GUARDED_BY(serve_);
+  std::size_t posted_in_a_row_ ABSL_GUARDED_BY(serve_) = 0;
+  // How many jobs have left the queue.
+  //   Q1  release under serve_ -> acquire by a submitter: the place is free.
+  world::Atomic<std::uint64_t> left_{0};
+  std::uint64_t started_ ABSL_GUARDED_BY(serve_) = 0;
+  std::size_t executing_ ABSL_GUARDED_BY(serve_) = 0;
+  std::size_t busy_ ABSL_GUARDED_BY(serve_) = 0;
+  std::optional<Codel> codel_ ABSL_GUARDED_BY(serve_);
+  Runner* runners_ ABSL_GUARDED_BY(serve_) = nullptr;  // workers, and who runs a job in between
 
-  std::size_t reported_ ABSL_GUARDED_BY(mutex_) = 0;  // workers that have run on_worker_start
-  absl::Status start_failure_ ABSL_GUARDED_BY(mutex_);
-  CondVar all_reported_;
+  // --- written under both locks ---
+  alignas(kCachePadding) WaitList blocked_ ABSL_GUARDED_BY(serve_);  // submitters under kBlock
+  WaitList closers_ ABSL_GUARDED_BY(serve_);                         // threads in shutdown()
+  WaitList watching_ ABSL_GUARDED_BY(serve_);                        // the watching thread
+  std::size_t settling_ ABSL_GUARDED_BY(serve_) = 0;
+  std::size_t inside_weight_ ABSL_GUARDED_BY(serve_) = 0;   // of the threads in shutdown() that are ours
+  std::size_t inside_workers_ ABSL_GUARDED_BY(serve_) = 0;  // how many of them are workers
+  std::size_t live_ ABSL_GUARDED_BY(serve_) = 0;
+  std::size_t configured_ ABSL_GUARDED_BY(serve_) = 0;
+  std::size_t stuck_ ABSL_GUARDED_BY(serve_) = 0;         // workers
+  std::size_t replacements_ ABSL_GUARDED_BY(serve_) = 0;  // the smaller one of stuck_ and max_replacements
+  std::size_t joining_ ABSL_GUARDED_BY(serve_) = 0;
+  TimePoint grow_not_before_ ABSL_GUARDED_BY(serve_) = TimePoint::min();
+  Worker* leavers_ ABSL_GUARDED_BY(serve_) = nullptr;
+  // Its counts of submissions and of jobs that never ran or ran out of time; the rest is made on demand.
+  WorkerPoolStats counts_ ABSL_GUARDED_BY(serve_);
 
-  WorkerPoolStats counts_ ABSL_GUARDED_BY(mutex_);  // its counts and histograms; the rest is made on demand
+  // --- without a lock ---
+  Tally others_{true};  // of who is no worker
+  Tally gone_{true};    // of workers that have left; added to under both locks
+  world::Atomic<std::uint64_t> exceptions_{0};
+  std::array<world::Atomic<std::uint64_t>, 17> failed_with_{};
+  struct Times {
+    LatencyHistogram queue_wait;
+    LatencyHistogram run;
+  };
+  std::optional<Times> times_;  // if the pool measures
+
+  // --- threads ---
+  Mutex control_mutex_;  // one change of the crew at a time; before crew_mutex_
+  Mutex crew_mutex_ ABSL_ACQUIRED_BEFORE(serve_);
+  std::list<std::unique_ptr<Worker>> crew_ ABSL_GUARDED_BY(crew_mutex_);
+  world::Thread watch_;  // the creating and the destroying thread's
+};
+
+/// Holds both locks for a scope.
+class ABSL_SCOPED_LOCKABLE PoolCore::Both {
+ public:
+  explicit Both(const PoolCore& pool) ABSL_EXCLUSIVE_LOCK_FUNCTION(pool.serve_, pool.intake_) : pool_(pool) {
+    pool_.serve_.lock();
+    pool_.intake_.lock();
+  }
+  ~Both() ABSL_UNLOCK_FUNCTION() {
+    pool_.intake_.unlock();
+    pool_.serve_.unlock();
+  }
+  Both(const Both&) = delete;
+  Both& operator=(const Both&) = delete;
+
+ private:
+  const PoolCore& pool_;
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -63,16 +63,15 @@ class TypedJob final : public ResultJob<typename JobTraits<typename JobCall<F>::
   using Base = ResultJob<typename JobTraits<Result>::Value>;
 
   template <class G>
-  TypedJob(PoolCore& pool, SubmitOptions&& options, Duration processing_timeout, G&& function)
-      : Base(pool, options.context, std::move(options.tag), processing_timeout, JobCall<F>::kTakesContext),
-        function_(std::forward<G>(function)) {}
+  TypedJob(PoolCore& pool, SubmitOptions&& options, G&& function)
+      : Base(pool, std::move(options), JobCall<F>::kTakesContext), function_(std::forward<G>(function)) {}
   // Whoever decides a job destroys its function. So there is nothing left to do here, unless the job was never
   // accepted, which happens only while it is being made: then either function_ was not made, or nothing after it can
   // throw.
   ~TypedJob() noexcept override {}  // NOLINT(modernize-use-equals-default): the union has a member with a destructor
 
  private:
-  absl::Status invoke(const JobContext& ctx) override {
+  absl::Status invoke(const JobContext* ctx) override {
     if (is_empty_function(function_)) return absl::InvalidArgumentError("job: there is no function to call");
     if constexpr (std::is_void_v<Result>) {
       call(ctx);
@@ -90,9 +89,9 @@ class TypedJob final : public ResultJob<typename JobTraits<typename JobCall<F>::
     }
   }
 
-  Result call([[maybe_unused]] const JobContext& ctx) {
+  Result call([[maybe_unused]] const JobContext* ctx) {
     if constexpr (JobCall<F>::kTakesContext) {
-      return std::invoke(std::move(function_), ctx);
+      return std::invoke(std::move(function_), *ctx);
     } else {
       return std::invoke(std::move(function_));
     }
@@ -105,12 +104,53 @@ class TypedJob final : public ResultJob<typename JobTraits<typename JobCall<F>::
   };
 };
 
+/// A function of nothing whose answer nobody will see. Without a context, a tag or limits of its own there is nothing
+/// to keep but the function.
+template <class F>
+class PlainJob final : public JobState {
+ public:
+  template <class G>
+  explicit PlainJob(G&& function) noexcept(std::is_nothrow_constructible_v<F, G>)
+      : JobState(true), function_(std::forward<G>(function)) {}
+  [[nodiscard]] F& function() noexcept { return function_; }
+  /// For a job that was never accepted.
+  void destroy() noexcept {
+    std::destroy_at(&function_);
+    release();
+  }
+  ~PlainJob() noexcept override {}  // NOLINT(modernize-use-equals-default): as TypedJob
+
+ private:
+  absl::Status invoke(const JobContext* /*ctx*/) override {
+    if (is_empty_function(function_)) return absl::InvalidArgumentError("job: there is no function to call");
+    if constexpr (std::is_same_v<std::invoke_result_t<F>, absl::Status>) {
+      return std::invoke(std::move(function_));
+    } else if constexpr (requires { std::invoke(std::move(function_)).status(); }) {
+      return std::invoke(std::move(function_)).status();
+    } else {
+      static_cast<void>(std::invoke(std::move(function_)));
+      return absl::OkStatus();
+    }
+  }
+  void destroy_function() override { std::destroy_at(&function_); }
+  void release() noexcept override { delete this; }
+
+  union {
+    F function_;
+  };
+};
+
+/// Puts a plain job into the queue of `pool` if that has a place and nobody waits for one; else nothing has happened.
+bool enter_quickly(PoolCore& pool, JobState& job) noexcept;
+
 /// A place for one job, given by the pool before the job is made: a refusal costs no allocation and leaves the function
 /// untouched. Goes back to the pool if making the job fails.
 class Admission {
  public:
   /// `refusal`: where to put the text of a refusal; null if none is wanted.
   Admission(PoolCore& pool, const SubmitOptions& options, bool may_wait, absl::Status* refusal);
+  /// For one on the pool's own terms, which may wait.
+  explicit Admission(PoolCore& pool);
   Admission(const Admission&) = delete;
   Admission& operator=(const Admission&) = delete;
   ~Admission() {
@@ -118,7 +158,6 @@ class Admission {
   }
 
   [[nodiscard]] OpStatus status() const noexcept { return status_; }
-  [[nodiscard]] Duration processing_timeout() const noexcept { return processing_timeout_; }
 
   /// Puts the job into the queue, or runs it if the policy says so.
   void enter(JobState& job) noexcept;
@@ -127,7 +166,6 @@ class Admission {
   void give_back() noexcept;
 
   PoolCore& pool_;
-  Duration processing_timeout_{};
   OpStatus status_ = OpStatus::kOk;
   bool runs_here_ = false;
   bool entered_ = false;

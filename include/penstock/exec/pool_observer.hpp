@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// Who wants to follow each job of a pool: for traces, logs and tests.
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+#include "penstock/core/clock.hpp"
+#include "penstock/version.hpp"
+
+namespace penstock::inline PENSTOCK_ABI {
+
+/// What happened to a job, and when. The views are valid during the call.
+struct JobEvent {
+  std::string_view pool;
+  std::uint64_t job_id;
+  std::string_view tag;
+  TimePoint at;           ///< On the pool's clock.
+  std::size_t worker_id;  ///< kCallerThread: not in a worker.
+  /// Since when it was in the state that ends with this event: at the start, since its acceptance; at the end, since
+  /// its start; when it is dropped, since its acceptance.
+  TimePoint since;
+  /// At the end and when it is dropped: what its caller is told.
+  absl::StatusCode code = absl::StatusCode::kOk;
+};
+
+/// What a pool goes through.
+enum class PoolState : std::uint8_t { kRunning, kPaused, kDraining, kStopped };
+
+/// "running", "paused", "draining" or "stopped".
+std::string_view to_string(PoolState state) noexcept;
+
+/// Gets a call for each step of each job of the pools that it is given to; overrides what it is interested in.
+///
+/// The calls come from the threads in which things happen, several at once, without a lock of the pool. Those of one
+/// job may overtake each other, but for those of its worker; their times are in order. A slow observer slows the jobs
+/// down. What it throws is caught and counted.
+class PoolObserver {
+ public:
+  virtual ~PoolObserver() = default;
+
+  /// The job was accepted.
+  virtual void on_submit(const JobEvent& /*event*/) {}
+  /// Its function is about to be called.
+  virtual void on_start(const JobEvent& /*event*/) {}
+  /// Its function has returned or thrown; its caller is answered next, or was answered when its time was up.
+  virtual void on_finish(const JobEvent& /*event*/) {}
+  /// Its function will not be called: cancelled, expired, evicted, shed or abandoned.
+  virtual void on_drop(const JobEvent& /*event*/) {}
+  virtual void on_state(std::string_view /*pool*/, PoolState /*state*/, TimePoint /*at*/) {}
+};
+
+}  // namespace penstock::inline PENSTOCK_ABI

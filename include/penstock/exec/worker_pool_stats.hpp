@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// What a worker pool tells about itself.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "penstock/core/clock.hpp"
+#include "penstock/metrics/histogram.hpp"
+
+namespace penstock::inline PENSTOCK_ABI {
+
+/// The state of a pool at one moment.
+///
+///   submitted = accepted + rejected + dropped_newest + enqueue_timeouts + enqueue_cancelled + refused_closed
+///               + enqueue_failures + submitting
+///   accepted  = starting + queue_depth + running + succeeded + failed + panicked + cancelled + queue_expired
+///               + dropped_oldest + shed + processing_timeouts + abandoned
+///   live      = idle + busy = configured + replacements + retiring - joining
+struct WorkerPoolStats {
+  std::size_t configured = 0;    ///< workers asked for, or grown to
+  std::size_t live = 0;          ///< workers there
+  std::size_t idle = 0;          ///< workers that wait for work or are on their way to it
+  std::size_t busy = 0;          ///< workers that run a job or posted work
+  std::size_t stuck = 0;         ///< busy workers whose job has outrun its time
+  std::size_t replacements = 0;  ///< workers there in place of stuck ones
+  std::size_t retiring = 0;      ///< workers that go after their job
+  std::size_t joining = 0;       ///< workers that are about to be there
+  bool paused = false;
+
+  // Submissions.
+  std::uint64_t submitted = 0;
+  std::uint64_t accepted = 0;
+  std::uint64_t rejected = 0;           ///< refused because the queue was full
+  std::uint64_t dropped_newest = 0;     ///< the same, under kDropNewest
+  std::uint64_t enqueue_timeouts = 0;   ///< waited too long for a place, or came after their deadline
+  std::uint64_t enqueue_cancelled = 0;  ///< called off before there was a place
+  std::uint64_t refused_closed = 0;     ///< came during or after shutdown
+  std::uint64_t enqueue_failures = 0;   ///< out of memory, or the move of the function threw
+  std::uint64_t blocked = 0;            ///< had to wait for a place, whatever came of it
+  std::uint64_t caller_runs = 0;        ///< accepted, and run by their submitter, or by who waited for them
+  std::size_t submitting = 0;           ///< inside `submit` now
+
+  // Outcomes of accepted jobs.
+  std::uint64_t started = 0;
+  std::uint64_t succeeded = 0;
+  std::uint64_t failed = 0;               ///< returned a status other than OK
+  std::uint64_t panicked = 0;             ///< threw
+  std::uint64_t cancelled = 0;            ///< in the queue; or while running, and returned Cancelled
+  std::uint64_t queue_expired = 0;        ///< waited too long for their start, or past the caller's deadline
+  std::uint64_t dropped_oldest = 0;       ///< made room for a newer one
+  std::uint64_t shed = 0;                 ///< taken out by CoDel
+  std::uint64_t processing_timeouts = 0;  ///< ran too long, or past the caller's deadline
+  std::uint64_t abandoned = 0;            ///< queued when a shutdown ran out of time
+
+  /// `failed`, by the code of the status. Those of jobs that end meanwhile may be missing.
+  std::array<std::uint64_t, 17> failed_with{};
+  std::uint64_t late_results = 0;  ///< functions that returned or threw after their caller had been answered
+  std::uint64_t exceptions = 0;    ///< caught from jobs, posted work and hooks
+
+  std::size_t starting = 0;     ///< accepted jobs for which a free worker is on its way
+  std::size_t queue_depth = 0;  ///< jobs that wait for a worker, at most queue_capacity
+  std::size_t running = 0;      ///< jobs that run, in time
+  std::size_t overdue = 0;      ///< functions that run although their caller has been answered
+  std::size_t queue_capacity = 0;
+  std::size_t queue_high_water = 0;  ///< the deepest it was when a worker came for more, a job was refused, or now
+  Duration oldest_queued_age{};
+  bool codel_dropping = false;
+
+  // Workers over time.
+  std::uint64_t workers_added = 0;        ///< beyond the first crew
+  std::uint64_t workers_removed = 0;      ///< asked to go, or idle for too long
+  std::uint64_t workers_replaced = 0;     ///< replacements started for stuck workers
+  std::uint64_t worker_failures = 0;      ///< workers that could not start
+  std::uint64_t jobs_per_worker_min = 0;  ///< among those that are there
+  std::uint64_t jobs_per_worker_max = 0;
+
+  LatencyHistogram::Snapshot queue_wait;  ///< of started jobs, if the pool measures
+  LatencyHistogram::Snapshot run;         ///< of functions that have returned or thrown, if it measures
+
+  /// How full the queue is, in [0, 1]; without a queue, how many of the workers are busy.
+  [[nodiscard]] double queue_utilization() const noexcept;
+  /// How many of the workers are busy, in [0, 1].
+  [[nodiscard]] double worker_utilization() const noexcept;
+  /// Of the jobs that have ended: how many failed, threw or ran out of their processing time, in [0, 1].
+  [[nodiscard]] double error_rate() const noexcept;
+};
+
+/// What a shutdown came to.
+struct ShutdownReport {
+  struct Running {
+    std::uint64_t id = 0;
+    std::string tag;
+    Duration age{};  ///< since its start
+  };
+
+  bool in_time = true;                   ///< nothing had to be called off
+  std::uint64_t completed = 0;           ///< jobs answered meanwhile, but for those cancelled in the queue
+  std::uint64_t cancelled_in_queue = 0;  ///< jobs that never ran because the time was up
+  std::size_t queued = 0;                ///< jobs left to run: only where each worker itself waits in a shutdown
+  std::vector<Running> running;          ///< functions that ran when the time was up, but for the caller's own
+
+  /// Whether all accepted jobs have ended, but for the one that the calling thread runs.
+  [[nodiscard]] bool is_drained() const noexcept { return in_time && queued == 0; }
+};
+
+/// How a pool came up, phase by phase, up to the first that failed.
+struct StartupReport {
+  enum class Phase : std::uint8_t {
+    kOptions,      ///< are valid
+    kThreads,      ///< were started
+    kWorkers,      ///< have run `on_worker_start`
+    kHealthCheck,  ///< has passed
+    kReady,        ///< workers take jobs
+  };
+  struct Step {
+    Phase phase;
+    Duration took{};
+    absl::Status status;
+  };
+  std::vector<Step> steps;
+};
+
+/// "options", "threads", "workers", "health check" or "ready".
+std::string_view to_string(StartupReport::Phase phase) noexcept;
+
+}  // namespace penstock::inline PENSTOCK_ABI

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+#include "penstock/exec/detail/job_queue.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+bool Codel::sheds(Duration waited, TimePoint now) noexcept {
+  if (now >= interval_end_) {
+    // Of the first interval nothing is known yet.
+    dropping_ = interval_end_ != TimePoint::min() && shortest_ > options_.target;
+    interval_end_ = saturated_add(now, options_.interval);
+    shortest_ = waited;
+  } else {
+    shortest_ = std::min(shortest_, waited);
+  }
+  return dropping_ && waited > saturated(options_.target * 2.0);
+}
+
+bool JobQueue::Sooner::operator()(const JobTerms& a, const JobTerms& b) const noexcept {
+  const JobState& first = a.job;
+  const JobState& second = b.job;
+  return first.expires_at_ != second.expires_at_ ? first.expires_at_ < second.expires_at_ : first.id_ < second.id_;
+}
+
+void JobQueue::note(JobState& job, std::size_t level) noexcept {
+  used_ |= std::uint32_t{1} << level;
+  if (job.terms_ != nullptr && job.expires_at_ < saturated_add(job.enqueued_at_, wait_limit_)) {
+    own_limits_.push(*job.terms_);
+  }
+}
+
+void JobQueue::push(JobState& job) noexcept {
+  const std::size_t level = level_of(job);
+  lists_[level].push(job);
+  note(job, level);
+}
+
+void JobQueue::push_all(JobList& jobs, bool plain) noexcept {
+  if (jobs.empty()) return;
+  if (plain && is_fifo()) {
+    lists_[0].append(jobs);
+    used_ = 1;
+    return;
+  }
+  while (JobState* const job = jobs.pop()) push(*job);
+}
+
+void JobQueue::push_front(JobState& job) noexcept {
+  const std::size_t level = level_of(job);
+  lists_[level].push_front(job);
+  note(job, level);
+}
+
+void JobQueue::remove(JobState& job) noexcept {
+  const std::size_t level = level_of(job);
+  lists_[level].remove(job);
+  if (lists_[level].empty()) used_ &= ~(std::uint32_t{1} << level);
+  if (job.terms_ != nullptr && own_limits_.contains(*job.terms_)) own_limits_.remove(*job.terms_);
+}
+
+JobState* JobQueue::next(bool crowded) const noexcept {
+  if (used_ == 0) return nullptr;
+  switch (discipline_) {
+    case QueueDiscipline::kFifo:
+      break;
+    case QueueDiscipline::kLifo:
+      return lists_[0].back();
+    case QueueDiscipline::kAdaptiveLifo:
+      return crowded ? lists_[0].back() : lists_[0].front();
+    case QueueDiscipline::kPriority:
+      return lists_[static_cast<std::size_t>(std::bit_width(used_)) - 1].front();
+  }
+  return lists_[0].front();
+}
+
+JobState* JobQueue::most_dispensable() const noexcept {
+  return used_ == 0 ? nullptr : lists_[static_cast<std::size_t>(std::countr_zero(used_))].front();
+}
+
+JobState* JobQueue::oldest() const noexcept {
+  JobState* oldest = nullptr;
+  for (std::uint32_t left = used_; left != 0; left &= left - 1) {
+    JobState* const first = lists_[static_cast<std::size_t>(std::countr_zero(left))].front();
+    if (oldest == nullptr || first->enqueued_at_ < oldest->enqueued_at_) oldest = first;
+  }
+  return oldest;
+}
+
+JobState* JobQueue::expired(TimePoint now) const noexcept {
+  if (JobTerms* const soonest = own_limits_.first()) {
+    JobState& job = soonest->job;
+    if (job.expires_at_ <= now) return &job;
+  }
+  JobState* const oldest = this->oldest();
+  return oldest != nullptr && oldest->expires_at_ <= now ? oldest : nullptr;
+}
+
+TimePoint JobQueue::next_expiry() const noexcept {
+  TimePoint next = TimePoint::max();
+  if (const JobTerms* const soonest = own_limits_.first()) {
+    const JobState& job = soonest->job;
+    next = job.expires_at_;
+  }
+  if (const JobState* const oldest = this->oldest()) {
+    next = std::min(next, saturated_add(oldest->enqueued_at_, wait_limit_));
+  }
+  return next;
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: MIT
+#include <algorithm>
+#include <exception>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_text.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+namespace {
+
+// After a worker could not be started on the way, until the next attempt.
+constexpr Duration kAfterFailure = std::chrono::seconds(1);
+
+fmt::string_view text_of(const absl::Status& status) { return {status.message().data(), status.message().size()}; }
+
+}  // namespace
+
+// --- start and end ---
+
+absl::Status PoolCore::start(StartupReport* report) {
+  StartupReport unread;
+  if (report == nullptr) report = &unread;
+  report->steps.push_back({StartupReport::Phase::kOptions, Duration::zero(), absl::OkStatus()});
+  absl::Status status;
+  try {
+    if (!clock_.is_machine_time()) clock_.start_timers();
+    watch_ = world::Thread([this] { watch(); });
+  } catch (const std::exception& caught) {
+    status = absl::ResourceExhaustedError(fmt::format("worker pool '{}': cannot start thread 1 of {}: {}",
+                                                      options_.name, options_.workers + 1, caught.what()));
+    report->steps.push_back({StartupReport::Phase::kThreads, Duration::zero(), status});
+  }
+  if (status.ok()) status = hire(options_.workers, report);
+  if (!status.ok()) {
+    stop();
+  } else {
+    tell_state(PoolState::kRunning);
+  }
+  return status;
+}
+
+void PoolCore::stop() noexcept {
+  WakeList wake;
+  {
+    Both lock(*this);
+    set_detour(kClosed, true);
+    set_detour(kStopping, true);
+    while (WaitNode* const node = idle_.claim_first()) {
+      ++seekers_;
+      wake.push(*node);
+    }
+    watching_.claim_all(Waiter::kServed, wake);
+  }
+  wake.wake_all();
+  if (watch_.joinable()) watch_.join();
+  std::list<std::unique_ptr<Worker>> crew;
+  {
+    MutexLock lock(crew_mutex_);
+    crew.swap(crew_);
+  }
+  for (const std::unique_ptr<Worker>& worker : crew) worker->thread.join();
+  // What was posted after the last worker had gone: nothing posted is ever lost.
+  for (;;) {
+    Work* work = nullptr;
+    {
+      Both lock(*this);
+      take_in();
+      work = posted_.pop();
+    }
+    if (work == nullptr) break;
+    work->run(*work);
+  }
+  tell_state(PoolState::kStopped);
+}
+
+absl::Status PoolCore::check_health() const noexcept {
+  try {
+    if (!options_.health_check) return absl::OkStatus();
+    std::exception_ptr escaped;
+    absl::Status status;
+    try {
+      status = options_.health_check(Context(clock_).with_timeout(options_.health_check_timeout));
+    } catch (...) {
+      escaped = std::current_exception();
+    }
+    if (escaped) {
+      return absl::InternalError(
+          fmt::format("worker pool '{}': health_check threw {}", options_.name, exception_text(escaped)));
+    }
+    if (status.ok()) return status;
+    return absl::Status(status.code(),
+                        fmt::format("worker pool '{}': health check failed: {}", options_.name, text_of(status)));
+  } catch (...) {
+    return absl::ResourceExhaustedError({});  // no memory for the text
+  }
+}
+
+// --- hiring ---
+
+absl::Status PoolCore::hire(std::size_t count, StartupReport* report) {
+  TimePoint begun = clock_.now();
+  const auto note = [&](StartupReport::Phase phase, const absl::Status& status) {
+    const TimePoint now = clock_.now();
+    if (report != nullptr) report->steps.push_back({phase, now - std::exchange(begun, now), status});
+  };
+  Hiring hiring;
+  {
+    Both lock(*this);
+    joining_ += count;
+  }
+  std::string failure;
+  const std::size_t started = start_threads(count, &hiring, failure);
+  absl::Status status;
+  try {
+    if (started != count) {
+      const std::size_t own = report == nullptr ? 1 : 2;  // counted from 1, behind the watching thread
+      status = absl::ResourceExhaustedError(fmt::format("worker pool '{}': cannot start thread {} of {}: {}",
+                                                        options_.name, started + own, count + own - 1, failure));
+    }
+    note(StartupReport::Phase::kThreads, status);
+    {
+      MutexLock lock(hiring.mutex);
+      while (hiring.reported < started) static_cast<void>(hiring.changed.wait(hiring.mutex));
+      if (status.ok()) status = hiring.failure;
+    }
+    if (started == count) note(StartupReport::Phase::kWorkers, status);
+    if (status.ok() && report != nullptr) {
+      status = check_health();
+      note(StartupReport::Phase::kHealthCheck, status);
+    }
+    if (status.ok()) note(StartupReport::Phase::kReady, status);
+  } catch (...) {
+    conclude(hiring, count, started, false);
+    throw;
+  }
+  conclude(hiring, count, started, status.ok());
+  return status;
+}
+
+/// Tells the workers whether they are to stay, and waits until they know.
+void PoolCore::conclude(Hiring& hiring, std::size_t count, std::size_t started, bool stay) noexcept {
+  {
+    Both lock(*this);
+    joining_ -= count - started;
+    if (stay) configured_ += count;
+  }
+  {
+    MutexLock lock(hiring.mutex);
+    hiring.decided = true;
+    hiring.stay = stay;
+  }
+  hiring.changed.notify_all();
+  MutexLock lock(hiring.mutex);
+  while (hiring.settled < started) static_cast<void>(hiring.changed.wait(hiring.mutex));
+}
+
+std::size_t PoolCore::start_threads(std::size_t count, Hiring* hiring, std::string& failure) noexcept {
+  MutexLock lock(crew_mutex_);  // whoever joins a thread finds it in its place
+  std::vector<bool> taken;
+  std::size_t started = 0;
+  try {
+    for (; started < count; ++started) {
+      taken.assign(crew_.size() + 1, false);
+      for (const std::unique_ptr<Worker>& worker : crew_) {
+        if (worker->runner.worker_id < taken.size()) taken[worker->runner.worker_id] = true;
+      }
+      const auto free = std::find(taken.begin(), taken.end(), false);
+      auto worker = std::make_unique<Worker>(static_cast<std::size_t>(free - taken.begin()));
+      worker->hiring = hiring;
+      crew_.push_back(std::move(worker));
+      Worker& hired = *crew_.back();
+      try {
+        hired.thread = world::Thread([this, &hired] { work(hired); });
+      } catch (...) {
+        crew_.pop_back();
+        throw;
+      }
+    }
+  } catch (const std::exception& caught) {
+    try {
+      failure = caught.what();
+    } catch (...) {  // no memory for the reason: it goes without
+    }
+  }
+  return started;
+}
+
+/// The first thing that a worker does. Returns whether it stays.
+bool PoolCore::join_crew(Worker& me) noexcept {
+  absl::Status status = run_start_hook(me.runner.worker_id);
+  bool stays = status.ok();
+  if (me.hiring != nullptr) {
+    MutexLock lock(me.hiring->mutex);
+    if (me.hiring->failure.ok()) std::swap(me.hiring->failure, status);
+    ++me.hiring->reported;
+    me.hiring->changed.notify_all();
+    while (!me.hiring->decided) static_cast<void>(me.hiring->changed.wait(me.hiring->mutex));
+    stays = me.hiring->stay;
+  }
+  const TimePoint now = clock_.now();
+  {
+    Both lock(*this);
+    --joining_;
+    if (stays) {
+      ++live_;
+      list_runner(me.runner);
+      me.seeking = true;
+      ++seekers_;
+    } else {
+      ++counts_.worker_failures;
+      if (me.hiring == nullptr) {
+        grow_not_before_ = saturated_add(now, kAfterFailure);
+        if (configured_ > options_.smallest()) --configured_;
+      }
+    }
+    note_crew();
+  }
+  if (me.hiring != nullptr) {
+    {
+      MutexLock lock(me.hiring->mutex);
+      ++me.hiring->settled;
+    }
+    me.hiring->changed.notify_all();
+    me.hiring.reset();
+  }
+  return stays;
+}
+
+absl::Status PoolCore::run_start_hook(std::size_t id) noexcept {
+  absl::Status status;
+  try {
+    name_pool_thread(options_.name, fmt::format_int(id).str());
+    if (!options_.on_worker_start) return status;
+    std::exception_ptr escaped;
+    try {
+      status = options_.on_worker_start(id);
+    } catch (...) {
+      escaped = std::current_exception();
+    }
+    if (escaped) {
+      return absl::InternalError(
+          fmt::format("worker pool '{}': on_worker_start({}) threw {}", options_.name, id, exception_text(escaped)));
+    }
+    if (status.ok()) return status;
+    return absl::Status(status.code(), fmt::format("worker pool '{}': worker {} did not start: {}", options_.name, id,
+                                                   text_of(status)));
+  } catch (...) {
+    return absl::ResourceExhaustedError({});  // no memory for the text
+  }
+}
+
+void PoolCore::run_stop_hook(std::size_t id) noexcept {
+  if (!options_.on_worker_stop) return;
+  try {
+    options_.on_worker_stop(id);
+  } catch (...) {
+    report(std::current_exception(), nullptr);
+  }
+}
+
+void PoolCore::leave_crew(Worker& me) noexcept {
+  --live_;
+  unlist_runner(me.runner);
+  gone_.add(me.tally);
+  note_crew();
+}
+
+void PoolCore::list_runner(Runner& runner) noexcept {
+  runner.previous = nullptr;
+  runner.next = runners_;
+  if (runners_ != nullptr) runners_->previous = &runner;
+  runners_ = &runner;
+}
+
+void PoolCore::unlist_runner(Runner& runner) noexcept {
+  (runner.previous == nullptr ? runners_ : runner.previous->next) = runner.next;
+  if (runner.next != nullptr) runner.next->previous = runner.previous;
+}
+
+/// Draws the conclusions from a change of the crew or of how large it is to be.
+void PoolCore::note_crew() noexcept {
+  set_detour(kCrowded, live_ > wanted());
+  set_detour(kGrowing, configured_ < options_.largest());
+}
+
+void PoolCore::set_stuck(std::size_t workers) noexcept {
+  stuck_ = workers;
+  const std::size_t before = std::exchange(replacements_, std::min(stuck_, options_.max_replacements));
+  if (replacements_ > before) ++counts_.workers_replaced;
+  note_crew();
+}
+
+/// In the watching thread: starts workers that are counted as joining, without waiting for them.
+void PoolCore::grow(std::size_t count, TimePoint now) noexcept {
+  std::string failure;
+  const std::size_t started = start_threads(count, nullptr, failure);
+  if (started == count) return;
+  Both lock(*this);
+  joining_ -= count - started;
+  counts_.worker_failures += count - started;
+  grow_not_before_ = saturated_add(now, kAfterFailure);
+  for (std::size_t i = started; i < count && configured_ > options_.smallest(); ++i) --configured_;
+  note_crew();
+}
+
+void PoolCore::join_leavers(Worker* leavers) noexcept {
+  while (leavers != nullptr) {
+    Worker* const worker = std::exchange(leavers, leavers->next_leaver);
+    std::list<std::unique_ptr<Worker>> left;
+    {
+      MutexLock lock(crew_mutex_);
+      const auto place = std::find_if(crew_.begin(), crew_.end(), [&](const auto& one) { return one.get() == worker; });
+      left.splice(left.begin(), crew_, place);
+    }
+    left.front()->thread.join();
+  }
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+
+#include "penstock/exec/detail/pool_core.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+absl::Status PoolCore::resize(std::size_t workers) {
+  MutexLock control(control_mutex_);
+  return change_to(workers);
+}
+
+absl::Status PoolCore::add_workers(std::size_t count) {
+  MutexLock control(control_mutex_);
+  const std::size_t now = configured();
+  return change_to(count > options_.largest() ? options_.largest() + 1 : now + count);
+}
+
+absl::Status PoolCore::remove_workers(std::size_t count) {
+  MutexLock control(control_mutex_);
+  const std::size_t now = configured();
+  return change_to(count > now ? 0 : now - count);
+}
+
+std::size_t PoolCore::configured() const noexcept {
+  Both lock(*this);
+  return configured_;
+}
+
+absl::Status PoolCore::change_to(std::size_t workers) {
+  if (workers < options_.smallest() || workers > options_.largest()) {
+    return absl::InvalidArgumentError(fmt::format("worker pool '{}': the number of workers must be in [{}, {}], got {}",
+                                                  options_.name, options_.smallest(), options_.largest(), workers));
+  }
+  std::size_t more = 0;
+  WakeList wake;
+  {
+    Both lock(*this);
+    if (is(kClosed)) return absl::UnavailableError(fmt::format("worker pool '{}': shut down", options_.name));
+    if (workers > configured_) {
+      more = workers - configured_;
+    } else {
+      counts_.workers_removed += configured_ - workers;
+      configured_ = workers;
+      note_crew();
+      for (std::size_t surplus = live_ > wanted() ? live_ - wanted() : 0; surplus != 0; --surplus) {
+        WaitNode* const node = idle_.claim_first();
+        if (node == nullptr) break;
+        ++seekers_;
+        wake.push(*node);
+      }
+    }
+  }
+  wake.wake_all();
+  if (more == 0) return absl::OkStatus();
+  absl::Status status = hire(more, nullptr);
+  if (status.ok()) {
+    Both lock(*this);
+    counts_.workers_added += more;
+  }
+  return status;
+}
+
+void PoolCore::want_growth() noexcept {
+  const TimePoint now = clock_.now();
+  WakeList wake;
+  {
+    Both lock(*this);
+    if (configured_ >= options_.largest() || missing() != 0 || joining_ != 0 || now < grow_not_before_) return;
+    if (seekers_ != 0 || !idle_.empty() || is(kClosed | kPaused)) return;
+    ++configured_;
+    ++counts_.workers_added;
+    note_crew();
+    watch_from(now, wake);
+  }
+  wake.wake_all();
+}
+
+// --- the rest ---
+
+void PoolCore::set_overflow(OverflowPolicy policy) noexcept { overflow_.store(policy, std::memory_order_relaxed); }
+
+void PoolCore::set_capacity(std::size_t capacity) noexcept {
+  WakeList wake;
+  {
+    Both lock(*this);
+    capacity_ = capacity;
+    grant_places(wake);
+  }
+  wake.wake_all();
+}
+
+void PoolCore::pause() noexcept {
+  {
+    Both lock(*this);
+    if (is(kClosed | kPaused)) return;
+    set_detour(kPaused, true);
+  }
+  tell_state(PoolState::kPaused);
+}
+
+void PoolCore::resume() noexcept {
+  WakeList wake;
+  {
+    Both lock(*this);
+    if (!is(kPaused)) return;
+    set_detour(kPaused, false);
+    pass_on(wake);
+  }
+  wake.wake_all();
+  tell_state(PoolState::kRunning);
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: MIT
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "penstock/core/detail/patience.hpp"
+#include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_text.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+namespace {
+
+// A pool that resumes coroutines all the time still starts a job now and then.
+constexpr std::size_t kMaxPostedInARow = 16;
+// Pieces of posted work that are taken in under the locks at once.
+constexpr std::size_t kMostPosted = 64;
+
+}  // namespace
+
+void PoolCore::work(Worker& me) noexcept {
+  Activation here(*this, me.runner.worker_id, 0);
+  if (join_crew(me)) {
+    while (const Task task = next(me)) {
+      if (task.work != nullptr) {
+        task.work->run(*task.work);
+        continue;
+      }
+      if (is_watched_too_late(me.runner.expires_at)) watch_from(me.runner.expires_at);
+      here.weight = 1;
+      here.job = task.job;
+      const Ran ran = run(me.runner);
+      here.weight = 0;
+      here.job = nullptr;
+      me.knows_time = ran.knows_time;
+      me.time = ran.time;
+    }
+    run_stop_hook(me.runner.worker_id);
+  }
+  WakeList wake;
+  {
+    Both lock(*this);
+    me.next_leaver = std::exchange(leavers_, &me);
+    if (WaitNode* const node = watching_.claim_first()) wake.push(*node);
+  }
+  wake.wake_all();
+}
+
+// --- finding work ---
+
+/// Ends what the worker did before, and finds it something to do: nothing if it is to go.
+PoolCore::Task PoolCore::next(Worker& me) noexcept {
+  TimePoint now = std::exchange(me.knows_time, false) ? me.time : time();
+  JobState* done = nullptr;
+  if (me.busy) {
+    const Task task = next_quickly(me, now, done);
+    if (task) {
+      if (done != nullptr) done->release();
+      return task;
+    }
+  }
+  bool may_look = options_.dispatch == DispatchMode::kSharedQueue;
+  for (;; now = time()) {
+    EndedJobs ended;
+    WakeList wake;
+    Task task;
+    bool leaves = false;
+    bool looks = false;
+    const Context until = options_.idle_timeout == Duration::max()
+                              ? Context(clock_)
+                              : Context(clock_).with_timeout(options_.idle_timeout);
+    Waiter waiter(until);
+    WaitNode node(waiter, nullptr);
+    {
+      Both lock(*this);
+      come_back(me, done);
+      hint_.store(false, std::memory_order_relaxed);
+      take_in();
+      if (live_ > wanted()) {
+        leaves = true;
+      } else {
+        task = pick(now, ended);
+      }
+      if (task || ended.size() != 0) {
+        me.busy = true;
+        ++busy_;
+        if (task.job != nullptr) start_job(*task.job, me.runner, now);
+      } else if (leaves || is(kStopping)) {
+        leaves = true;
+        leave_crew(me);
+      } else if (std::exchange(may_look, false)) {
+        looks = me.seeking = true;
+        ++seekers_;
+      } else if (lifo_idle_) {
+        idle_.push_front(node);
+      } else {
+        idle_.push(node);
+      }
+      grant_places(wake);
+      pass_on(wake);
+      claim_closers(wake);
+    }
+    wake.wake_all();
+    if (done != nullptr) std::exchange(done, nullptr)->release();
+    if (ended.size() != 0) {
+      settle(ended);
+    } else if (task || leaves) {
+      return task;
+    } else if (looks) {
+      look_for_work();
+    } else if (waiter.wait() >= Waiter::kServed) {
+      me.seeking = true;  // as whoever claimed the node has counted
+      may_look = options_.dispatch == DispatchMode::kSharedQueue;
+    } else {
+      Both lock(*this);
+      idle_.remove(node);
+      if (configured_ > options_.smallest()) {
+        ++counts_.workers_removed;
+        --configured_;
+        note_crew();
+      }
+    }
+  }
+}
+
+PoolCore::Task PoolCore::next_quickly(Worker& me, TimePoint now, JobState*& done) noexcept {
+  SpinLockGuard lock(serve_);
+  if (is(kWorkersDetour) || me.runner.stuck || has_posted_.load(std::memory_order_relaxed)) return {};
+  JobState* const job = queue_.next(false);
+  if (job == nullptr || job->expires_at_ <= now) return {};
+  take_out(*job);
+  retire_job(me.runner, done);
+  start_job(*job, me.runner, now);
+  posted_in_a_row_ = 0;
+  return {job, nullptr};
+}
+
+/// Before it sleeps, for as long as that would cost, or as long as the options say.
+void PoolCore::look_for_work() const noexcept {
+  Patience patience;
+  if (options_.idle_spin == Duration::zero()) {
+    while (patience.has_more()) {
+      if (looks_busy()) return patience.paid();
+    }
+    return;
+  }
+  const TimePoint end = saturated_add(clock_.now(), options_.idle_spin);
+  for (std::uint32_t round = 0; !looks_busy(); ++round) {
+    if (round % 64 == 63) {
+      if (clock_.now() >= end) return;
+      world::yield();  // there may be others who want this processor
+    } else {
+      world::pause();
+    }
+  }
+}
+
+bool PoolCore::looks_busy() const noexcept { return hint_.load(std::memory_order_relaxed) || is(kStopping | kCrowded); }
+
+/// Books the end of what the worker did.
+void PoolCore::come_back(Worker& me, JobState*& done) noexcept {
+  retire_job(me.runner, done);
+  if (std::exchange(me.busy, false)) --busy_;
+  if (std::exchange(me.seeking, false)) --seekers_;
+  if (std::exchange(me.runner.stuck, false)) set_stuck(stuck_ - 1);
+}
+
+void PoolCore::retire_job(Runner& runner, JobState*& done) noexcept {
+  if (runner.job == nullptr) return;
+  --executing_;
+  runner.tally.add(Count::kReturned);
+  if (runner.job->plain_) runner.tally.add(runner.stuck ? Count::kLate : runner.outcome);
+  done = std::exchange(runner.job, nullptr);
+}
+
+/// Moves in what has come since a worker looked last.
+void PoolCore::take_in() noexcept {
+  if (!incoming_.empty()) {
+    note_depth();
+    queue_.push_all(incoming_, incoming_is_plain_);
+    incoming_is_plain_ = true;
+  }
+  if (posted_.empty()) {
+    posted_.take(posted_incoming_, kMostPosted);
+    if (posted_.empty()) has_posted_.store(false, std::memory_order_relaxed);
+  }
+}
+
+void PoolCore::take_out(JobState& job) noexcept {
+  queue_.remove(job);
+  left_.store(left_.load(std::memory_order_relaxed) + 1, std::memory_order_release);  // Q1 release
+}
+
+PoolCore::Task PoolCore::pick(TimePoint now, EndedJobs& ended) noexcept {
+  // Answered before the next job starts, whose time would be running already.
+  while (ended.size() != kMostEnded) {
+    JobState* const job = queue_.expired(now);
+    if (job == nullptr) break;
+    end_queued(*job, Ending::kQueueExpired, ended);
+  }
+  if (ended.size() != 0) return {};
+  const bool may_start = !is(kPaused);
+  if (may_start && (posted_.empty() || posted_in_a_row_ >= kMaxPostedInARow || is_promised())) {
+    while (JobState* const job = queue_.next(2 * depth() > capacity_)) {
+      if (codel_ && codel_->sheds(now - job->enqueued_at_, now)) {
+        end_queued(*job, Ending::kShed, ended);
+        continue;
+      }
+      if (ended.size() != 0) return {};
+      posted_in_a_row_ = 0;
+      take_out(*job);
+      return {job, nullptr};
+    }
+  }
+  if (ended.size() != 0 || (may_start && is_promised())) return {};
+  Work* const work = posted_.pop();
+  if (work != nullptr) ++posted_in_a_row_;
+  return {nullptr, work};
+}
+
+void PoolCore::start_job(JobState& job, Runner& runner, TimePoint now) noexcept {
+  Duration limit = options_.processing_timeout;
+  TimePoint deadline = TimePoint::max();
+  if (job.terms_ != nullptr) {
+    limit = job.terms_->processing_timeout;
+    deadline = job.terms_->context.deadline();
+  }
+  job.state_.store(JobState::State::kRunning, std::memory_order_relaxed);
+  runner.job = &job;
+  runner.started_at = now;
+  runner.expires_at = std::min(deadline, saturated_add(saturated_add(now, lag_), limit));
+  ++executing_;
+  ++started_;
+}
+
+// --- running a job ---
+
+PoolCore::Ran PoolCore::run(Runner& runner) noexcept {
+  JobState& job = *runner.job;
+  if (times_) times_->queue_wait.record(runner.started_at - job.enqueued_at_);
+  if (options_.observer != nullptr) {
+    tell_observer([&](PoolObserver& observer) {
+      observer.on_start(event(job, runner.worker_id, runner.started_at, job.enqueued_at_));
+    });
+  }
+  absl::Status status;
+  std::exception_ptr escaped;
+  bool stopped = false;
+  try {
+    if (job.terms_ != nullptr && job.terms_->source) {
+      const Context ctx = job.terms_->context.with_deadline(runner.expires_at);
+      const JobContext context{ctx, job.id_, runner.worker_id,
+                               std::max(runner.started_at - job.enqueued_at_, Duration::zero())};
+      status = job.invoke(&context);
+      stopped = absl::IsCancelled(status) && ctx.status() == OpStatus::kCancelled;
+    } else {
+      status = job.invoke(nullptr);
+      stopped = absl::IsCancelled(status) && job.terms_ != nullptr &&
+                job.terms_->context.with_deadline(runner.expires_at).status() == OpStatus::kCancelled;
+    }
+  } catch (...) {
+    escaped = std::current_exception();
+  }
+  try {
+    job.destroy_function();
+  } catch (...) {
+    if (!escaped) escaped = std::current_exception();
+  }
+  const bool threw = escaped != nullptr;
+  if (threw) {
+    report(escaped, &job);
+    status = describe_exception(job, escaped);
+    escaped = nullptr;  // the caller's exception is gone before the caller is answered
+  }
+
+  Ran ran;
+  if (is_timed()) {
+    ran.knows_time = true;
+    ran.time = clock_.now();
+    if (times_) times_->run.record(ran.time - runner.started_at);
+    if (options_.observer != nullptr) observe_end(runner, status, ran.time);
+  }
+  Count outcome = Count::kFailed;
+  if (threw) {
+    outcome = Count::kPanicked;
+  } else if (status.ok()) {
+    outcome = Count::kSucceeded;
+  } else if (stopped) {
+    outcome = Count::kCancelled;
+  }
+  if (outcome == Count::kFailed) {
+    const auto code = std::min(static_cast<std::size_t>(status.raw_code()), failed_with_.size() - 1);
+    failed_with_[code].fetch_add(1, std::memory_order_relaxed);
+  }
+  if (job.plain_) {
+    runner.outcome = outcome;
+    return ran;
+  }
+  const auto before = job.state_.exchange(JobState::State::kDecided, std::memory_order_acq_rel);  // J1
+  const bool late = before == JobState::State::kOverdue;
+  runner.tally.add(late ? Count::kLate : outcome);
+  auto& answered = static_cast<AnsweredJob&>(job);
+  answered.unhook();
+  if (threw || late) answered.discard_value();
+  if (!late) answered.publish(std::move(status));
+  return ran;
+}
+
+// --- what follows from a change ---
+
+void PoolCore::note_depth() noexcept { counts_.queue_high_water = std::max(counts_.queue_high_water, depth()); }
+
+void PoolCore::grant_places(WakeList& wake) noexcept {
+  if (blocked_.empty()) return;
+  while (has_place()) {
+    WaitNode* const node = blocked_.claim_first();
+    if (node == nullptr) break;
+    ++reserved_;
+    wake.push(*node);
+  }
+  set_detour(kBlocked, !blocked_.empty());
+}
+
+void PoolCore::wake_seeker(WakeList& wake) noexcept {
+  if (!hint_.load(std::memory_order_relaxed)) hint_.store(true, std::memory_order_relaxed);
+  if (seekers_ != 0 && options_.dispatch == DispatchMode::kSharedQueue) return;
+  if (WaitNode* const node = idle_.claim_first()) {
+    ++seekers_;
+    wake.push(*node);
+  }
+}
+
+void PoolCore::pass_on(WakeList& wake) noexcept {
+  const bool may_start = !is(kPaused);
+  const bool has_job = may_start && (!queue_.empty() || !incoming_.empty());
+  // As in pick(): else the worker would wake itself again and again.
+  const bool has_work = (!posted_.empty() || !posted_incoming_.empty()) && !(may_start && is_promised());
+  if (has_job || has_work) wake_seeker(wake);
+}
+
+void PoolCore::claim_closers(WakeList& wake) noexcept {
+  if (is(kClosed) && executing_ + settling_ + submitting_ <= inside_weight_) {
+    closers_.claim_all(Waiter::kServed, wake);
+  }
+}
+
+// --- as an executor ---
+
+void PoolCore::post(Work& work) noexcept {
+  WakeList wake;
+  {
+    SpinLockGuard lock(intake_);
+    posted_incoming_.push(work);
+    if (!has_posted_.load(std::memory_order_relaxed)) has_posted_.store(true, std::memory_order_relaxed);
+    wake_seeker(wake);
+  }
+  wake.wake_all();
+}
+
+// The worker that was woken for it, if there is one, finds nothing and goes back to sleep.
+bool PoolCore::revoke(Work& work) noexcept {
+  work.wait_until_posted();
+  Both lock(*this);
+  return posted_incoming_.remove(work) || posted_.remove(work);
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail
