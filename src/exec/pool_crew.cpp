@@ -221,12 +221,9 @@ bool PoolCore::join_crew(Worker& me) noexcept {
     note_crew();
   }
   if (me.hiring != nullptr) {
-    {
-      MutexLock lock(me.hiring->mutex);
-      ++me.hiring->settled;
-    }
-    me.hiring->changed.notify_all();
-    me.hiring.reset();
+    MutexLock lock(me.hiring->mutex);
+    ++me.hiring->settled;
+    me.hiring->changed.notify_all();  // under the lock: without it, whoever waits for the last one could end it all
   }
   return stays;
 }
