@@ -14,6 +14,7 @@
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/core/mutex.hpp"
 #include "penstock/core/op_status.hpp"
+#include "penstock/core/retry_after.hpp"
 #include "penstock/core/run_loop.hpp"
 #include "penstock/core/task.hpp"
 #include "penstock/core/work_stealing_executor.hpp"

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "penstock/core/detail/stealing_pool.hpp"
+#include "penstock/core/detail/thread_name.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <utility>
-
-#include <fmt/format.h>
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
@@ -22,26 +21,13 @@ constexpr std::chrono::nanoseconds kFirstLook = 100us;
 constexpr std::chrono::nanoseconds kLongestLook = 1ms;
 constexpr std::uint32_t kQuietLooks = 8;
 
-/// The system keeps 15 bytes of a thread's name: the executor's name is cut, not what tells its threads apart.
-void name_thread(std::string_view name, std::size_t index) noexcept {
-  char text[16];
-  char number[24];
-  const auto number_end = fmt::format_to_n(number, sizeof(number), "/{}", index);
-  const std::string_view suffix(number, std::min(number_end.size, sizeof(number)));
-  constexpr std::size_t kKept = 15;
-  const std::size_t room = kKept - std::min(kKept, suffix.size());
-  const auto end = fmt::format_to_n(text, kKept, "{}{}", fmt::string_view(name.data(), std::min(room, name.size())),
-                                    fmt::string_view(suffix.data(), suffix.size()));
-  world::set_thread_name(std::string_view(text, std::min(end.size, kKept)));
-}
-
 }  // namespace
 
 // --- a worker ---
 
 void StealingPool::run(Worker& me) noexcept {
   current() = &me;
-  name_thread(name_, me.index);
+  name_thread(name_, '/', me.index);
   me.measured_at = world::now();
   while (Work* const work = next(me)) {
     me.begun.store(me.begun.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/thread_name.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 
@@ -231,7 +232,7 @@ bool PoolCore::join_crew(Worker& me) noexcept {
 absl::Status PoolCore::run_start_hook(std::size_t id) noexcept {
   absl::Status status;
   try {
-    name_pool_thread(options_.name, fmt::format_int(id).str());
+    name_thread(options_.name, '/', id);
     if (!options_.on_worker_start) return status;
     std::exception_ptr escaped;
     try {

@@ -13,8 +13,6 @@
 
 #include <fmt/format.h>
 
-#include "penstock/core/detail/world.hpp"
-
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
@@ -68,15 +66,6 @@ std::string exception_text(const std::exception_ptr& exception) noexcept {
     }
   } catch (...) {
     return {};
-  }
-}
-
-void name_pool_thread(std::string_view pool, std::string_view suffix) noexcept {
-  constexpr std::size_t kKept = 15;
-  const std::size_t room = kKept - std::min(kKept, suffix.size() + 1);
-  try {
-    world::set_thread_name(fmt::format("{}/{}", pool.substr(0, room), suffix));
-  } catch (...) {  // no memory for a name: it goes without
   }
 }
 

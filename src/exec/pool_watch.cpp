@@ -2,13 +2,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "penstock/core/detail/thread_name.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
-#include "penstock/exec/detail/pool_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
 void PoolCore::watch() noexcept {
-  name_pool_thread(options_.name, "w");
+  name_thread(options_.name, "/w");
   for (;;) {
     const TimePoint now = clock_.now();
     EndedJobs expired;

@@ -6,7 +6,6 @@
 #include "penstock/exec/detail/resource_core.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <iterator>
 #include <optional>
 #include <stdexcept>
@@ -14,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "penstock/core/detail/world.hpp"
+#include "penstock/core/retry_after.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -27,17 +27,6 @@ ResourcePoolOptions checked(ResourcePoolOptions options) {
     for (int part = 0; part != 4; ++part) options.seed = options.seed << 16U | world::random_below(1U << 16U);
   }
   return options;
-}
-
-/// The time that a status asks for in its payload.
-std::optional<Duration> retry_after_of(const absl::Status& status) {
-  const auto payload = status.GetPayload("type.penstock/retry-after");
-  if (!payload.has_value()) return std::nullopt;
-  const std::string digits(*payload);
-  Duration::rep ticks = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), ticks);
-  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
-  return Duration(ticks);
 }
 
 }  // namespace
@@ -315,7 +304,7 @@ void ResourceCore::report(ResourceSlot& slot, const absl::Status& status, const 
   Duration rest = options_.rest_for;
   if (verdict == ResourceVerdict::kRest) {
     try {
-      rest = retry_after != nullptr ? *retry_after : retry_after_of(status).value_or(rest);
+      rest = retry_after != nullptr ? *retry_after : penstock::retry_after(status).value_or(rest);
     } catch (...) {  // no memory to read the payload
     }
   }

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/retry_after.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/detail/resource_core.hpp"
 #include "penstock/metrics/sink.hpp"
@@ -101,16 +102,6 @@ absl::Status ResourcePoolOptions::validate() const {
 }
 
 namespace detail {
-namespace {
-
-/// What `retry_after(status)` of the circuit breaker reads, too.
-absl::Status with_retry_after(absl::Status status, Duration back_in) {
-  status.SetPayload("type.penstock/retry-after", absl::Cord(fmt::format("{}", back_in.count())));
-  return status;
-}
-
-}  // namespace
-
 absl::Status ResourceCore::not_found(std::string_view id) const {
   return absl::NotFoundError(fmt::format("resource pool '{}': there is no resource '{}'", name(), shown(id)));
 }

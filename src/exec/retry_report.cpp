@@ -16,7 +16,6 @@
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
-constexpr char kRetryAfterUrl[] = "type.penstock/retry-after";
 constexpr std::size_t kMaxNameBytes = 256;
 constexpr std::uint32_t kMaxAttempts = 1'000'000;
 
@@ -84,11 +83,6 @@ absl::Status RetryOptions::validate() const {
   if (violations.empty()) return absl::OkStatus();
   const std::string shown = name.size() <= kMaxNameBytes ? name : name.substr(0, kMaxNameBytes - 3) + "...";
   return absl::InvalidArgumentError(fmt::format("retry '{}': {}", shown, fmt::join(violations, "; ")));
-}
-
-absl::Status with_retry_after(absl::Status status, Duration wait) {
-  status.SetPayload(kRetryAfterUrl, absl::Cord(fmt::format("{}", std::max(wait, Duration::zero()).count())));
-  return status;
 }
 
 absl::Status with_attempts(const absl::Status& status, std::uint32_t attempts) {

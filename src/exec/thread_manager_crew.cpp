@@ -5,28 +5,14 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/thread_name.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/detail/thread_core.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
-/// The system keeps 15 bytes of a thread's name: the name is cut, not the id.
-void name_thread(std::string_view name, std::string_view suffix) noexcept {
-  constexpr std::size_t kKept = 15;
-  if (suffix.size() > kKept) suffix.remove_prefix(suffix.size() - kKept);
-  char text[kKept];
-  const auto end = std::copy_n(name.begin(), std::min(name.size(), kKept - suffix.size()), text);
-  const auto last = std::copy(suffix.begin(), suffix.end(), end);
-  world::set_thread_name(std::string_view(text, static_cast<std::size_t>(last - text)));
-}
-
-void name_thread(const ThreadRecord& record) noexcept {
-  char suffix[24] = {'-'};
-  const fmt::format_int number(record.id);
-  const auto end = std::copy_n(number.data(), number.size(), suffix + 1);
-  name_thread(record.name, std::string_view(suffix, static_cast<std::size_t>(end - suffix)));
-}
+void name_thread(const ThreadRecord& record) noexcept { detail::name_thread(record.name, '-', record.id); }
 
 }  // namespace
 

@@ -3,9 +3,9 @@
 // What a circuit breaker says of itself, and of the options it is given: texts and metrics.
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -14,8 +14,6 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
-
-constexpr char kRetryAfterUrl[] = "type.penstock/retry-after";
 
 constexpr std::array kAllStates = {BreakerState::kClosed,   BreakerState::kOpen,       BreakerState::kHalfOpen,
                                    BreakerState::kDisabled, BreakerState::kForcedOpen, BreakerState::kMetricsOnly};
@@ -155,19 +153,9 @@ absl::Status to_status(const BreakerRefusal& refusal, std::string_view name) {
   }
   absl::Status status = absl::UnavailableError(fmt::format("circuit breaker '{}': {}", name, why));
   if (refusal.retry_after > Duration::zero() && refusal.retry_after != Duration::max()) {
-    status.SetPayload(kRetryAfterUrl, absl::Cord(fmt::format("{}", refusal.retry_after.count())));
+    return with_retry_after(std::move(status), refusal.retry_after);
   }
   return status;
-}
-
-std::optional<Duration> retry_after(const absl::Status& status) {
-  const auto payload = status.GetPayload(kRetryAfterUrl);
-  if (!payload.has_value()) return std::nullopt;
-  const std::string digits(*payload);
-  Duration::rep ticks = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), ticks);
-  if (error != std::errc() || end != digits.data() + digits.size() || ticks < 0) return std::nullopt;
-  return Duration(ticks);
 }
 
 void CircuitBreaker::collect(MetricSink& sink) const {

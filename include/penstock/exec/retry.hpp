@@ -30,6 +30,7 @@
 #include "penstock/core/clock.hpp"
 #include "penstock/core/context.hpp"
 #include "penstock/core/detail/world.hpp"
+#include "penstock/core/retry_after.hpp"
 #include "penstock/core/task.hpp"
 #include "penstock/exec/detail/retry_wait.hpp"
 #include "penstock/exec/retry_budget.hpp"
@@ -112,12 +113,6 @@ struct RetryOptions {
 /// at most max: the wait before the second attempt for retry = 0, before the third for 1. For valid options it is never
 /// negative, however large `retry`; `unit_random` is held in [0, 1].
 Duration backoff_for(const RetryOptions& options, std::uint32_t retry, double unit_random) noexcept;
-
-/// `status`, asking whoever sees it to wait for `wait`, at least 0, before they try again. The payload
-/// `type.penstock/retry-after` holds it in nanoseconds. An OK status stays as it is.
-absl::Status with_retry_after(absl::Status status, Duration wait);
-/// How long `status` asks to wait; nothing if it names no time. Refusals of circuit breakers do.
-std::optional<Duration> retry_after(const absl::Status& status);
 
 /// `status` with " (after 3 attempts)" at the end of its message; its payloads stay. With one attempt, unchanged.
 absl::Status with_attempts(const absl::Status& status, std::uint32_t attempts);

@@ -29,7 +29,7 @@ enum class QueueDiscipline : std::uint8_t {
   kAdaptiveLifo,  ///< As kFifo, but the newest one while more than half of the queue is taken: with a backlog the
                   ///< newest one is most likely to have a caller who still waits for it (Maurer, "Fail at Scale",
                   ///< 2015).
-  kPriority,  ///< The most urgent one, and of those the one that has waited longest.
+  kPriority,      ///< The most urgent one, and of those the one that has waited longest.
 };
 
 /// Which of several idle workers gets a job.

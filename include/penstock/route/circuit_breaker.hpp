@@ -32,6 +32,7 @@
 #include "absl/status/status.h"
 
 #include "penstock/core/clock.hpp"
+#include "penstock/core/retry_after.hpp"
 #include "penstock/core/detail/cache_padded.hpp"
 #include "penstock/core/detail/world.hpp"
 #include "penstock/metrics/sink.hpp"
@@ -137,9 +138,6 @@ struct BreakerRefusal {
 /// Unavailable, with a text such as "circuit breaker 'bedrock': open for another 4.2 s (12 of 20 calls failed)", and
 /// with a payload that `retry_after(status)` reads.
 absl::Status to_status(const BreakerRefusal& refusal, std::string_view name);
-
-/// How long the refusal in `status` asks the caller to wait; nothing if it names no time.
-std::optional<Duration> retry_after(const absl::Status& status);
 
 struct CircuitBreakerStats {
   BreakerState state = BreakerState::kClosed;

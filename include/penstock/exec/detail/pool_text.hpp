@@ -20,10 +20,6 @@ std::string duration_text(Duration duration);
 /// Type and text, "std::runtime_error: boom", at most some 600 bytes. Empty if memory is out.
 std::string exception_text(const std::exception_ptr& exception) noexcept;
 
-/// Names the calling thread "<pool>/<suffix>", of which the system keeps 15 bytes: the pool's name is cut, not what
-/// tells its threads apart.
-void name_pool_thread(std::string_view pool, std::string_view suffix) noexcept;
-
 /// `status` with a payload that names the stage in which a job or submission was given up: "enqueue", "queue", "run" or
 /// "shutdown". Its URL is `type.penstock/stage`.
 absl::Status with_stage(absl::Status status, const char* stage);
