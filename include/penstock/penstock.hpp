@@ -18,6 +18,7 @@
 #include "penstock/core/run_loop.hpp"
 #include "penstock/core/task.hpp"
 #include "penstock/core/work_stealing_executor.hpp"
+#include "penstock/exec/chrome_trace.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/overflow.hpp"
 #include "penstock/exec/resource_options.hpp"

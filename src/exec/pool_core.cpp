@@ -173,7 +173,7 @@ absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexce
         code = absl::StatusCode::kAborted;
         return with_stage(absl::Status(code, fmt::format("{} dropped for a newer one after {} in the queue "
                                                          "(capacity {})",
-                                                         subject, waited, options_.queue_capacity)),
+                                                         subject, waited, capacity())),
                           "queue");
       case Ending::kShed:
         code = absl::StatusCode::kResourceExhausted;
@@ -240,6 +240,13 @@ std::string_view PoolCore::tag_of(const JobState& job) noexcept {
 
 JobEvent PoolCore::event(const JobState& job, std::size_t worker_id, TimePoint at, TimePoint since) const noexcept {
   return {options_.name, job.id_, tag_of(job), at, worker_id, since, absl::StatusCode::kOk};
+}
+
+void PoolCore::observe_submit(const JobState& job) noexcept {
+  if (options_.observer == nullptr) return;
+  tell_observer([&](PoolObserver& observer) {
+    observer.on_submit(event(job, kCallerThread, job.enqueued_at_, job.enqueued_at_));
+  });
 }
 
 void PoolCore::observe_end(const Runner& runner, const absl::Status& status, TimePoint now) noexcept {

@@ -194,7 +194,8 @@ std::size_t PoolCore::start_threads(std::size_t count, Hiring* hiring, std::stri
 /// The first thing that a worker does. Returns whether it stays.
 bool PoolCore::join_crew(Worker& me) noexcept {
   absl::Status status = run_start_hook(me.runner.worker_id);
-  bool stays = status.ok();
+  const bool has_started = status.ok();
+  bool stays = has_started;
   if (me.hiring != nullptr) {
     MutexLock lock(me.hiring->mutex);
     if (me.hiring->failure.ok()) std::swap(me.hiring->failure, status);
@@ -203,6 +204,7 @@ bool PoolCore::join_crew(Worker& me) noexcept {
     while (!me.hiring->decided) static_cast<void>(me.hiring->changed.wait(me.hiring->mutex));
     stays = me.hiring->stay;
   }
+  if (has_started && !stays) run_stop_hook(me.runner.worker_id);  // another one failed
   const TimePoint now = clock_.now();
   {
     Both lock(*this);

@@ -62,23 +62,32 @@ absl::Status PoolCore::change_to(std::size_t workers) {
 }
 
 void PoolCore::want_growth() noexcept {
-  const TimePoint now = clock_.now();
   WakeList wake;
   {
     Both lock(*this);
-    if (configured_ >= options_.largest() || missing() != 0 || joining_ != 0 || now < grow_not_before_) return;
-    if (seekers_ != 0 || !idle_.empty() || is(kClosed | kPaused)) return;
-    ++configured_;
-    ++counts_.workers_added;
-    note_crew();
-    watch_from(now, wake);
+    if (seekers_ == 0 && idle_.empty()) grow_by_one(wake);
   }
   wake.wake_all();
+}
+
+/// For a job that waits while nobody is free to take it. The watching thread starts the worker; if that fails, not
+/// before a while.
+void PoolCore::grow_by_one(WakeList& wake) noexcept {
+  if (configured_ >= options_.largest() || joining_ != 0 || missing() != 0 || is(kClosed | kPaused)) return;
+  ++configured_;
+  ++counts_.workers_added;
+  note_crew();
+  watch_from(TimePoint::min(), wake);
 }
 
 // --- the rest ---
 
 void PoolCore::set_overflow(OverflowPolicy policy) noexcept { overflow_.store(policy, std::memory_order_relaxed); }
+
+std::size_t PoolCore::capacity() const noexcept {
+  SpinLockGuard lock(intake_);
+  return capacity_;
+}
 
 void PoolCore::set_capacity(std::size_t capacity) noexcept {
   WakeList wake;

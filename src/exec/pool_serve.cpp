@@ -337,6 +337,7 @@ void PoolCore::pass_on(WakeList& wake) noexcept {
   // As in pick(): else the worker would wake itself again and again.
   const bool has_work = (!posted_.empty() || !posted_incoming_.empty()) && !(may_start && is_promised());
   if (has_job || has_work) wake_seeker(wake);
+  if (has_job && seekers_ == 0 && is(kGrowing)) grow_by_one(wake);
 }
 
 void PoolCore::claim_closers(WakeList& wake) noexcept {

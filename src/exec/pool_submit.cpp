@@ -169,7 +169,7 @@ PoolCore::Admitted PoolCore::wait_for_place(const SubmitOptions& options, TimePo
 
 absl::Status PoolCore::describe(Refusal refusal, const SubmitOptions& options, Duration waited) const {
   const std::string& name = options_.name;
-  const std::size_t capacity = options_.queue_capacity;
+  const std::size_t capacity = this->capacity();
   switch (refusal) {
     case Refusal::kClosed:
       return absl::UnavailableError(fmt::format("worker pool '{}': shut down", name));
@@ -286,8 +286,9 @@ void PoolCore::enqueue(JobState& job) noexcept {
     }
   }
   if (cancelled) return cancel_new(job);
-  // From here on the job may be gone.
+  // From here on the job may have ended, but its submitter still has a share of it.
   wake.wake_all();
+  observe_submit(job);
   if (expires_first) watch_from(expires_at);
   if (wants_growth) want_growth();
 }
@@ -304,71 +305,8 @@ void PoolCore::cancel_new(JobState& job) noexcept {
     pass_on(wake);  // as in give_back()
   }
   wake.wake_all();
+  observe_submit(job);
   settle(ended);
-}
-
-void PoolCore::run_here(JobState& job) noexcept {
-  const bool cancelled = !job.plain_ && !static_cast<AnsweredJob&>(job).hook();
-  const TimePoint now = time();
-  set_limits(job, now);
-  EndedJobs ended;
-  Activation here(*this, kCallerThread, 1);
-  Runner runner(others_, kCallerThread, false);
-  {
-    Both lock(*this);
-    accept_past_queue(job);
-    if (cancelled || job.stop_asked_) {
-      decide(job, Ending::kCancelled, ended);
-    } else {
-      ++counts_.caller_runs;
-      list_runner(runner);
-      start_job(job, runner, now);
-    }
-  }
-  if (ended.size() != 0) return settle(ended);
-  run_in(here, runner);
-}
-
-/// Runs the job that has been started in `runner`, and takes that off the list again, as the last use of the pool.
-void PoolCore::run_in(Activation& here, Runner& runner) noexcept {
-  if (is_watched_too_late(runner.expires_at)) watch_from(runner.expires_at);
-  here.job = runner.job;
-  run(runner);
-  JobState* done = nullptr;
-  WakeList wake;
-  {
-    Both lock(*this);
-    retire_job(runner, done);
-    unlist_runner(runner);
-    claim_closers(wake);
-  }
-  done->release();  // uses the pool no more
-  wake.wake_all();
-}
-
-bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
-  // The pool may be gone unless the calling thread is one of its workers: so only its address is looked at first.
-  std::size_t worker_id = kCallerThread;
-  for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
-    if (at->pool == this && at->worker_id != kCallerThread) worker_id = at->worker_id;
-  }
-  if (worker_id == kCallerThread) return true;
-  if (options_.inside_wait == InsideWait::kRefuse) return false;
-  Activation here(*this, kCallerThread, 1);
-  Runner runner(others_, worker_id, false);
-  const TimePoint now = time();
-  {
-    Both lock(*this);
-    // Else it has ended, or a thread runs it: that one will come to an end without us.
-    if (job.state_.load(std::memory_order_relaxed) != JobState::State::kQueued) return true;
-    take_in();
-    take_out(job);
-    ++counts_.caller_runs;
-    list_runner(runner);
-    start_job(job, runner, now);
-  }
-  run_in(here, runner);
-  return true;
 }
 
 Admission::Admission(PoolCore& pool, const SubmitOptions& options, bool may_wait, absl::Status* refusal) : pool_(pool) {

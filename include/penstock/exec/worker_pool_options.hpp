@@ -100,7 +100,8 @@ struct WorkerPoolOptions {
   std::size_t max_workers = 0;
   /// A worker that has had nothing to do for this long goes, down to `min_workers`.
   Duration idle_timeout = Duration::max();
-  /// Called in each worker that goes, after its last job.
+  /// Called in each worker that goes, after its last job; also in one that has run `on_worker_start` but does not stay
+  /// since another one failed.
   std::function<void(std::size_t worker_id)> on_worker_stop = {};
   /// So many workers whose job has outrun its processing time may be replaced at once, until that job ends.
   std::size_t max_replacements = 0;

@@ -61,7 +61,6 @@
 #include "penstock/exec/detail/job_queue.hpp"
 #include "penstock/exec/detail/job_state.hpp"
 #include "penstock/exec/detail/pool_worker.hpp"
-#include "penstock/exec/job.hpp"
 #include "penstock/exec/pool_observer.hpp"
 #include "penstock/exec/worker_pool_options.hpp"
 #include "penstock/exec/worker_pool_stats.hpp"
@@ -102,6 +101,7 @@ class PoolCore {
 
   // Live changes.
   void set_overflow(OverflowPolicy policy) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  [[nodiscard]] std::size_t capacity() const noexcept ABSL_LOCKS_EXCLUDED(intake_);
   void set_capacity(std::size_t capacity) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void pause() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void resume() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
@@ -171,6 +171,7 @@ class PoolCore {
   [[nodiscard]] std::size_t configured() const noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void grow(std::size_t count, TimePoint now) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   void want_growth() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void grow_by_one(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] absl::Status run_start_hook(std::size_t id) noexcept;
   void run_stop_hook(std::size_t id) noexcept;
   bool join_crew(Worker& me) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
@@ -206,6 +207,7 @@ class PoolCore {
     TimePoint time{};
   };
   Ran run(Runner& runner) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void observe_submit(const JobState& job) noexcept;
   void observe_end(const Runner& runner, const absl::Status& status, TimePoint now) noexcept;
   [[nodiscard]] JobEvent event(const JobState& job, std::size_t worker_id, TimePoint at,
                                TimePoint since) const noexcept;

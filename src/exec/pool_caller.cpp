@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+
+// Jobs that are run by threads that are no workers at that moment: their submitter, or a worker that waits for them.
+
+#include "penstock/exec/detail/pool_core.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+void PoolCore::run_here(JobState& job) noexcept {
+  const bool cancelled = !job.plain_ && !static_cast<AnsweredJob&>(job).hook();
+  const TimePoint now = time();
+  set_limits(job, now);
+  EndedJobs ended;
+  Activation here(*this, kCallerThread, 1);
+  Runner runner(others_, kCallerThread, false);
+  {
+    Both lock(*this);
+    accept_past_queue(job);
+    if (cancelled || job.stop_asked_) {
+      decide(job, Ending::kCancelled, ended);
+    } else {
+      ++counts_.caller_runs;
+      list_runner(runner);
+      start_job(job, runner, now);
+    }
+  }
+  observe_submit(job);
+  if (ended.size() != 0) return settle(ended);
+  run_in(here, runner);
+}
+
+/// Runs the job that has been started in `runner`, and takes that off the list again, as the last use of the pool.
+void PoolCore::run_in(Activation& here, Runner& runner) noexcept {
+  if (is_watched_too_late(runner.expires_at)) watch_from(runner.expires_at);
+  here.job = runner.job;
+  run(runner);
+  JobState* done = nullptr;
+  WakeList wake;
+  {
+    Both lock(*this);
+    retire_job(runner, done);
+    unlist_runner(runner);
+    claim_closers(wake);
+  }
+  done->release();  // uses the pool no more
+  wake.wake_all();
+}
+
+bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
+  // The pool may be gone unless the calling thread is one of its workers: so only its address is looked at first.
+  std::size_t worker_id = kCallerThread;
+  for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
+    if (at->pool == this && at->worker_id != kCallerThread) worker_id = at->worker_id;
+  }
+  if (worker_id == kCallerThread) return true;
+  if (options_.inside_wait == InsideWait::kRefuse) return false;
+  Activation here(*this, kCallerThread, 1);
+  Runner runner(others_, worker_id, false);
+  const TimePoint now = time();
+  WakeList wake;
+  {
+    Both lock(*this);
+    // Else it has ended, is about to, or a thread runs it: that will come to an end without us.
+    const bool is_queued = job.state_.load(std::memory_order_relaxed) == JobState::State::kQueued;
+    if (!is_queued || job.expires_at_ <= now || is(kPaused)) return true;
+    take_in();
+    take_out(job);
+    ++counts_.caller_runs;
+    list_runner(runner);
+    start_job(job, runner, now);
+    grant_places(wake);
+  }
+  wake.wake_all();
+  run_in(here, runner);
+  return true;
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail
