@@ -152,11 +152,13 @@ Stocks::~Stocks() {
 
 void* allocate_block(std::size_t bytes) {
 #if !defined(PENSTOCK_NO_BLOCK_CACHE)
-  if (bytes <= kLargestBlock && !stocks_are_gone()) {
+  if (bytes <= kLargestBlock) {
     const std::size_t size = (bytes - 1) / kBlockStep;
-    Stock& stock = world::thread_local_value<StocksTag, Stocks>().of[size];
-    if (void* const block = stock.allocate(depots[size])) return block;
-    bytes = (size + 1) * kBlockStep;
+    if (!stocks_are_gone()) {
+      Stock& stock = world::thread_local_value<StocksTag, Stocks>().of[size];
+      if (void* const block = stock.allocate(depots[size])) return block;
+    }
+    bytes = (size + 1) * kBlockStep;  // whoever frees it may keep it for another of its size
   }
 #endif
   return ::operator new(bytes, kAlignment);

@@ -57,21 +57,29 @@ bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
   Activation here(*this, kCallerThread, 1);
   Runner runner(others_, worker_id, false);
   const TimePoint now = time();
+  EndedJobs expired;
   WakeList wake;
   {
     Both lock(*this);
-    // Else it has ended, is about to, or a thread runs it: that will come to an end without us.
-    const bool is_queued = job.state_.load(std::memory_order_relaxed) == JobState::State::kQueued;
-    if (!is_queued || job.expires_at_ <= now || is(kPaused)) return true;
+    // Else it has ended, or a thread runs it: that one will come to an end without us. And in a pause all wait.
+    if (job.state_.load(std::memory_order_relaxed) != JobState::State::kQueued || is(kPaused)) return true;
     take_in();
-    take_out(job);
-    ++counts_.caller_runs;
-    list_runner(runner);
-    start_job(job, runner, now);
+    if (job.expires_at_ <= now) {
+      end_queued(job, Ending::kQueueExpired, expired);
+    } else {
+      take_out(job);
+      ++counts_.caller_runs;
+      list_runner(runner);
+      start_job(job, runner, now);
+    }
     grant_places(wake);
   }
   wake.wake_all();
-  run_in(here, runner);
+  if (expired.size() != 0) {
+    settle(expired);
+  } else {
+    run_in(here, runner);
+  }
   return true;
 }
 

@@ -156,6 +156,7 @@ void PoolCore::look_for_work() const noexcept {
   }
 }
 
+/// Whether it may be worth while to look properly.
 bool PoolCore::looks_busy() const noexcept { return hint_.load(std::memory_order_relaxed) || is(kStopping | kCrowded); }
 
 /// Books the end of what the worker did.
@@ -276,8 +277,8 @@ PoolCore::Ran PoolCore::run(Runner& runner) noexcept {
 
   Ran ran;
   if (is_timed()) {
-    ran.knows_time = true;
     ran.time = clock_.now();
+    ran.knows_time = job.plain_;  // what follows else is the user's: its time is not the next job's
     if (times_) times_->run.record(ran.time - runner.started_at);
     if (options_.observer != nullptr) observe_end(runner, status, ran.time);
   }

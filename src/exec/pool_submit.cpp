@@ -60,6 +60,7 @@ PoolCore::Admitted PoolCore::admit_slowly(const SubmitOptions& options, bool may
   bool must_wait = false;
   TimePoint start{};
   EndedJobs evicted;
+  WakeList wake;
   {
     const TimePoint now = clock_.now();
     Both lock(*this);
@@ -93,6 +94,7 @@ PoolCore::Admitted PoolCore::admit_slowly(const SubmitOptions& options, bool may
         ++counts_.blocked;
         must_wait = true;
         start = now;
+        if (seekers_ == 0 && idle_.empty()) grow_by_one(wake);
       } else {
         ++counts_.rejected;
         if (policy == OverflowPolicy::kBlock && may_wait && is_inside()) why = Refusal::kOwnWorker;
@@ -100,6 +102,7 @@ PoolCore::Admitted PoolCore::admit_slowly(const SubmitOptions& options, bool may
     }
     if (result.status == OpStatus::kOk || must_wait) ++submitting_;
   }
+  wake.wake_all();
   if (must_wait) return wait_for_place(options, start, patience, refusal);
   if (evicted.size() != 0) {
     const Activation here(*this, kCallerThread, 1);  // this submission

@@ -61,6 +61,7 @@
 #include "penstock/exec/detail/job_queue.hpp"
 #include "penstock/exec/detail/job_state.hpp"
 #include "penstock/exec/detail/pool_worker.hpp"
+#include "penstock/exec/job.hpp"
 #include "penstock/exec/pool_observer.hpp"
 #include "penstock/exec/worker_pool_options.hpp"
 #include "penstock/exec/worker_pool_stats.hpp"
@@ -192,7 +193,6 @@ class PoolCore {
   void work(Worker& me) noexcept;
   Task next(Worker& me) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   Task next_quickly(Worker& me, TimePoint now, JobState*& done) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
-  /// What an idle worker sees without a lock: whether it may be worth while to look properly.
   [[nodiscard]] bool looks_busy() const noexcept;
   void look_for_work() const noexcept;
   Task pick(TimePoint now, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
