@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+#include <atomic>
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "exec/pool_support.hpp"
+#include "penstock/exec/worker_pool.hpp"
+#include "support/catch.hpp"
+#include "support/recorder.hpp"
+#include "support/threads.hpp"
+
+namespace penstock {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::discrepancies;
+using testing::eventually;
+using testing::Gate;
+using testing::live_threads;
+using testing::make_pool;
+using testing::Recorder;
+
+TEST_CASE("WorkerPool: a stuck worker is replaced until its job ends",
+          "[exec][worker_pool]") {
+  const std::size_t threads = live_threads();
+  ManualClock clock;
+  Gate gate;
+  Recorder<std::size_t> stopped;
+  auto pool = make_pool(
+      gate,
+      {.workers = 1,
+       .processing_timeout = 30s,
+       .clock = &clock,
+       .on_worker_stop = [&stopped](std::size_t id) { stopped.record(id); },
+       .max_replacements = 1});
+  Job<void> stuck = pool->submit([&gate] { gate.pass(); }).value();
+  REQUIRE(gate.await(1));
+  clock.advance(30s);
+  CHECK(stuck.get().code() == absl::StatusCode::kDeadlineExceeded);
+  REQUIRE(eventually([&] { return pool->stats().live == 2; }));
+  WorkerPoolStats stats = pool->stats();
+  CHECK(stats.configured == 1);
+  CHECK(stats.stuck == 1);
+  CHECK(stats.replacements == 1);
+  CHECK(stats.workers_replaced == 1);
+  CHECK(stats.overdue == 1);
+  CHECK(discrepancies(stats).empty());
+  CHECK(pool->submit([] { return 7; }).value().get().value() == 7);
+
+  gate.open();
+  CHECK(eventually(
+      [&] { return pool->stats().live == 1 && pool->stats().retiring == 0; }));
+  CHECK(eventually([&] { return stopped.size() == 1; }));
+  CHECK(eventually([&] { return live_threads() == threads + 2; }));
+  stats = pool->stats();
+  CHECK(stats.stuck == 0);
+  CHECK(stats.replacements == 0);
+  CHECK(stats.late_results == 1);
+  CHECK(discrepancies(stats).empty());
+  CHECK(pool->submit([] { return 7; }).value().get().value() == 7);
+}
+
+TEST_CASE("WorkerPool: no more stuck workers are replaced than the options say",
+          "[exec][worker_pool]") {
+  ManualClock clock;
+  Gate gate;
+  const auto pool = make_pool(gate, {.workers = 3,
+                                     .processing_timeout = 30s,
+                                     .clock = &clock,
+                                     .max_replacements = 2});
+  for (int i = 0; i < 3; ++i)
+    REQUIRE(pool->execute([&gate] { gate.pass(); }) == OpStatus::kOk);
+  REQUIRE(gate.await(3));
+  clock.advance(30s);
+  REQUIRE(eventually([&] { return pool->stats().live == 5; }));
+  const WorkerPoolStats stats = pool->stats();
+  CHECK(stats.stuck == 3);
+  CHECK(stats.replacements == 2);
+  CHECK(stats.busy == 3);
+  CHECK(discrepancies(stats).empty());
+  gate.open();
+  CHECK(eventually(
+      [&] { return pool->stats().live == 3 && pool->stats().stuck == 0; }));
+  CHECK(discrepancies(pool->stats()).empty());
+}
+
+TEST_CASE("WorkerPool: without replacements a stuck worker is only counted",
+          "[exec][worker_pool]") {
+  ManualClock clock;
+  Gate gate;
+  const auto pool = make_pool(
+      gate, {.workers = 1, .processing_timeout = 30s, .clock = &clock});
+  REQUIRE(pool->execute([&gate] { gate.pass(); }) == OpStatus::kOk);
+  REQUIRE(gate.await(1));
+  clock.advance(30s - 1ns);
+  CHECK(pool->stats().stuck == 0);
+  clock.advance(1ns);
+  CHECK(eventually([&] { return pool->stats().stuck == 1; }));
+  CHECK(pool->stats().live == 1);
+  CHECK(pool->stats().replacements == 0);
+}
+
+// Lets the first `workers` start, and others only when it is told to.
+struct Luck {
+  explicit Luck(int workers) : left(workers) {}
+  absl::Status start() {
+    ++asked;
+    return left-- > 0 ? absl::OkStatus() : absl::UnavailableError("no luck");
+  }
+  std::atomic<int> left;
+  std::atomic<int> asked{0};
+};
+
+TEST_CASE("WorkerPool: a replacement that does not start is tried again after "
+          "a second",
+          "[exec][worker_pool]") {
+  ManualClock clock;
+  Gate gate;
+  Luck luck(1);
+  const auto pool = make_pool(
+      gate, {.workers = 1,
+             .processing_timeout = 30s,
+             .clock = &clock,
+             .on_worker_start = [&luck](std::size_t) { return luck.start(); },
+             .max_replacements = 1});
+  REQUIRE(pool->execute([&gate] { gate.pass(); }) == OpStatus::kOk);
+  REQUIRE(gate.await(1));
+  clock.advance(30s);
+  REQUIRE(eventually([&] { return pool->stats().worker_failures == 1; }));
+  CHECK(discrepancies(pool->stats()).empty());
+  REQUIRE(eventually([&] {
+    return clock.armed() == 1;
+  })); // the watch sleeps until it may try again
+  clock.advance(1s - 1ns);
+  CHECK(luck.asked == 2);
+  luck.left = 1;
+  clock.advance(1ns);
+  CHECK(eventually([&] { return pool->stats().live == 2; }));
+  CHECK(luck.asked == 3);
+  CHECK(pool->stats().worker_failures == 1);
+  CHECK(discrepancies(pool->stats()).empty());
+}
+
+TEST_CASE(
+    "WorkerPool: growth that fails is counted, and tried again after a second",
+    "[exec][worker_pool]") {
+  ManualClock clock;
+  Gate gate;
+  Luck luck(1);
+  const auto pool = make_pool(
+      gate, {.workers = 1,
+             .queue_capacity = 10,
+             .clock = &clock,
+             .on_worker_start = [&luck](std::size_t) { return luck.start(); },
+             .max_workers = 2});
+  const auto hold_one = [&] {
+    REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk);
+  };
+  hold_one();
+  REQUIRE(gate.await(1));
+  hold_one();
+  REQUIRE(eventually([&] { return pool->stats().worker_failures == 1; }));
+  CHECK(pool->stats().configured == 1);
+  CHECK(discrepancies(pool->stats()).empty());
+  hold_one(); // too early for another attempt
+  CHECK(pool->stats().configured == 1);
+  CHECK(luck.asked == 2);
+  luck.left = 1;
+  clock.advance(1s);
+  hold_one();
+  CHECK(gate.await(2));
+  CHECK(pool->stats().configured == 2);
+  CHECK(discrepancies(pool->stats()).empty());
+}
+
+} // namespace
+} // namespace penstock
