@@ -25,7 +25,10 @@ void PoolCore::run_here(JobState& job) noexcept {
     }
   }
   observe_submit(job);
-  if (ended.size() != 0) return settle(ended);
+  if (ended.size() != 0) {
+    here.weight = 0;  // the job that is settled counts as such
+    return settle(ended);
+  }
   run_in(here, runner);
 }
 

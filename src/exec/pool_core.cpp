@@ -35,11 +35,12 @@ PoolCore::PoolCore(WorkerPoolOptions options)
     : options_(std::move(options)),
       clock_(*options_.clock),
       lag_(is_timed() || options_.codel ? Duration::zero() : clock_.recent_lag()),
+      process_(fork_generation()),
       lifo_idle_(options_.dispatch == DispatchMode::kSharedQueue),
       detour_(is_picky(options_) ? std::uint32_t{kPicky} : 0),
       overflow_(options_.overflow),
       capacity_(options_.queue_capacity),
-      queue_(options_.discipline, options_.queue_wait_limit) {
+      queue_(options_.discipline, saturated_add(TimePoint(lag_), options_.queue_wait_limit).time_since_epoch()) {
   if (options_.codel) codel_.emplace(*options_.codel);
   if (options_.measure) times_.emplace();
 }

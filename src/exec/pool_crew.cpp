@@ -110,10 +110,6 @@ absl::Status PoolCore::hire(std::size_t count, StartupReport* report) {
     if (report != nullptr) report->steps.push_back({phase, now - std::exchange(begun, now), status});
   };
   Hiring hiring;
-  {
-    Both lock(*this);
-    joining_ += count;
-  }
   std::string failure;
   const std::size_t started = start_threads(count, &hiring, failure);
   absl::Status status;
@@ -136,19 +132,19 @@ absl::Status PoolCore::hire(std::size_t count, StartupReport* report) {
     }
     if (status.ok()) note(StartupReport::Phase::kReady, status);
   } catch (...) {
-    conclude(hiring, count, started, false);
+    conclude(hiring, started, false);
     throw;
   }
-  conclude(hiring, count, started, status.ok());
+  conclude(hiring, started, status.ok());
   return status;
 }
 
 /// Tells the workers whether they are to stay, and waits until they know.
-void PoolCore::conclude(Hiring& hiring, std::size_t count, std::size_t started, bool stay) noexcept {
-  {
+void PoolCore::conclude(Hiring& hiring, std::size_t started, bool stay) noexcept {
+  if (stay) {
     Both lock(*this);
-    joining_ -= count - started;
-    if (stay) configured_ += count;
+    joining_ += started;
+    configured_ += started;
   }
   {
     MutexLock lock(hiring.mutex);
@@ -208,17 +204,17 @@ bool PoolCore::join_crew(Worker& me) noexcept {
   const TimePoint now = clock_.now();
   {
     Both lock(*this);
-    --joining_;
+    if (stays || me.hiring == nullptr) --joining_;
     if (stays) {
       ++live_;
       list_runner(me.runner);
       me.seeking = true;
       ++seekers_;
     } else {
-      ++counts_.worker_failures;
+      if (!has_started) ++counts_.worker_failures;
       if (me.hiring == nullptr) {
         grow_not_before_ = saturated_add(now, kAfterFailure);
-        if (configured_ > options_.smallest()) --configured_;
+        give_up_growth();
       }
     }
     note_crew();
@@ -290,8 +286,10 @@ void PoolCore::note_crew() noexcept {
 
 void PoolCore::set_stuck(std::size_t workers) noexcept {
   stuck_ = workers;
-  const std::size_t before = std::exchange(replacements_, std::min(stuck_, options_.max_replacements));
-  if (replacements_ > before) ++counts_.workers_replaced;
+  const std::size_t due = std::min(stuck_, options_.max_replacements);
+  if (due > replacements_ && is(kClosed)) return;  // nobody is started any more
+  if (due > replacements_) ++counts_.workers_replaced;
+  replacements_ = due;
   note_crew();
 }
 
@@ -304,8 +302,13 @@ void PoolCore::grow(std::size_t count, TimePoint now) noexcept {
   joining_ -= count - started;
   counts_.worker_failures += count - started;
   grow_not_before_ = saturated_add(now, kAfterFailure);
-  for (std::size_t i = started; i < count && configured_ > options_.smallest(); ++i) --configured_;
+  give_up_growth();
   note_crew();
+}
+
+/// Of workers that could not be started those are missed no more that were to make the pool larger.
+void PoolCore::give_up_growth() noexcept {
+  while (configured_ > options_.smallest() && live_ + joining_ < configured_) --configured_;
 }
 
 void PoolCore::join_leavers(Worker* leavers) noexcept {

@@ -36,6 +36,7 @@ void PoolCore::work(Worker& me) noexcept {
       me.knows_time = ran.knows_time;
       me.time = ran.time;
     }
+    here.serves = false;
     run_stop_hook(me.runner.worker_id);
   }
   WakeList wake;
@@ -167,11 +168,19 @@ void PoolCore::come_back(Worker& me, JobState*& done) noexcept {
   if (std::exchange(me.runner.stuck, false)) set_stuck(stuck_ - 1);
 }
 
+void PoolCore::count_end(Tally& tally, Count outcome, int code) noexcept {
+  if (outcome == Count::kFailed) {
+    const auto index = std::min(static_cast<std::size_t>(code), failed_with_.size() - 1);
+    failed_with_[index].fetch_add(1, std::memory_order_relaxed);
+  }
+  tally.add(outcome);
+}
+
 void PoolCore::retire_job(Runner& runner, JobState*& done) noexcept {
   if (runner.job == nullptr) return;
   --executing_;
   runner.tally.add(Count::kReturned);
-  if (runner.job->plain_) runner.tally.add(runner.stuck ? Count::kLate : runner.outcome);
+  if (runner.job->plain_) count_end(runner.tally, runner.stuck ? Count::kLate : runner.outcome, runner.code);
   done = std::exchange(runner.job, nullptr);
 }
 
@@ -290,17 +299,14 @@ PoolCore::Ran PoolCore::run(Runner& runner) noexcept {
   } else if (stopped) {
     outcome = Count::kCancelled;
   }
-  if (outcome == Count::kFailed) {
-    const auto code = std::min(static_cast<std::size_t>(status.raw_code()), failed_with_.size() - 1);
-    failed_with_[code].fetch_add(1, std::memory_order_relaxed);
-  }
   if (job.plain_) {
     runner.outcome = outcome;
+    runner.code = status.raw_code();
     return ran;
   }
   const auto before = job.state_.exchange(JobState::State::kDecided, std::memory_order_acq_rel);  // J1
   const bool late = before == JobState::State::kOverdue;
-  runner.tally.add(late ? Count::kLate : outcome);
+  count_end(runner.tally, late ? Count::kLate : outcome, status.raw_code());
   auto& answered = static_cast<AnsweredJob&>(job);
   answered.unhook();
   if (threw || late) answered.discard_value();

@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: MIT
+
+// Ends. `executing_` counts functions that run, until their thread has come back; `settling_` jobs that somebody else
+// has decided and not yet answered; `submitting_` submissions. A shutdown waits until these and the queue are empty.
+// Whoever lowers one of them does so as its last use of the pool, and wakes the shutdown through that one's waiter
+// alone: the pool may be gone by then.
+
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -12,13 +18,14 @@
 namespace penstock::inline PENSTOCK_ABI::detail {
 
 ShutdownReport PoolCore::shutdown(const Context& ctx) {
+  static_cast<void>(Waiter(ctx));  // throws, if waiting is to throw, before anything has happened
   // What the calling thread does for the pool itself ends after this call, so it is not waited for.
   std::size_t weight = 0;
   std::size_t worker = 0;
   for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
     if (at->pool != this) continue;
     weight += at->weight;
-    worker |= at->worker_id != kCallerThread ? 1U : 0U;
+    worker |= at->worker_id != kCallerThread && at->serves ? 1U : 0U;
   }
   const bool inside = weight + worker != 0;
 

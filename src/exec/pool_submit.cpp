@@ -21,6 +21,7 @@ bool PoolCore::has_place_quickly() noexcept {
 }
 
 bool PoolCore::admit_quickly() noexcept {
+  if (is_forked()) return false;
   SpinLockGuard lock(intake_);
   if (!has_place_quickly()) return false;
   ++submitted_;
@@ -30,6 +31,10 @@ bool PoolCore::admit_quickly() noexcept {
 }
 
 PoolCore::Admitted PoolCore::admit(const SubmitOptions& options, bool may_wait, absl::Status* refusal) {
+  if (is_forked()) {
+    if (refusal != nullptr) *refusal = forked();
+    return {OpStatus::kClosed};
+  }
   OpStatus ended = options.context.status();
   if (options.processing_timeout.value_or(Duration::max()) <= Duration::zero() ||
       options.queue_wait_limit.value_or(Duration::max()) <= Duration::zero()) {
@@ -204,6 +209,11 @@ absl::Status PoolCore::describe(Refusal refusal, const SubmitOptions& options, D
   return absl::InternalError("worker pool: unknown refusal");
 }
 
+absl::Status PoolCore::forked() const {
+  return absl::FailedPreconditionError(
+      fmt::format("worker pool '{}': its threads are not in this process, which is a fork", options_.name));
+}
+
 void PoolCore::give_back(bool runs_here) noexcept {
   WakeList wake;
   {
@@ -243,6 +253,7 @@ void PoolCore::accept_past_queue(JobState& job) noexcept {
 }
 
 bool PoolCore::enqueue_quickly(JobState& job) noexcept {
+  if (is_forked()) return false;
   set_limits(job, time());
   const TimePoint expires_at = job.expires_at_;
   bool expires_first = false;

@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: MIT
+
+// Deadlines. The watching thread sleeps until the earliest time at which a job may expire, as known when it fell
+// asleep. A job with an earlier one wakes it. Jobs that end in time do not: with even limits it wakes once in a limit.
+// It also starts workers where the pool grows, and joins those that have left.
+
 #include <algorithm>
 #include <utility>
 

@@ -6,36 +6,23 @@
 #include <new>
 #include <utility>
 
-#if __has_include(<unistd.h>)
-#include <unistd.h>
-#endif
-
 #include <fmt/format.h>
 
+#include "penstock/core/detail/fork.hpp"
+
 namespace penstock::inline PENSTOCK_ABI::detail {
-namespace {
-
-long this_process() noexcept {
-#if __has_include(<unistd.h>)
-  return static_cast<long>(getpid());
-#else
-  return 0;
-#endif
-}
-
-}  // namespace
 
 ThreadCore::ThreadCore(ThreadManagerOptions options, MakeThread thread_maker)
     : options_(std::move(options)),
       make_(thread_maker),
       clock_(*options_.clock),
-      process_(this_process()),
+      process_(fork_generation()),
       life_(Context(clock_).with_cancel()),
       events_(options_.event_capacity),
       slots_(options_.max_threads),
       history_(options_.history_size) {}
 
-bool ThreadCore::is_forked() const noexcept { return process_ != this_process(); }
+bool ThreadCore::is_forked() const noexcept { return process_ != fork_generation(); }
 
 absl::Status ThreadCore::start() {
   try {

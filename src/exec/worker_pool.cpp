@@ -77,6 +77,10 @@ WorkerPool::WorkerPool(WorkerPoolOptions options)
 
 WorkerPool::~WorkerPool() {
   PENSTOCK_CHECK(!core_->is_inside(), "a worker pool is not destroyed by one of its jobs or workers");
+  if (core_->is_forked()) {
+    static_cast<void>(core_.release());  // what its threads held is held for ever
+    return;
+  }
   const WorkerPoolOptions& options = core_->options();
   shutdown(Context(*options.clock).with_timeout(options.shutdown_timeout));
   // Whoever still runs or answers a job uses the pool once more.
@@ -84,9 +88,13 @@ WorkerPool::~WorkerPool() {
   core_->stop();
 }
 
-ShutdownReport WorkerPool::shutdown(const Context& ctx) { return core_->shutdown(ctx); }
+ShutdownReport WorkerPool::shutdown(const Context& ctx) {
+  return core_->is_forked() ? ShutdownReport{} : core_->shutdown(ctx);
+}
 
-void WorkerPool::post(Work& work) noexcept { core_->post(work); }
+void WorkerPool::post(Work& work) noexcept {
+  if (!core_->is_forked()) core_->post(work);
+}
 
 bool WorkerPool::revoke(Work& work) noexcept { return core_->revoke(work); }
 
@@ -106,15 +114,30 @@ absl::Status WorkerPool::set_queue_capacity(std::size_t capacity) {
     return absl::InvalidArgumentError(
         fmt::format("worker pool '{}': queue_capacity must be in [0, {}], got {}", name(), kMaxCapacity, capacity));
   }
+  if (core_->is_forked()) return core_->forked();
   core_->set_capacity(capacity);
   return absl::OkStatus();
 }
 
-void WorkerPool::pause() noexcept { core_->pause(); }
-void WorkerPool::resume() noexcept { core_->resume(); }
-absl::Status WorkerPool::resize(std::size_t workers) { return core_->resize(workers); }
-absl::Status WorkerPool::add_workers(std::size_t count) { return core_->add_workers(count); }
-absl::Status WorkerPool::remove_workers(std::size_t count) { return core_->remove_workers(count); }
+void WorkerPool::pause() noexcept {
+  if (!core_->is_forked()) core_->pause();
+}
+
+void WorkerPool::resume() noexcept {
+  if (!core_->is_forked()) core_->resume();
+}
+
+absl::Status WorkerPool::resize(std::size_t workers) {
+  return core_->is_forked() ? core_->forked() : core_->resize(workers);
+}
+
+absl::Status WorkerPool::add_workers(std::size_t count) {
+  return core_->is_forked() ? core_->forked() : core_->add_workers(count);
+}
+
+absl::Status WorkerPool::remove_workers(std::size_t count) {
+  return core_->is_forked() ? core_->forked() : core_->remove_workers(count);
+}
 
 const std::string& WorkerPool::name() const noexcept { return core_->options().name; }
 

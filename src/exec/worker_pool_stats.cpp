@@ -28,6 +28,8 @@ WorkerPoolStats detail::PoolCore::stats() const {
     stats.replacements = replacements_;
     stats.joining = joining_ + missing();
     stats.retiring = live_ + stats.joining > wanted() ? live_ + stats.joining - wanted() : 0;
+    if (live_ + stats.joining < wanted())
+      stats.configured -= wanted() - live_ - stats.joining;  // they do not come any more
     stats.paused = is(kPaused);
     stats.submitted = submitted_;
     stats.submitting = submitting_;
@@ -119,7 +121,7 @@ std::string_view to_string(PoolState state) noexcept {
   return "unknown state";
 }
 
-WorkerPoolStats WorkerPool::stats() const { return core_->stats(); }
+WorkerPoolStats WorkerPool::stats() const { return core_->is_forked() ? WorkerPoolStats{} : core_->stats(); }
 
 void WorkerPool::collect(MetricSink& sink) const {
   const WorkerPoolStats stats = this->stats();

@@ -44,6 +44,9 @@ class MetricSink;
 /// The function of a job is destroyed by the thread that decides the job, without a lock and before its answer can be
 /// seen: a worker, the pool's watching thread, who cancels, who submits under kDropOldest, or who shuts the pool down.
 ///
+/// After a fork, the child's copy of a pool refuses everything (FailedPrecondition, kClosed), tells nothing, runs
+/// nothing that is posted to it, and can be destroyed; the parent's goes on.
+///
 /// Threads: any member, from any thread, also from jobs. Jobs and posted work may use the pool until it is destroyed.
 class WorkerPool final : public Executor {
  public:
@@ -154,7 +157,7 @@ class WorkerPool final : public Executor {
   [[nodiscard]] absl::Status check(bool empty_function, const SubmitOptions& options) const;
 
   const bool is_observed_;
-  const std::unique_ptr<detail::PoolCore> core_;
+  std::unique_ptr<detail::PoolCore> core_;  // constant, but left behind in a forked child
 };
 
 /// Resumes the coroutine that awaits it in a worker.

@@ -27,14 +27,7 @@
 /// have been woken, or look before they sleep. A seeker that finds work and leaves some wakes the next one. So there is
 /// work and an idle worker only while there is a seeker, and no more are woken than there is work for.
 ///
-/// Deadlines. The watching thread sleeps until the earliest time at which a job may expire, as known when it fell
-/// asleep. A job with an earlier one wakes it. Jobs that end in time do not: with even limits it wakes once in a limit.
-/// It also starts workers where the pool grows, and joins those that have left.
-///
-/// Ends. `executing_` counts functions that run, until their thread has come back; `settling_` jobs that somebody else
-/// has decided and not yet answered; `submitting_` submissions. A shutdown waits until these and the queue are empty.
-/// Whoever lowers one of them does so as its last use of the pool, and wakes the shutdown through that one's waiter
-/// alone: the pool may be gone by then.
+/// Deadlines, and how the crew changes: pool_watch.cpp. How a pool ends: pool_shutdown.cpp.
 ///
 /// Locks: crew_mutex_ before serve_; an answered job's lock before serve_, in AnsweredJob::stop() alone; serve_ before
 /// intake_; nothing is locked while intake_ is held.
@@ -52,6 +45,7 @@
 #include "absl/status/status.h"
 
 #include "penstock/core/detail/cache_padded.hpp"
+#include "penstock/core/detail/fork.hpp"
 #include "penstock/core/detail/spin_lock.hpp"
 #include "penstock/core/detail/wait_list.hpp"
 #include "penstock/core/detail/world.hpp"
@@ -77,6 +71,8 @@ class PoolCore {
   PoolCore& operator=(const PoolCore&) = delete;
 
   [[nodiscard]] const WorkerPoolOptions& options() const noexcept { return options_; }
+  /// Whether this is a copy in a forked child, which has none of the threads.
+  [[nodiscard]] bool is_forked() const noexcept { return process_ != fork_generation(); }
 
   // Life.
   /// Starts the threads and waits for them; on failure they are gone again.
@@ -99,6 +95,8 @@ class PoolCore {
   bool enqueue_quickly(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void enqueue(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void run_here(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+
+  [[nodiscard]] absl::Status forked() const;
 
   // Live changes.
   void set_overflow(OverflowPolicy policy) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
@@ -163,14 +161,14 @@ class PoolCore {
   /// Returns how many have been started; if not all, `failure` says why.
   std::size_t start_threads(std::size_t count, Hiring* hiring, std::string& failure) noexcept
       ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
-  void conclude(Hiring& hiring, std::size_t count, std::size_t started, bool stay) noexcept
-      ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void conclude(Hiring& hiring, std::size_t started, bool stay) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   [[nodiscard]] absl::Status check_health() const noexcept;
   void join_leavers(Worker* leavers) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   /// With control_mutex_ held.
   absl::Status change_to(std::size_t workers) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   [[nodiscard]] std::size_t configured() const noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void grow(std::size_t count, TimePoint now) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
+  void give_up_growth() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void want_growth() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void grow_by_one(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] absl::Status run_start_hook(std::size_t id) noexcept;
@@ -197,6 +195,7 @@ class PoolCore {
   void look_for_work() const noexcept;
   Task pick(TimePoint now, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void come_back(Worker& me, JobState*& done) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void count_end(Tally& tally, Count outcome, int code) noexcept;
   void retire_job(Runner& runner, JobState*& done) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_);
   void take_in() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   /// Starts `job` in the runner's thread. Returns when its time is up.
@@ -302,6 +301,7 @@ class PoolCore {
   const WorkerPoolOptions options_;
   Clock& clock_;
   const Duration lag_;  // how far time() may be behind
+  const std::uint32_t process_;
   const bool lifo_idle_;
 
   // --- read by everybody, written under both locks ---

@@ -74,6 +74,7 @@ struct Runner {
   TimePoint expires_at = TimePoint::max();  // when the caller is answered
   bool stuck = false;                       // that has come to pass; guarded by both locks
   Count outcome = Count::kSucceeded;        // of a plain job, which is counted when the thread comes back
+  int code = 0;                             // the same one's
   Runner* next = nullptr;
   Runner* previous = nullptr;
 };
@@ -119,6 +120,7 @@ struct Activation {
 
   const PoolCore* const pool;
   const std::size_t worker_id;
+  bool serves = true;             // it is a worker, and has not left
   std::size_t weight;             // its part in executing_ + settling_ + submitting_
   const JobState* job = nullptr;  // that runs
   const Activation* const outer;

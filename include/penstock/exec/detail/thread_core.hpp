@@ -146,7 +146,7 @@ class ThreadCore {
   const ThreadManagerOptions options_;
   const MakeThread make_;
   Clock& clock_;
-  const long process_;  // that made it
+  const std::uint32_t process_;  // that made it
   const Context::Cancellable life_;
   world::Thread watcher_;  // the creating and the destroying thread's
   Broadcaster<ThreadEvent> events_;
