@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a pool adds to a job: submitting it, running it on a worker, bringing its result back, refusing it. The rival is
 // the pool that everybody writes: std::mutex, std::condition_variable, std::deque<std::function>, bounded, without
-// deadlines, cancellation, results or counts. Ideal: one allocation, and two uncontended locks for each side (about 60
+// deadlines, cancellation, results or counts. Ideal: an uncontended lock and a few cache misses for each side (about 25
 // ns here), since a worker that finds the next job is never woken.
 #include <atomic>
 #include <chrono>
@@ -121,7 +121,7 @@ void empty_jobs(benchmark::State& state) {
   for (auto _ : state) {
     count.start(kBatch);
     for (int i = 0; i < kBatch; ++i) {
-      if (!pool->submit([&count] { count.hit(); }).ok()) state.SkipWithError("refused");
+      if (pool->execute([&count] { count.hit(); }) != OpStatus::kOk) state.SkipWithError("refused");
     }
     count.wait();
   }
