@@ -20,6 +20,7 @@
 #include "penstock/core/work_stealing_executor.hpp"
 #include "penstock/exec/chrome_trace.hpp"
 #include "penstock/exec/job.hpp"
+#include "penstock/exec/job_group.hpp"
 #include "penstock/exec/overflow.hpp"
 #include "penstock/exec/resource_options.hpp"
 #include "penstock/exec/resource_pool.hpp"

@@ -50,6 +50,8 @@ AnsweredJob::AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_cont
   terms_ = &*own_terms_;
 }
 
+bool AnsweredJob::may_wait() { return is_done() || pool_.may_wait_for(*this) || is_done(); }
+
 OpStatus AnsweredJob::wait(const Context& ctx) {
   if (is_done()) return OpStatus::kOk;
   if (!pool_.may_wait_for(*this)) return is_done() ? OpStatus::kOk : OpStatus::kFull;

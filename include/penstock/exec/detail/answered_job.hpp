@@ -71,6 +71,9 @@ class AnsweredJob : public JobState {
  public:
   /// Waits for the answer; kFull: refused, as the calling thread is a worker of the job's pool.
   OpStatus wait(const Context& ctx) ABSL_LOCKS_EXCLUDED(lock_);
+  /// Whether the calling thread may wait for the answer, in a way of its own; false in a worker of the job's pool. If
+  /// that helps, the job is run first, if nobody else does.
+  [[nodiscard]] bool may_wait() ABSL_LOCKS_EXCLUDED(lock_);
   [[nodiscard]] bool is_done() const noexcept { return answered_.load(std::memory_order_acquire); }  // J2 acquire
   bool cancel() noexcept ABSL_LOCKS_EXCLUDED(lock_);
 

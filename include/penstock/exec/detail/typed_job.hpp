@@ -39,6 +39,11 @@ struct JobAccess {
   static Job<R> handle(typename Job<R>::State& state) noexcept {
     return Job<R>(state);
   }
+  /// Null if the handle refers to no job.
+  template <class R>
+  static typename Job<R>::State* state(const Job<R>& job) noexcept {
+    return job.job_;
+  }
 };
 
 /// Whether a function wrapper or pointer holds nothing to call. (A lambda without captures converts to a pointer too,
