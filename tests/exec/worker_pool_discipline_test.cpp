@@ -24,63 +24,50 @@ using testing::text_of;
 
 // The order in which the only worker starts jobs that were all there before the
 // first.
-std::vector<int> order_of(const WorkerPoolOptions &options,
-                          const std::vector<int> &priorities) {
+std::vector<int> order_of(const WorkerPoolOptions& options, const std::vector<int>& priorities) {
   Gate gate;
   Recorder<int> started;
   const auto pool = held_pool(gate, options);
   for (std::size_t i = 0; i < priorities.size(); ++i) {
     const int number = static_cast<int>(i) + 1;
-    REQUIRE(pool->try_submit([&started, number] { started.record(number); },
-                             nullptr,
-                             {.priority = priorities[i]}) == OpStatus::kOk);
+    REQUIRE(pool->try_submit([&started, number] { started.record(number); }, nullptr, {.priority = priorities[i]}) ==
+            OpStatus::kOk);
   }
   gate.open();
-  REQUIRE(eventually(
-      [&] { return pool->stats().succeeded == priorities.size() + 1; }));
+  REQUIRE(eventually([&] { return pool->stats().succeeded == priorities.size() + 1; }));
   CHECK(discrepancies(pool->stats(), true).empty());
   return started.events();
 }
 
-TEST_CASE("WorkerPool: kFifo starts the oldest job, whatever its priority",
-          "[exec][worker_pool]") {
-  CHECK(order_of({.queue_capacity = 4}, {0, 7, -8, 1}) ==
-        std::vector<int>{1, 2, 3, 4});
+TEST_CASE("WorkerPool: kFifo starts the oldest job, whatever its priority", "[exec][worker_pool]") {
+  CHECK(order_of({.queue_capacity = 4}, {0, 7, -8, 1}) == std::vector<int>{1, 2, 3, 4});
 }
 
 TEST_CASE("WorkerPool: kLifo starts the newest job", "[exec][worker_pool]") {
-  CHECK(order_of({.queue_capacity = 4, .discipline = QueueDiscipline::kLifo},
-                 {0, 7, -8, 1}) == std::vector<int>{4, 3, 2, 1});
+  CHECK(order_of({.queue_capacity = 4, .discipline = QueueDiscipline::kLifo}, {0, 7, -8, 1}) ==
+        std::vector<int>{4, 3, 2, 1});
 }
 
-TEST_CASE("WorkerPool: kAdaptiveLifo starts the newest while more than half of "
-          "the places are taken",
-          "[exec][worker_pool]") {
-  const WorkerPoolOptions options{.queue_capacity = 8,
-                                  .discipline = QueueDiscipline::kAdaptiveLifo};
+TEST_CASE(
+    "WorkerPool: kAdaptiveLifo starts the newest while more than half of "
+    "the places are taken",
+    "[exec][worker_pool]") {
+  const WorkerPoolOptions options{.queue_capacity = 8, .discipline = QueueDiscipline::kAdaptiveLifo};
   // The job that the free worker is about to take is on no place any more.
-  CHECK(order_of(options, std::vector<int>(8)) ==
-        std::vector<int>{8, 7, 6, 1, 2, 3, 4, 5});
-  CHECK(order_of(options, std::vector<int>(5)) ==
-        std::vector<int>{1, 2, 3, 4, 5});
+  CHECK(order_of(options, std::vector<int>(8)) == std::vector<int>{8, 7, 6, 1, 2, 3, 4, 5});
+  CHECK(order_of(options, std::vector<int>(5)) == std::vector<int>{1, 2, 3, 4, 5});
 }
 
-TEST_CASE(
-    "WorkerPool: kPriority starts the most urgent job, and of those the oldest",
-    "[exec][worker_pool]") {
-  CHECK(
-      order_of({.queue_capacity = 8, .discipline = QueueDiscipline::kPriority},
-               {0, 5, kLowestPriority, 5, kHighestPriority, 0, kLowestPriority,
-                -1}) == std::vector<int>{5, 2, 4, 1, 6, 8, 3, 7});
+TEST_CASE("WorkerPool: kPriority starts the most urgent job, and of those the oldest", "[exec][worker_pool]") {
+  CHECK(order_of({.queue_capacity = 8, .discipline = QueueDiscipline::kPriority},
+                 {0, 5, kLowestPriority, 5, kHighestPriority, 0, kLowestPriority, -1}) ==
+        std::vector<int>{5, 2, 4, 1, 6, 8, 3, 7});
 }
 
-TEST_CASE(
-    "WorkerPool: under kPriority kDropOldest gives up the least urgent job",
-    "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: under kPriority kDropOldest gives up the least urgent job", "[exec][worker_pool]") {
   Gate gate;
-  const auto pool = held_pool(gate, {.queue_capacity = 2,
-                                     .overflow = OverflowPolicy::kDropOldest,
-                                     .discipline = QueueDiscipline::kPriority});
+  const auto pool = held_pool(
+      gate, {.queue_capacity = 2, .overflow = OverflowPolicy::kDropOldest, .discipline = QueueDiscipline::kPriority});
   Job<void> urgent = pool->submit([] {}, {.priority = 3}).value();
   Job<void> idle = pool->submit([] {}, {.priority = -3}).value();
   Job<void> newer = pool->submit([] {}).value();
@@ -91,8 +78,7 @@ TEST_CASE(
   CHECK(pool->stats().dropped_oldest == 1);
 }
 
-TEST_CASE("WorkerPool: a priority out of range is refused, with the numbers",
-          "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: a priority out of range is refused, with the numbers", "[exec][worker_pool]") {
   const auto pool = make_pool({.workers = 1});
   CHECK(text_of(pool->submit([] {}, {.priority = 8}).status()) ==
         "worker pool 'p': options.priority must be in [-8, 7], got 8");
@@ -103,47 +89,41 @@ TEST_CASE("WorkerPool: a priority out of range is refused, with the numbers",
 // One worker, jobs of 10 ms on the clock that the test owns, all of them there
 // at the beginning.
 class Backlog {
-public:
+ public:
   explicit Backlog(CodelOptions codel)
-      : pool_(held_pool(gate_, {.queue_capacity = 100,
-                                .queue_wait_limit = 1h,
-                                .clock = &clock_,
-                                .codel = codel})) {}
+      : pool_(held_pool(gate_, {.queue_capacity = 100, .queue_wait_limit = 1h, .clock = &clock_, .codel = codel})) {}
 
   Job<void> submit() {
     return pool_->submit([this] { clock_.advance(10ms); }).value();
   }
   std::vector<Job<void>> submit(int count) {
     std::vector<Job<void>> jobs;
-    for (int i = 0; i < count; ++i)
-      jobs.push_back(submit());
+    for (int i = 0; i < count; ++i) jobs.push_back(submit());
     return jobs;
   }
   void open() { gate_.open(); }
-  WorkerPool &pool() { return *pool_; }
+  WorkerPool& pool() { return *pool_; }
 
-private:
+ private:
   ManualClock clock_;
   Gate gate_;
   testing::TestPool pool_;
 };
 
-TEST_CASE("WorkerPool: CoDel sheds what has waited while a queue stands",
-          "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: CoDel sheds what has waited while a queue stands", "[exec][worker_pool]") {
   Backlog backlog({.target = 5ms, .interval = 100ms});
   std::vector<Job<void>> jobs = backlog.submit(40);
   backlog.open();
   // In the first 100 ms one job has waited for nothing. In the second none has
   // waited for less than 100 ms: so from 200 ms on whatever has waited for more
   // than 10 ms is shed.
-  for (std::size_t i = 0; i < 20; ++i)
-    CHECK(jobs[i].get().ok());
+  for (std::size_t i = 0; i < 20; ++i) CHECK(jobs[i].get().ok());
   for (std::size_t i = 20; i < 40; ++i) {
     const absl::Status shed = jobs[i].get();
     CHECK(shed.code() == absl::StatusCode::kResourceExhausted);
     CHECK(shed.GetPayload("type.penstock/stage") == absl::Cord("queue"));
-    CHECK(text_of(shed) == "worker pool 'p': job " + std::to_string(i + 2) +
-                               " shed after 200 ms in the queue (target 5 ms)");
+    CHECK(text_of(shed) ==
+          "worker pool 'p': job " + std::to_string(i + 2) + " shed after 200 ms in the queue (target 5 ms)");
   }
   WorkerPoolStats stats = backlog.pool().stats();
   CHECK(stats.shed == 20);
@@ -157,29 +137,21 @@ TEST_CASE("WorkerPool: CoDel sheds what has waited while a queue stands",
   CHECK(backlog.pool().stats().shed == 20);
 }
 
-TEST_CASE(
-    "WorkerPool: CoDel leaves a burst alone that is gone after an interval",
-    "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: CoDel leaves a burst alone that is gone after an interval", "[exec][worker_pool]") {
   Backlog backlog({.target = 5ms, .interval = 100ms});
   std::vector<Job<void>> jobs = backlog.submit(20);
   backlog.open();
-  for (Job<void> &job : jobs)
-    CHECK(job.get().ok());
+  for (Job<void>& job : jobs) CHECK(job.get().ok());
   CHECK(backlog.pool().stats().shed == 0);
   CHECK_FALSE(backlog.pool().stats().codel_dropping);
 }
 
-TEST_CASE("WorkerPool: kRoundRobin gives each worker as many jobs",
-          "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: kRoundRobin gives each worker as many jobs", "[exec][worker_pool]") {
   constexpr int kJobs = 10'000;
-  const auto pool =
-      make_pool({.workers = 4, .dispatch = DispatchMode::kRoundRobin});
+  const auto pool = make_pool({.workers = 4, .dispatch = DispatchMode::kRoundRobin});
   std::array<int, 4> jobs{};
   for (int i = 0; i < kJobs; ++i) {
-    ++jobs.at(pool->submit([](const JobContext &job) { return job.worker_id; })
-                  .value()
-                  .get()
-                  .value());
+    ++jobs.at(pool->submit([](const JobContext& job) { return job.worker_id; }).value().get().value());
   }
   const auto [fewest, most] = std::minmax_element(jobs.begin(), jobs.end());
   CHECK(*most <= 1.2 * *fewest);
@@ -189,5 +161,5 @@ TEST_CASE("WorkerPool: kRoundRobin gives each worker as many jobs",
   CHECK(stats.jobs_per_worker_max == static_cast<std::uint64_t>(*most));
 }
 
-} // namespace
-} // namespace penstock
+}  // namespace
+}  // namespace penstock

@@ -20,14 +20,13 @@ using testing::text_of;
 
 // Whether what was posted has run: then an idle worker has looked for work, and
 // left the jobs alone.
-bool runs_posted(WorkerPool &pool) {
+bool runs_posted(WorkerPool& pool) {
   std::atomic<bool> ran{false};
   pool.post([&ran] { ran = true; });
   return eventually([&] { return ran.load(); });
 }
 
-TEST_CASE("WorkerPool: a paused pool accepts jobs and starts none",
-          "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: a paused pool accepts jobs and starts none", "[exec][worker_pool]") {
   const auto pool = make_pool({.workers = 2});
   pool->pause();
   CHECK(pool->stats().paused);
@@ -40,19 +39,18 @@ TEST_CASE("WorkerPool: a paused pool accepts jobs and starts none",
   CHECK(stats.started == 0);
   CHECK(stats.accepted == 3);
   CHECK(discrepancies(stats).empty());
-  pool->pause(); // it is paused
+  pool->pause();  // it is paused
   pool->resume();
   CHECK(first.get().value() == 1);
   CHECK(second.get().value() == 2);
   CHECK(eventually([&] { return pool->stats().succeeded == 3; }));
-  pool->resume(); // it runs
+  pool->resume();  // it runs
   stats = pool->stats();
   CHECK_FALSE(stats.paused);
   CHECK(discrepancies(stats).empty());
 }
 
-TEST_CASE("WorkerPool: a job that runs goes on in a pause",
-          "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: a job that runs goes on in a pause", "[exec][worker_pool]") {
   Gate gate;
   const auto pool = make_pool(gate, {.workers = 1});
   Job<int> running = pool->submit([&gate] {
@@ -73,18 +71,15 @@ TEST_CASE("WorkerPool: a job that runs goes on in a pause",
 
 TEST_CASE("WorkerPool: jobs expire in a pause", "[exec][worker_pool]") {
   ManualClock clock;
-  const auto pool =
-      make_pool({.workers = 1, .queue_wait_limit = 10s, .clock = &clock});
+  const auto pool = make_pool({.workers = 1, .queue_wait_limit = 10s, .clock = &clock});
   pool->pause();
   std::atomic<bool> ran{false};
   Job<void> job = pool->submit([&ran] { ran = true; }).value();
-  Job<void> own =
-      pool->submit([&ran] { ran = true; }, {.queue_wait_limit = 4s}).value();
+  Job<void> own = pool->submit([&ran] { ran = true; }, {.queue_wait_limit = 4s}).value();
   clock.advance(4s - 1ns);
   CHECK_FALSE(own.is_done());
   clock.advance(1ns);
-  CHECK(text_of(own.get()) ==
-        "worker pool 'p': job 2 expired in the queue after 4 s (limit 4 s)");
+  CHECK(text_of(own.get()) == "worker pool 'p': job 2 expired in the queue after 4 s (limit 4 s)");
   CHECK_FALSE(job.is_done());
   clock.advance(6s);
   CHECK(job.get().code() == absl::StatusCode::kDeadlineExceeded);
@@ -100,8 +95,7 @@ TEST_CASE("WorkerPool: jobs are cancelled in a pause", "[exec][worker_pool]") {
   std::atomic<bool> ran{false};
   Job<void> job = pool->submit([&ran] { ran = true; }).value();
   auto [context, source] = Context::background().with_cancel();
-  Job<void> other =
-      pool->submit([&ran] { ran = true; }, {.context = context}).value();
+  Job<void> other = pool->submit([&ran] { ran = true; }, {.context = context}).value();
   CHECK(job.cancel());
   CHECK(job.get().code() == absl::StatusCode::kCancelled);
   source.cancel();
@@ -112,8 +106,7 @@ TEST_CASE("WorkerPool: jobs are cancelled in a pause", "[exec][worker_pool]") {
   CHECK(pool->stats().cancelled == 2);
 }
 
-TEST_CASE("WorkerPool: a shutdown ends a pause and runs what was accepted",
-          "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: a shutdown ends a pause and runs what was accepted", "[exec][worker_pool]") {
   const auto pool = make_pool({.workers = 1});
   pool->pause();
   Job<int> job = pool->submit([] { return 7; }).value();
@@ -121,35 +114,31 @@ TEST_CASE("WorkerPool: a shutdown ends a pause and runs what was accepted",
   CHECK(report.is_drained());
   CHECK(report.completed == 1);
   CHECK(job.get().value() == 7);
-  pool->pause(); // has come too late
+  pool->pause();  // has come too late
   CHECK_FALSE(pool->stats().paused);
 }
 
-TEST_CASE("WorkerPool: a paused pool is full when its places and its free "
-          "workers are promised",
-          "[exec][worker_pool]") {
-  const auto pool = make_pool(
-      {.workers = 2, .queue_capacity = 1, .overflow = OverflowPolicy::kReject});
+TEST_CASE(
+    "WorkerPool: a paused pool is full when its places and its free "
+    "workers are promised",
+    "[exec][worker_pool]") {
+  const auto pool = make_pool({.workers = 2, .queue_capacity = 1, .overflow = OverflowPolicy::kReject});
   pool->pause();
-  for (int i = 0; i < 3; ++i)
-    CHECK(pool->execute([] {}) == OpStatus::kOk);
+  for (int i = 0; i < 3; ++i) CHECK(pool->execute([] {}) == OpStatus::kOk);
   CHECK(pool->execute([] {}) == OpStatus::kFull);
   CHECK(discrepancies(pool->stats()).empty());
   pool->resume();
   CHECK(eventually([&] { return pool->stats().succeeded == 3; }));
 }
 
-TEST_CASE("WorkerPool: a larger queue has room for who was blocked",
-          "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: a larger queue has room for who was blocked", "[exec][worker_pool]") {
   Gate gate;
-  const auto pool =
-      held_pool(gate, {.queue_capacity = 0, .enqueue_timeout = 1h});
+  const auto pool = held_pool(gate, {.queue_capacity = 0, .enqueue_timeout = 1h});
   std::atomic<int> accepted{0};
   std::thread submitters[3];
-  for (std::thread &submitter : submitters) {
+  for (std::thread& submitter : submitters) {
     submitter = std::thread([&] {
-      if (pool->execute([] {}) == OpStatus::kOk)
-        ++accepted;
+      if (pool->execute([] {}) == OpStatus::kOk) ++accepted;
     });
   }
   CHECK(eventually([&] { return pool->stats().submitting == 3; }));
@@ -161,20 +150,18 @@ TEST_CASE("WorkerPool: a larger queue has room for who was blocked",
   CHECK(stats.queue_capacity == 2);
   CHECK(discrepancies(stats).empty());
   CHECK(pool->set_queue_capacity(3).ok());
-  for (std::thread &submitter : submitters)
-    submitter.join();
+  for (std::thread& submitter : submitters) submitter.join();
   CHECK(accepted == 3);
 }
 
-TEST_CASE("WorkerPool: a smaller queue keeps what waits, and has room only "
-          "when enough has left",
-          "[exec][worker_pool]") {
+TEST_CASE(
+    "WorkerPool: a smaller queue keeps what waits, and has room only "
+    "when enough has left",
+    "[exec][worker_pool]") {
   Gate gate;
-  const auto pool = held_pool(
-      gate, {.queue_capacity = 4, .overflow = OverflowPolicy::kReject});
+  const auto pool = held_pool(gate, {.queue_capacity = 4, .overflow = OverflowPolicy::kReject});
   Job<void> jobs[4];
-  for (Job<void> &job : jobs)
-    job = pool->submit([] {}).value();
+  for (Job<void>& job : jobs) job = pool->submit([] {}).value();
   CHECK(pool->set_queue_capacity(2).ok());
   CHECK(pool->stats().queue_depth == 4);
   for (std::size_t left = 3; left >= 2; --left) {
@@ -190,13 +177,12 @@ TEST_CASE("WorkerPool: a smaller queue keeps what waits, and has room only "
   CHECK(jobs[0].get().ok());
 }
 
-TEST_CASE("WorkerPool: a queue that cannot be is refused",
-          "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: a queue that cannot be is refused", "[exec][worker_pool]") {
   const auto pool = make_pool({.workers = 1});
   CHECK(text_of(pool->set_queue_capacity(1'000'001)) ==
         "worker pool 'p': queue_capacity must be in [0, 1000000], got 1000001");
   CHECK(pool->stats().queue_capacity == 100);
 }
 
-} // namespace
-} // namespace penstock
+}  // namespace
+}  // namespace penstock
