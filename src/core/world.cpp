@@ -61,9 +61,11 @@ TimePoint recent() noexcept {
 
 std::chrono::nanoseconds recent_lag() noexcept {
 #if defined(CLOCK_MONOTONIC_COARSE)
+  // A processor that wakes up after a tick may read the time before it renews it.
+  constexpr int kTicks = 3;
   timespec step{};
   if (clock_getres(CLOCK_MONOTONIC_COARSE, &step) == 0) {
-    return std::chrono::seconds(step.tv_sec) + std::chrono::nanoseconds(step.tv_nsec);
+    return kTicks * (std::chrono::seconds(step.tv_sec) + std::chrono::nanoseconds(step.tv_nsec));
   }
 #endif
   return {};

@@ -287,7 +287,6 @@ void PoolCore::note_crew() noexcept {
 void PoolCore::set_stuck(std::size_t workers) noexcept {
   stuck_ = workers;
   const std::size_t due = std::min(stuck_, options_.max_replacements);
-  if (due > replacements_ && is(kClosed)) return;  // nobody is started any more
   if (due > replacements_) ++counts_.workers_replaced;
   replacements_ = due;
   note_crew();

@@ -61,19 +61,10 @@ absl::Status PoolCore::change_to(std::size_t workers) {
   return status;
 }
 
-void PoolCore::want_growth() noexcept {
-  WakeList wake;
-  {
-    Both lock(*this);
-    if (seekers_ == 0 && idle_.empty()) grow_by_one(wake);
-  }
-  wake.wake_all();
-}
-
 /// For a job that waits while nobody is free to take it. The watching thread starts the worker; if that fails, not
 /// before a while.
 void PoolCore::grow_by_one(WakeList& wake) noexcept {
-  if (configured_ >= options_.largest() || joining_ != 0 || missing() != 0 || is(kClosed | kPaused)) return;
+  if (configured_ >= options_.largest() || joining_ != 0 || missing() != 0 || is(kStopping | kPaused)) return;
   ++configured_;
   ++counts_.workers_added;
   note_crew();
@@ -95,6 +86,7 @@ void PoolCore::set_capacity(std::size_t capacity) noexcept {
     Both lock(*this);
     capacity_ = capacity;
     grant_places(wake);
+    pass_on(wake);  // posted work that was left alone for a promised job
   }
   wake.wake_all();
 }

@@ -116,7 +116,7 @@ PoolCore::Task PoolCore::next(Worker& me) noexcept {
     } else {
       Both lock(*this);
       idle_.remove(node);
-      if (configured_ > options_.smallest()) {
+      if (configured_ > options_.smallest() && !is_promised()) {
         ++counts_.workers_removed;
         --configured_;
         note_crew();
@@ -139,6 +139,7 @@ PoolCore::Task PoolCore::next_quickly(Worker& me, TimePoint now, JobState*& done
 
 /// Before it sleeps, for as long as that would cost, or as long as the options say.
 void PoolCore::look_for_work() const noexcept {
+  const auto looks_busy = [this] { return hint_.load(std::memory_order_relaxed) || is(kStopping | kCrowded); };
   Patience patience;
   if (options_.idle_spin == Duration::zero()) {
     while (patience.has_more()) {
@@ -156,9 +157,6 @@ void PoolCore::look_for_work() const noexcept {
     }
   }
 }
-
-/// Whether it may be worth while to look properly.
-bool PoolCore::looks_busy() const noexcept { return hint_.load(std::memory_order_relaxed) || is(kStopping | kCrowded); }
 
 /// Books the end of what the worker did.
 void PoolCore::come_back(Worker& me, JobState*& done) noexcept {
@@ -212,7 +210,7 @@ PoolCore::Task PoolCore::pick(TimePoint now, EndedJobs& ended) noexcept {
   if (ended.size() != 0) return {};
   const bool may_start = !is(kPaused);
   if (may_start && (posted_.empty() || posted_in_a_row_ >= kMaxPostedInARow || is_promised())) {
-    while (JobState* const job = queue_.next(2 * depth() > capacity_)) {
+    while (JobState* const job = ended.size() == kMostEnded ? nullptr : queue_.next(2 * depth() > capacity_)) {
       if (codel_ && codel_->sheds(now - job->enqueued_at_, now)) {
         end_queued(*job, Ending::kShed, ended);
         continue;

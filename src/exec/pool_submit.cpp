@@ -241,70 +241,94 @@ void PoolCore::set_limits(JobState& job, TimePoint now) const noexcept {
   job.expires_at_ = std::min(deadline, saturated_add(saturated_add(now, lag_), limit));
 }
 
-void PoolCore::accept(JobState& job) noexcept {
-  --submitting_;
-  job.id_ = ++entered_;
-}
-
 /// Accepts a job that does not go through the queue.
 void PoolCore::accept_past_queue(JobState& job) noexcept {
-  accept(job);
+  --submitting_;
+  job.id_ = ++entered_;
   left_.store(left_.load(std::memory_order_relaxed) + 1, std::memory_order_release);  // Q1 release
+}
+
+/// Accepts `job` into the queue. Whatever else that asks for is done under the same locks: once they are free the pool
+/// may go.
+void PoolCore::put(JobState& job, WakeList& wake) noexcept {
+  job.id_ = ++entered_;
+  job.state_.store(JobState::State::kQueued, std::memory_order_relaxed);
+  if (job.terms_ != nullptr) incoming_is_plain_ = false;
+  incoming_.push(job);
+  wake_seeker(wake);
+}
+
+void PoolCore::put_first(JobState& job, WakeList& wake) noexcept {
+  const TimePoint expires_at = job.expires_at_;
+  if (seekers_ == 0 && idle_.empty()) grow_by_one(wake);
+  put(job, wake);
+  watch_from(expires_at, wake);
+}
+
+bool PoolCore::is_everyday(TimePoint expires_at) const noexcept {
+  return !is_watched_too_late(expires_at) && !(is(kGrowing) && seekers_ == 0 && idle_.empty());
 }
 
 bool PoolCore::enqueue_quickly(JobState& job) noexcept {
   if (is_forked()) return false;
   set_limits(job, time());
-  const TimePoint expires_at = job.expires_at_;
-  bool expires_first = false;
-  bool wants_growth = false;
+  bool is_in = false;
   WakeList wake;
   {
     SpinLockGuard lock(intake_);
     if (!has_place_quickly()) return false;
-    ++submitted_;
-    job.id_ = ++entered_;
-    job.state_.store(JobState::State::kQueued, std::memory_order_relaxed);
-    incoming_.push(job);
-    expires_first = is_watched_too_late(expires_at);
-    wants_growth = is(kGrowing) && seekers_ == 0 && idle_.empty();
-    wake_seeker(wake);
+    if (is_everyday(job.expires_at_)) {
+      ++submitted_;
+      put(job, wake);
+      is_in = true;
+    }
   }
-  // From here on the job may be gone.
+  if (!is_in) {
+    Both lock(*this);
+    if (!has_place_quickly()) return false;
+    ++submitted_;
+    put_first(job, wake);
+  }
   wake.wake_all();
-  if (expires_first) watch_from(expires_at);
-  if (wants_growth) want_growth();
   return true;
 }
 
 void PoolCore::enqueue(JobState& job) noexcept {
   bool cancelled = !job.plain_ && !static_cast<AnsweredJob&>(job).hook();
-  const TimePoint now = time();
-  set_limits(job, now);
-  const TimePoint expires_at = job.expires_at_;
-  bool expires_first = false;
-  bool wants_growth = false;
+  set_limits(job, time());
+  const bool is_observed = options_.observer != nullptr;  // then this is not the last use of the pool
+  bool is_in = false;
   WakeList wake;
   if (!cancelled) {
     SpinLockGuard lock(intake_);
     cancelled = job.stop_asked_;
+    if (!cancelled && is_everyday(job.expires_at_)) {
+      --reserved_;
+      if (!is_observed) --submitting_;
+      put(job, wake);
+      is_in = true;
+    }
+  }
+  if (!cancelled && !is_in) {
+    Both lock(*this);
+    cancelled = job.stop_asked_;
     if (!cancelled) {
       --reserved_;
-      accept(job);
-      job.state_.store(JobState::State::kQueued, std::memory_order_relaxed);
-      if (job.terms_ != nullptr) incoming_is_plain_ = false;
-      incoming_.push(job);
-      expires_first = is_watched_too_late(expires_at);
-      wants_growth = is(kGrowing) && seekers_ == 0 && idle_.empty();
-      wake_seeker(wake);
+      if (!is_observed) --submitting_;
+      put_first(job, wake);
     }
   }
   if (cancelled) return cancel_new(job);
-  // From here on the job may have ended, but its submitter still has a share of it.
   wake.wake_all();
-  observe_submit(job);
-  if (expires_first) watch_from(expires_at);
-  if (wants_growth) want_growth();
+  if (!is_observed) return;
+  observe_submit(job);  // which its submitter has a share of
+  WakeList closers;
+  {
+    Both lock(*this);
+    --submitting_;
+    claim_closers(closers);
+  }
+  closers.wake_all();
 }
 
 void PoolCore::cancel_new(JobState& job) noexcept {

@@ -64,7 +64,8 @@ class Clock {
 
   [[nodiscard]] virtual TimePoint now() const noexcept = 0;
 
-  /// A point at most `recent_lag()` before `now()`, and never after it, where a few milliseconds do not matter.
+  /// A point at most `recent_lag()` before `now()`, and never after it, where a few milliseconds do not matter. (On a
+  /// machine whose timer is held up for longer than that, it is older.)
   /// Cost: on the machine's clock about 5 ns, a fifth of `now()`.
   [[nodiscard]] virtual TimePoint recent() const noexcept { return now(); }
   [[nodiscard]] virtual Duration recent_lag() const noexcept { return Duration::zero(); }

@@ -227,7 +227,7 @@ OpStatus WorkerPool::execute(F&& function) {
     using Plain = detail::PlainJob<Function>;
     if (is_observed_) return execute(std::forward<F>(function), SubmitOptions());
     if constexpr (std::is_nothrow_constructible_v<Function, F> && std::is_nothrow_move_constructible_v<Function> &&
-                  std::is_nothrow_destructible_v<Function>) {
+                  std::is_nothrow_destructible_v<Function> && !std::is_polymorphic_v<Function>) {
       // Nothing can go wrong while the job is made: so it is made first, and the place found together with its entry.
       auto* const plain = new Plain(std::forward<F>(function));
       if (detail::enter_quickly(*core_, *plain)) return OpStatus::kOk;

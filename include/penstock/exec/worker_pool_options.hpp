@@ -123,7 +123,8 @@ struct WorkerPoolOptions {
   std::function<absl::Status(const Context&)> health_check = {};
   Duration health_check_timeout = std::chrono::seconds(5);
   /// Whether to record how long each job waits and runs. Costs two reads of the clock for each job. Without it, limits
-  /// are kept to within two ticks of the system's timer (some 8 ms late, never early).
+  /// are kept to within some ticks of the system's timer: they end about 12 ms late, and not early unless the timer
+  /// itself is held up for longer than that.
   bool measure = true;
   /// Told about each job's way through the pool, if not null; outlives the pool. Not called under a lock.
   PoolObserver* observer = nullptr;

@@ -33,7 +33,7 @@ using ThreadId = std::thread::id;
 using TimePoint = std::chrono::time_point<std::chrono::steady_clock, std::chrono::nanoseconds>;
 
 inline TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
-/// The time at the last tick of the system's timer: at most `recent_lag()` before now.
+/// The time at the last tick of the system's timer: at most `recent_lag()` before now, where the system ticks in time.
 TimePoint recent() noexcept;
 std::chrono::nanoseconds recent_lag() noexcept;
 inline ThreadId this_thread_id() noexcept { return std::this_thread::get_id(); }

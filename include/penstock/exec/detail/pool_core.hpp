@@ -169,7 +169,6 @@ class PoolCore {
   [[nodiscard]] std::size_t configured() const noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void grow(std::size_t count, TimePoint now) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   void give_up_growth() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
-  void want_growth() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void grow_by_one(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] absl::Status run_start_hook(std::size_t id) noexcept;
   void run_stop_hook(std::size_t id) noexcept;
@@ -180,7 +179,7 @@ class PoolCore {
   }
   /// How many are wanted that nobody has started yet.
   [[nodiscard]] std::size_t missing() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    return is(kClosed) || wanted() <= live_ + joining_ ? 0 : wanted() - live_ - joining_;
+    return is(kStopping) || wanted() <= live_ + joining_ ? 0 : wanted() - live_ - joining_;
   }
   void set_stuck(std::size_t workers) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void note_crew() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
@@ -191,7 +190,6 @@ class PoolCore {
   void work(Worker& me) noexcept;
   Task next(Worker& me) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   Task next_quickly(Worker& me, TimePoint now, JobState*& done) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
-  [[nodiscard]] bool looks_busy() const noexcept;
   void look_for_work() const noexcept;
   Task pick(TimePoint now, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void come_back(Worker& me, JobState*& done) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
@@ -253,7 +251,9 @@ class PoolCore {
   Admitted wait_for_place(const SubmitOptions& options, TimePoint start, Duration timeout, absl::Status* refusal)
       ABSL_LOCKS_EXCLUDED(serve_, intake_);
   [[nodiscard]] absl::Status describe(Refusal refusal, const SubmitOptions& options, Duration waited) const;
-  void accept(JobState& job) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
+  void put(JobState& job, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
+  void put_first(JobState& job, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  [[nodiscard]] bool is_everyday(TimePoint expires_at) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
   void accept_past_queue(JobState& job) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void cancel_new(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void set_limits(JobState& job, TimePoint now) const noexcept;
