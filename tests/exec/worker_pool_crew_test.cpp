@@ -19,10 +19,10 @@ using namespace std::chrono_literals;
 using testing::discrepancies;
 using testing::eventually;
 using testing::Gate;
-using testing::live_threads;
 using testing::make_pool;
 using testing::Recorder;
 using testing::text_of;
+using testing::threads_of;
 
 bool await_live(WorkerPool& pool, std::size_t workers) {
   return eventually([&] {
@@ -87,7 +87,6 @@ TEST_CASE("WorkerPool: after a shutdown no worker comes or goes", "[exec][worker
 }
 
 TEST_CASE("WorkerPool: of several new workers all start or none", "[exec][worker_pool]") {
-  const std::size_t threads = live_threads();
   std::atomic<bool> has_keys{false};
   const auto start = [&has_keys](std::size_t id) -> absl::Status {
     return id == 3 && !has_keys ? absl::UnavailableError("no key left") : absl::OkStatus();
@@ -103,12 +102,12 @@ TEST_CASE("WorkerPool: of several new workers all start or none", "[exec][worker
   CHECK(stats.worker_failures == 1);
   CHECK(stats.workers_added == 0);
   CHECK(discrepancies(stats).empty());
-  CHECK(eventually([&] { return live_threads() == threads + 3; }));
+  CHECK(eventually([&] { return threads_of("p") == 3; }));
   CHECK(pool->submit([] { return 7; }).value().get().value() == 7);
   CHECK(pool->add_workers(1).ok());  // number 2 does not mind
   CHECK(pool->stats().live == 3);
   pool.destroy();
-  CHECK(eventually([&] { return live_threads() == threads; }));
+  CHECK(eventually([&] { return threads_of("p") == 0; }));
 }
 
 TEST_CASE("WorkerPool: a start hook that throws is a failure like any other", "[exec][worker_pool]") {
@@ -144,7 +143,6 @@ TEST_CASE(
 }
 
 TEST_CASE("WorkerPool: a worker idle for idle_timeout goes, down to min_workers", "[exec][worker_pool]") {
-  const std::size_t threads = live_threads();
   ManualClock clock;
   Recorder<std::size_t> stopped;
   auto pool = make_pool({.workers = 3,
@@ -159,7 +157,7 @@ TEST_CASE("WorkerPool: a worker idle for idle_timeout goes, down to min_workers"
   CHECK(stopped.size() == 0);
   clock.advance(1ns);
   CHECK(await_live(*pool, 1));
-  CHECK(eventually([&] { return live_threads() == threads + 2; }));  // a worker and the watch
+  CHECK(eventually([&] { return threads_of("p") == 2; }));  // a worker and the watch
   CHECK(stopped.size() == 2);
   WorkerPoolStats stats = pool->stats();
   CHECK(stats.configured == 1);
@@ -171,7 +169,7 @@ TEST_CASE("WorkerPool: a worker idle for idle_timeout goes, down to min_workers"
   CHECK(pool->submit([] { return 7; }).value().get().value() == 7);
   CHECK(pool->stats().live == 1);
   pool.destroy();
-  CHECK(eventually([&] { return live_threads() == threads; }));
+  CHECK(eventually([&] { return threads_of("p") == 0; }));
   CHECK(stopped.size() == 3);
   std::vector<std::size_t> ids = stopped.events();
   std::sort(ids.begin(), ids.end());

@@ -17,23 +17,19 @@ using namespace std::chrono_literals;
 using testing::discrepancies;
 using testing::eventually;
 using testing::Gate;
-using testing::live_threads;
 using testing::make_pool;
 using testing::Recorder;
+using testing::threads_of;
 
-TEST_CASE("WorkerPool: a stuck worker is replaced until its job ends",
-          "[exec][worker_pool]") {
-  const std::size_t threads = live_threads();
+TEST_CASE("WorkerPool: a stuck worker is replaced until its job ends", "[exec][worker_pool]") {
   ManualClock clock;
   Gate gate;
   Recorder<std::size_t> stopped;
-  auto pool = make_pool(
-      gate,
-      {.workers = 1,
-       .processing_timeout = 30s,
-       .clock = &clock,
-       .on_worker_stop = [&stopped](std::size_t id) { stopped.record(id); },
-       .max_replacements = 1});
+  auto pool = make_pool(gate, {.workers = 1,
+                               .processing_timeout = 30s,
+                               .clock = &clock,
+                               .on_worker_stop = [&stopped](std::size_t id) { stopped.record(id); },
+                               .max_replacements = 1});
   Job<void> stuck = pool->submit([&gate] { gate.pass(); }).value();
   REQUIRE(gate.await(1));
   clock.advance(30s);
@@ -49,10 +45,9 @@ TEST_CASE("WorkerPool: a stuck worker is replaced until its job ends",
   CHECK(pool->submit([] { return 7; }).value().get().value() == 7);
 
   gate.open();
-  CHECK(eventually(
-      [&] { return pool->stats().live == 1 && pool->stats().retiring == 0; }));
+  CHECK(eventually([&] { return pool->stats().live == 1 && pool->stats().retiring == 0; }));
   CHECK(eventually([&] { return stopped.size() == 1; }));
-  CHECK(eventually([&] { return live_threads() == threads + 2; }));
+  CHECK(eventually([&] { return threads_of("p") == 2; }));
   stats = pool->stats();
   CHECK(stats.stuck == 0);
   CHECK(stats.replacements == 0);
@@ -61,16 +56,11 @@ TEST_CASE("WorkerPool: a stuck worker is replaced until its job ends",
   CHECK(pool->submit([] { return 7; }).value().get().value() == 7);
 }
 
-TEST_CASE("WorkerPool: no more stuck workers are replaced than the options say",
-          "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: no more stuck workers are replaced than the options say", "[exec][worker_pool]") {
   ManualClock clock;
   Gate gate;
-  const auto pool = make_pool(gate, {.workers = 3,
-                                     .processing_timeout = 30s,
-                                     .clock = &clock,
-                                     .max_replacements = 2});
-  for (int i = 0; i < 3; ++i)
-    REQUIRE(pool->execute([&gate] { gate.pass(); }) == OpStatus::kOk);
+  const auto pool = make_pool(gate, {.workers = 3, .processing_timeout = 30s, .clock = &clock, .max_replacements = 2});
+  for (int i = 0; i < 3; ++i) REQUIRE(pool->execute([&gate] { gate.pass(); }) == OpStatus::kOk);
   REQUIRE(gate.await(3));
   clock.advance(30s);
   REQUIRE(eventually([&] { return pool->stats().live == 5; }));
@@ -80,17 +70,14 @@ TEST_CASE("WorkerPool: no more stuck workers are replaced than the options say",
   CHECK(stats.busy == 3);
   CHECK(discrepancies(stats).empty());
   gate.open();
-  CHECK(eventually(
-      [&] { return pool->stats().live == 3 && pool->stats().stuck == 0; }));
+  CHECK(eventually([&] { return pool->stats().live == 3 && pool->stats().stuck == 0; }));
   CHECK(discrepancies(pool->stats()).empty());
 }
 
-TEST_CASE("WorkerPool: without replacements a stuck worker is only counted",
-          "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: without replacements a stuck worker is only counted", "[exec][worker_pool]") {
   ManualClock clock;
   Gate gate;
-  const auto pool = make_pool(
-      gate, {.workers = 1, .processing_timeout = 30s, .clock = &clock});
+  const auto pool = make_pool(gate, {.workers = 1, .processing_timeout = 30s, .clock = &clock});
   REQUIRE(pool->execute([&gate] { gate.pass(); }) == OpStatus::kOk);
   REQUIRE(gate.await(1));
   clock.advance(30s - 1ns);
@@ -112,26 +99,24 @@ struct Luck {
   std::atomic<int> asked{0};
 };
 
-TEST_CASE("WorkerPool: a replacement that does not start is tried again after "
-          "a second",
-          "[exec][worker_pool]") {
+TEST_CASE(
+    "WorkerPool: a replacement that does not start is tried again after "
+    "a second",
+    "[exec][worker_pool]") {
   ManualClock clock;
   Gate gate;
   Luck luck(1);
-  const auto pool = make_pool(
-      gate, {.workers = 1,
-             .processing_timeout = 30s,
-             .clock = &clock,
-             .on_worker_start = [&luck](std::size_t) { return luck.start(); },
-             .max_replacements = 1});
+  const auto pool = make_pool(gate, {.workers = 1,
+                                     .processing_timeout = 30s,
+                                     .clock = &clock,
+                                     .on_worker_start = [&luck](std::size_t) { return luck.start(); },
+                                     .max_replacements = 1});
   REQUIRE(pool->execute([&gate] { gate.pass(); }) == OpStatus::kOk);
   REQUIRE(gate.await(1));
   clock.advance(30s);
   REQUIRE(eventually([&] { return pool->stats().worker_failures == 1; }));
   CHECK(discrepancies(pool->stats()).empty());
-  REQUIRE(eventually([&] {
-    return clock.armed() == 1;
-  })); // the watch sleeps until it may try again
+  REQUIRE(eventually([&] { return clock.armed() == 1; }));  // the watch sleeps until it may try again
   clock.advance(1s - 1ns);
   CHECK(luck.asked == 2);
   luck.left = 1;
@@ -142,37 +127,42 @@ TEST_CASE("WorkerPool: a replacement that does not start is tried again after "
   CHECK(discrepancies(pool->stats()).empty());
 }
 
-TEST_CASE(
-    "WorkerPool: growth that fails is counted, and tried again after a second",
-    "[exec][worker_pool]") {
+TEST_CASE("WorkerPool: growth that fails is counted, and tried again after a second", "[exec][worker_pool]") {
   ManualClock clock;
   Gate gate;
   Luck luck(1);
-  const auto pool = make_pool(
-      gate, {.workers = 1,
-             .queue_capacity = 10,
-             .clock = &clock,
-             .on_worker_start = [&luck](std::size_t) { return luck.start(); },
-             .max_workers = 2});
-  const auto hold_one = [&] {
-    REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk);
-  };
+  const auto pool = make_pool(gate, {.workers = 1,
+                                     .queue_capacity = 10,
+                                     .clock = &clock,
+                                     .on_worker_start = [&luck](std::size_t) { return luck.start(); },
+                                     .max_workers = 2});
+  const auto hold_one = [&] { REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk); };
   hold_one();
   REQUIRE(gate.await(1));
   hold_one();
   REQUIRE(eventually([&] { return pool->stats().worker_failures == 1; }));
   CHECK(pool->stats().configured == 1);
   CHECK(discrepancies(pool->stats()).empty());
-  hold_one(); // too early for another attempt
-  CHECK(pool->stats().configured == 1);
+  hold_one();  // asks for another attempt, for which it is too early
+  CHECK(pool->stats().configured == 2);
+  CHECK(pool->stats().joining == 1);
+  CHECK(discrepancies(pool->stats()).empty());
+  clock.advance(1s - 1ns);
   CHECK(luck.asked == 2);
   luck.left = 1;
-  clock.advance(1s);
-  hold_one();
+  clock.advance(1ns);
   CHECK(gate.await(2));
   CHECK(pool->stats().configured == 2);
   CHECK(discrepancies(pool->stats()).empty());
 }
 
-} // namespace
-} // namespace penstock
+TEST_CASE("WorkerPool: it grows for each job of a burst that has to wait", "[exec][worker_pool]") {
+  Gate gate;
+  const auto pool = make_pool(gate, {.workers = 1, .queue_capacity = 10, .max_workers = 4});
+  for (int i = 0; i < 4; ++i) REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk);
+  CHECK(gate.await(4));
+  CHECK(pool->stats().configured == 4);
+}
+
+}  // namespace
+}  // namespace penstock

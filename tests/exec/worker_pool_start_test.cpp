@@ -18,20 +18,19 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::eventually;
-using testing::live_threads;
 using testing::text_of;
+using testing::threads_of;
 using Phase = StartupReport::Phase;
 
 struct Start {
   explicit Start(WorkerPoolOptions options) {
     if (options.name.empty()) options.name = "p";
-    const std::size_t threads = live_threads();
     auto made = WorkerPool::create(std::move(options), &report);
     if (made.ok()) {
       pool = *std::move(made);
     } else {
       failure = made.status();
-      leaves_nothing = eventually([&] { return live_threads() == threads; });
+      leaves_nothing = eventually([&] { return threads_of("p") == 0; });
     }
   }
   [[nodiscard]] std::vector<Phase> phases() const {

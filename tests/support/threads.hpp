@@ -2,19 +2,25 @@
 #pragma once
 
 /// \file
-/// How many threads there are: whether some have been left behind.
+/// How many threads a pool has: whether some have been left behind.
 
 #include <cstddef>
 #include <filesystem>
-#include <iterator>
+#include <fstream>
+#include <string>
 
 namespace penstock::testing {
 
-/// The threads of this process now. A thread that has been joined may be seen
-/// for a moment longer.
-inline std::size_t live_threads() {
-  const std::filesystem::directory_iterator tasks("/proc/self/task");
-  return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
+/// The threads of this process that are named after `pool`, as the system counts them. One that has been joined may be
+/// seen for a moment longer, and one that has been started has no name at first.
+inline std::size_t threads_of(const std::string& pool) {
+  std::size_t count = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(task.path() / "comm");
+    std::string name;
+    if (std::getline(file, name) && name.compare(0, pool.size() + 1, pool + "/") == 0) ++count;
+  }
+  return count;
 }
 
-} // namespace penstock::testing
+}  // namespace penstock::testing
