@@ -116,7 +116,7 @@ class [[nodiscard]] Job {
   /// `executor.on_exception`. So the executor outlives the call and its end; a pool is destroyed after its jobs and
   /// those of other pools that continue on it.
   ///
-  /// Throws: std::bad_alloc; the job runs on without a handle then. Cost: three allocations, two posts to `executor`.
+  /// Throws: std::bad_alloc; the job runs on without a handle then. Cost: two allocations, two posts to `executor`.
   template <class F>
   auto then(Executor& executor, F function) && {
     using Result = std::invoke_result_t<F, Answer>;
