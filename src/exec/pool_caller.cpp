@@ -64,8 +64,8 @@ bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
   WakeList wake;
   {
     Both lock(*this);
-    // Else it has ended, or a thread runs it: that one will come to an end without us. And in a pause all wait.
-    if (job.state_.load(std::memory_order_relaxed) != JobState::State::kQueued || is(kPaused)) return true;
+    // Else it has ended, or a thread runs it: that one will come to an end without us.
+    if (job.state_.load(std::memory_order_relaxed) != JobState::State::kQueued) return true;
     take_in();
     if (job.expires_at_ <= now) {
       end_queued(job, Ending::kQueueExpired, expired);
@@ -79,6 +79,7 @@ bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
   }
   wake.wake_all();
   if (expired.size() != 0) {
+    here.weight = 0;  // the job that is settled counts as such
     settle(expired);
   } else {
     run_in(here, runner);

@@ -141,10 +141,13 @@ absl::Status PoolCore::hire(std::size_t count, StartupReport* report) {
 
 /// Tells the workers whether they are to stay, and waits until they know.
 void PoolCore::conclude(Hiring& hiring, std::size_t started, bool stay) noexcept {
-  if (stay) {
+  {
     Both lock(*this);
-    joining_ += started;
-    configured_ += started;
+    hiring_ = 0;
+    if (stay) {
+      joining_ += started;
+      configured_ += started;
+    }
   }
   {
     MutexLock lock(hiring.mutex);
@@ -305,9 +308,12 @@ void PoolCore::grow(std::size_t count, TimePoint now) noexcept {
   note_crew();
 }
 
-/// Of workers that could not be started those are missed no more that were to make the pool larger.
+/// Workers that could not be started are missed no more, unless a job waits for one: then it is tried again later.
 void PoolCore::give_up_growth() noexcept {
-  while (configured_ > options_.smallest() && live_ + joining_ < configured_) --configured_;
+  while (configured_ > options_.smallest() && live_ + joining_ < configured_ && depth() == 0) {
+    --configured_;
+    --counts_.workers_added;
+  }
 }
 
 void PoolCore::join_leavers(Worker* leavers) noexcept {

@@ -38,7 +38,7 @@ absl::Status PoolCore::change_to(std::size_t workers) {
     Both lock(*this);
     if (is(kClosed)) return absl::UnavailableError(fmt::format("worker pool '{}': shut down", options_.name));
     if (workers > configured_) {
-      more = workers - configured_;
+      more = hiring_ = workers - configured_;
     } else {
       counts_.workers_removed += configured_ - workers;
       configured_ = workers;
@@ -64,7 +64,7 @@ absl::Status PoolCore::change_to(std::size_t workers) {
 /// For a job that waits while nobody is free to take it. The watching thread starts the worker; if that fails, not
 /// before a while.
 void PoolCore::grow_by_one(WakeList& wake) noexcept {
-  if (configured_ >= options_.largest() || joining_ != 0 || missing() != 0 || is(kStopping | kPaused)) return;
+  if (configured_ + hiring_ >= options_.largest() || joining_ != 0 || missing() != 0 || is(kStopping | kPaused)) return;
   ++configured_;
   ++counts_.workers_added;
   note_crew();

@@ -180,7 +180,8 @@ struct SubmitOptions {
   std::optional<Duration> queue_wait_limit = std::nullopt;
   /// In place of the pool's, for kBlock; at least 0.
   std::optional<Duration> enqueue_timeout = std::nullopt;
-  /// The larger, the more urgent, from kLowestPriority to kHighestPriority; for QueueDiscipline::kPriority.
+  /// The larger, the more urgent, from kLowestPriority to kHighestPriority; for QueueDiscipline::kPriority. `submit`
+  /// refuses others; `try_submit` and `execute`, which give no reasons, take the nearest one.
   int priority = 0;
 
   /// Whether anything but the priority and what matters before the acceptance differs from the defaults.

@@ -41,7 +41,8 @@ enum class DispatchMode : std::uint8_t {
 /// What a job of a pool gets that waits for the answer of another job of the same pool.
 enum class InsideWait : std::uint8_t {
   kRefuse,  ///< FailedPrecondition at once: with all workers in such waits nobody would be left to run the jobs.
-  kHelp,    ///< If that job has not started, the waiting worker runs it at once; else somebody runs it already.
+  kHelp,    ///< If that job has not started, the waiting worker runs it at once, also while the pool is paused: what a
+            ///< running job waits for is a part of it. Else somebody runs it already.
 };
 
 /// The least and the most urgent job; who says nothing is in the middle.

@@ -27,10 +27,9 @@
 /// have been woken, or look before they sleep. A seeker that finds work and leaves some wakes the next one. So there is
 /// work and an idle worker only while there is a seeker, and no more are woken than there is work for.
 ///
-/// Deadlines, and how the crew changes: pool_watch.cpp. How a pool ends: pool_shutdown.cpp.
-///
-/// Locks: crew_mutex_ before serve_; an answered job's lock before serve_, in AnsweredJob::stop() alone; serve_ before
-/// intake_; nothing is locked while intake_ is held.
+/// Deadlines, and how the crew changes: pool_watch.cpp. How a pool ends: pool_shutdown.cpp. Locks: crew_mutex_ before
+/// serve_; an answered job's lock before serve_, in AnsweredJob::stop() alone; serve_ before intake_; nothing is locked
+/// while intake_ is held.
 
 #include <array>
 #include <cstddef>
@@ -356,6 +355,7 @@ class PoolCore {
   std::size_t stuck_ ABSL_GUARDED_BY(serve_) = 0;         // workers
   std::size_t replacements_ ABSL_GUARDED_BY(serve_) = 0;  // the smaller one of stuck_ and max_replacements
   std::size_t joining_ ABSL_GUARDED_BY(serve_) = 0;
+  std::size_t hiring_ ABSL_GUARDED_BY(serve_) = 0;  // to be configured, if all of them start
   TimePoint grow_not_before_ ABSL_GUARDED_BY(serve_) = TimePoint::min();
   Worker* leavers_ ABSL_GUARDED_BY(serve_) = nullptr;
   // Its counts of submissions and of jobs that never ran or ran out of time; the rest is made on demand.
