@@ -8,6 +8,7 @@
 
 #include "penstock/core/task.hpp"
 #include "penstock/exec/job.hpp"
+#include "penstock/exec/job_group.hpp"
 #include "penstock/exec/overflow.hpp"
 #include "penstock/exec/resource_pool.hpp"
 #include "penstock/exec/worker_pool.hpp"
@@ -21,6 +22,11 @@ template class Job<std::unique_ptr<int>>;
 template class Job<absl::Status>;
 template class Job<absl::StatusOr<int>>;
 template class Job<absl::StatusOr<std::unique_ptr<int>>>;
+
+template class JobGroup<void>;
+template class JobGroup<std::unique_ptr<int>>;
+template class JobGroup<absl::Status>;
+template class JobGroup<absl::StatusOr<std::unique_ptr<int>>>;
 
 template class ResourcePool<int>;
 template class ResourcePool<std::string>;
