@@ -9,8 +9,8 @@
 #include <fmt/format.h>
 
 #include "penstock/channel/detail/channel_core.hpp"
-#include "penstock/core/detail/patience.hpp"
 #include "penstock/core/detail/check.hpp"
+#include "penstock/core/detail/patience.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {

@@ -11,8 +11,8 @@
 #include <fmt/format.h>
 
 #include "penstock/channel/detail/channel_core.hpp"
-#include "penstock/core/detail/patience.hpp"
 #include "penstock/channel/detail/select_case.hpp"
+#include "penstock/core/detail/patience.hpp"
 #include "penstock/core/detail/wait_list.hpp"
 #include "penstock/core/detail/world.hpp"
 

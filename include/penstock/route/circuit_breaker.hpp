@@ -32,9 +32,9 @@
 #include "absl/status/status.h"
 
 #include "penstock/core/clock.hpp"
-#include "penstock/core/retry_after.hpp"
 #include "penstock/core/detail/cache_padded.hpp"
 #include "penstock/core/detail/world.hpp"
+#include "penstock/core/retry_after.hpp"
 #include "penstock/metrics/sink.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
