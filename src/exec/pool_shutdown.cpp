@@ -90,19 +90,15 @@ bool PoolCore::is_quiet(bool inside) const noexcept {
 }
 
 void PoolCore::call_off_everything() noexcept {
-  for (;;) {
-    EndedJobs ended;
-    {
-      Both lock(*this);
-      take_in();
-      while (ended.size() != kMostEnded) {
-        JobState* const job = queue_.oldest();
-        if (job == nullptr) break;
-        end_queued(*job, Ending::kAbandoned, ended);
-      }
+  EndedJobs ended;
+  for (bool is_more = true; is_more;) {
+    Both lock(*this);
+    take_in();
+    for (std::size_t i = 0; i != kMostEnded && is_more; ++i) {
+      JobState* const job = queue_.oldest();
+      is_more = job != nullptr;
+      if (is_more) end_queued(*job, Ending::kAbandoned, ended);
     }
-    if (ended.size() == 0) break;
-    settle(ended);
   }
   absl::Status cause = absl::CancelledError();
   try {
@@ -113,6 +109,8 @@ void PoolCore::call_off_everything() noexcept {
     job->ask_to_stop(cause);
     job->release();
   }
+  // The queued ones hear of it last: whoever learns from one that the time is up finds the running ones asked to stop.
+  if (ended.size() != 0) settle(ended);
 }
 
 /// A running job that has not been asked to stop, and is now; retained for that.
