@@ -155,7 +155,8 @@ TEST_CASE("ThreadManager: there are never more threads than the limit, not for a
   CHECK(ran == accepted);
   CHECK(accepted > 0);
   CHECK(most <= kLimit);
-  CHECK(most_in_system <= before + kSpawners + kLimit);
+  // The system shows threads for a moment longer that have been joined, and whose successors run.
+  CHECK(most_in_system <= before + kSpawners + 2 * kLimit);
   const ThreadManagerStats stats = manager->stats();
   CHECK(stats.spawned + stats.rejected == 200 * kSpawners);
   CHECK(stats.high_water <= kLimit);
@@ -223,7 +224,7 @@ TEST_CASE("ThreadManager: where the system has no thread, a spawn is refused and
           "thread manager 'm': cannot start a thread for 'a': Resource temporarily unavailable (0 of 2 threads live)");
     CHECK(function != nullptr);
   }
-  CHECK(testing::system_threads() == before);
+  CHECK(eventually([&] { return testing::system_threads() == before; }));
   ThreadManagerStats stats = manager->stats();
   CHECK(stats.live == 0);
   CHECK(stats.start_failures == 5);
