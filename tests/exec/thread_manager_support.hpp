@@ -109,12 +109,14 @@ inline std::string discrepancies(const ThreadManagerStats& s) {
 
 /// The tasks of this process, as the system counts them.
 inline std::size_t system_threads() {
-  // With the first thread of a process a sanitizer may start one of its own, which stays.
-  static const bool has_had_threads = [] {
-    std::thread([] {}).join();
-    return true;
+  // With the first thread of a process a sanitizer may start one of its own, which stays. The first one itself is seen
+  // for a moment after it was joined.
+  static const bool is_gone = [] {
+    std::filesystem::path first;
+    std::thread([&first] { first = std::filesystem::canonical("/proc/thread-self"); }).join();
+    return eventually([&first] { return !std::filesystem::exists(first); });
   }();
-  static_cast<void>(has_had_threads);
+  if (!is_gone) throw std::logic_error("a thread that has been joined is still there");
   const std::filesystem::directory_iterator tasks("/proc/self/task");
   return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
 }
