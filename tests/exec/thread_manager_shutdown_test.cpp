@@ -170,14 +170,17 @@ TEST_CASE("ThreadManager: a managed thread that shuts down does not wait for its
     CHECK(complete.count(true) == 2);
   }
   SECTION("from what its own cancellation calls") {
+    ThreadGate gate;
     REQUIRE(manager
                 ->spawn("a",
                         [&](const Context& ctx) {
+                          gate.pass();
                           const DoneCallback nested = ctx.on_done([&]() noexcept { shut_down(); });
                           shut_down();
                         })
                 .ok());
     REQUIRE(manager->spawn("b", [](const Context& ctx) { Channel<int>(0).receive(ctx); }).ok());
+    gate.open();
     REQUIRE(manager.is_at_rest());
     CHECK(manager->stats().finished == 2);
   }
