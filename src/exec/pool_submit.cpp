@@ -96,7 +96,6 @@ PoolCore::Admitted PoolCore::admit_slowly(const SubmitOptions& options, bool may
       } else if (policy == OverflowPolicy::kCallerRuns && may_wait && !is_inside()) {
         result = {OpStatus::kOk, true};
       } else if (policy == OverflowPolicy::kBlock && may_wait && patience > Duration::zero() && !is_inside()) {
-        ++counts_.blocked;
         must_wait = true;
         start = now;
         if (seekers_ == 0 && idle_.empty()) grow_by_one(wake);
@@ -144,6 +143,7 @@ PoolCore::Admitted PoolCore::wait_for_place(const SubmitOptions& options, TimePo
         ++reserved_;
       } else {
         blocked_.push(node);
+        ++counts_.blocked;  // here, so that whoever is counted stands in line
         set_detour(kBlocked, true);
         listed = true;
       }
