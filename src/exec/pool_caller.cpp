@@ -51,10 +51,7 @@ void PoolCore::run_in(Activation& here, Runner& runner) noexcept {
 
 bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
   // The pool may be gone unless the calling thread is one of its workers: so only its address is looked at first.
-  std::size_t worker_id = kCallerThread;
-  for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
-    if (at->pool == this && at->worker_id != kCallerThread) worker_id = at->worker_id;
-  }
+  const std::size_t worker_id = own_worker_id();
   if (worker_id == kCallerThread) return true;
   if (options_.inside_wait == InsideWait::kRefuse) return false;
   Activation here(*this, kCallerThread, 1);

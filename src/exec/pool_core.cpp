@@ -36,7 +36,6 @@ PoolCore::PoolCore(WorkerPoolOptions options)
       clock_(*options_.clock),
       lag_(is_timed() || options_.codel ? Duration::zero() : clock_.recent_lag()),
       process_(fork_generation()),
-      lifo_idle_(options_.dispatch == DispatchMode::kSharedQueue),
       detour_(is_picky(options_) ? std::uint32_t{kPicky} : 0),
       overflow_(options_.overflow),
       capacity_(options_.queue_capacity),
@@ -45,11 +44,12 @@ PoolCore::PoolCore(WorkerPoolOptions options)
   if (options_.measure) times_.emplace();
 }
 
-bool PoolCore::on_worker_thread() const noexcept {
+/// The calling thread's; kCallerThread if it is no worker of this pool. Looks at the pool's address alone.
+std::size_t PoolCore::own_worker_id() const noexcept {
   for (const Activation* at = innermost(); at != nullptr; at = at->outer) {
-    if (at->pool == this && at->worker_id != kCallerThread) return true;
+    if (at->pool == this && at->worker_id != kCallerThread) return at->worker_id;
   }
-  return false;
+  return kCallerThread;
 }
 
 bool PoolCore::is_inside() const noexcept {
@@ -82,6 +82,14 @@ AnsweredJob::Stop PoolCore::take_back(AnsweredJob& job, EndedJobs& ended, WakeLi
 void PoolCore::end_queued(JobState& job, Ending ending, EndedJobs& ended) noexcept {
   take_out(job);
   decide(job, ending, ended);
+}
+
+void PoolCore::end_expired(TimePoint now, EndedJobs& ended) noexcept {
+  while (ended.size() != kMostEnded) {
+    JobState* const job = queue_.expired(now);
+    if (job == nullptr) return;
+    end_queued(*job, Ending::kQueueExpired, ended);
+  }
 }
 
 void PoolCore::decide(JobState& job, Ending ending, EndedJobs& ended) noexcept {
@@ -220,15 +228,11 @@ absl::Status PoolCore::describe_exception(const JobState& job, const std::except
 void PoolCore::report(const std::exception_ptr& exception, const JobState* job) noexcept {
   exceptions_.fetch_add(1, std::memory_order_relaxed);
   if (!options_.on_exception) return;
-  std::size_t worker_id = kCallerThread;
-  for (const Activation* at = innermost(); at != nullptr; at = at->outer) {
-    if (at->pool == this && at->worker_id != kCallerThread) worker_id = at->worker_id;
-  }
   try {
     const std::string text = exception_text(exception);
     options_.on_exception(CaughtException{options_.name, job == nullptr ? 0 : job->id_,
                                           job == nullptr ? std::string_view() : tag_of(*job), text, exception,
-                                          worker_id});
+                                          own_worker_id()});
   } catch (...) {
     // The hook is the last one to tell: there is nobody left to hear about its own failure.
     exceptions_.fetch_add(1, std::memory_order_relaxed);

@@ -61,7 +61,8 @@ PoolCore::Task PoolCore::next(Worker& me) noexcept {
       return task;
     }
   }
-  bool may_look = options_.dispatch == DispatchMode::kSharedQueue;
+  const bool shares_queue = options_.dispatch == DispatchMode::kSharedQueue;
+  bool may_look = shares_queue;
   for (;; now = time()) {
     EndedJobs ended;
     WakeList wake;
@@ -93,7 +94,7 @@ PoolCore::Task PoolCore::next(Worker& me) noexcept {
       } else if (std::exchange(may_look, false)) {
         looks = me.seeking = true;
         ++seekers_;
-      } else if (lifo_idle_) {
+      } else if (shares_queue) {
         idle_.push_front(node);
       } else {
         idle_.push(node);
@@ -112,7 +113,7 @@ PoolCore::Task PoolCore::next(Worker& me) noexcept {
       look_for_work();
     } else if (waiter.wait() >= Waiter::kServed) {
       me.seeking = true;  // as whoever claimed the node has counted
-      may_look = options_.dispatch == DispatchMode::kSharedQueue;
+      may_look = shares_queue;
     } else {
       Both lock(*this);
       idle_.remove(node);
@@ -202,11 +203,7 @@ void PoolCore::take_out(JobState& job) noexcept {
 
 PoolCore::Task PoolCore::pick(TimePoint now, EndedJobs& ended) noexcept {
   // Answered before the next job starts, whose time would be running already.
-  while (ended.size() != kMostEnded) {
-    JobState* const job = queue_.expired(now);
-    if (job == nullptr) break;
-    end_queued(*job, Ending::kQueueExpired, ended);
-  }
+  end_expired(now, ended);
   if (ended.size() != 0) return {};
   const bool may_start = !is(kPaused);
   if (may_start && (posted_.empty() || posted_in_a_row_ >= kMaxPostedInARow || is_promised())) {

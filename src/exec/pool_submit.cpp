@@ -355,11 +355,7 @@ Admission::Admission(PoolCore& pool, const SubmitOptions& options, bool may_wait
 
 bool enter_quickly(PoolCore& pool, JobState& job) noexcept { return pool.enqueue_quickly(job); }
 
-Admission::Admission(PoolCore& pool) : pool_(pool) {
-  const PoolCore::Admitted admitted = pool.admit(SubmitOptions(), true, nullptr);
-  status_ = admitted.status;
-  runs_here_ = admitted.runs_here;
-}
+Admission::Admission(PoolCore& pool) : Admission(pool, SubmitOptions(), true, nullptr) {}
 
 void Admission::enter(JobState& job) noexcept {
   entered_ = true;

@@ -62,11 +62,7 @@ void PoolCore::watch() noexcept {
 /// Decides what has expired by `now`, or a part of it, and returns when the next may.
 TimePoint PoolCore::expire(TimePoint now, EndedJobs& ended) noexcept {
   take_in();
-  while (ended.size() != kMostEnded) {
-    JobState* const job = queue_.expired(now);
-    if (job == nullptr) break;
-    end_queued(*job, Ending::kQueueExpired, ended);
-  }
+  end_expired(now, ended);
   TimePoint next = queue_.next_expiry();
   for (Runner* runner = runners_; runner != nullptr; runner = runner->next) {
     if (runner->job == nullptr || runner->stuck) continue;

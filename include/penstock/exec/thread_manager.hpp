@@ -287,7 +287,7 @@ class ThreadManager {
 template <class F>
 absl::StatusOr<std::uint64_t> ThreadManager::spawn(std::string_view name, F&& function) {
   absl::Status refusal;
-  detail::ThreadAdmission admission(*core_, name, detail::is_nothing_to_call(function), refusal);
+  detail::ThreadAdmission admission(*core_, name, detail::is_empty_function(function), refusal);
   if (!admission.is_granted()) return refusal;
   return admission.enter(detail::ThreadCall(detail::thread_call(std::forward<F>(function))));
 }

@@ -123,7 +123,7 @@ class PoolCore {
   void report(const std::exception_ptr& exception, const JobState* job) noexcept;
 
   // Observers.
-  [[nodiscard]] bool on_worker_thread() const noexcept;
+  [[nodiscard]] std::size_t own_worker_id() const noexcept;
   /// Whether the calling thread runs, or answers, a job of this pool.
   [[nodiscard]] bool is_inside() const noexcept;
   [[nodiscard]] WorkerPoolStats stats() const ABSL_LOCKS_EXCLUDED(serve_, intake_);
@@ -229,6 +229,7 @@ class PoolCore {
   void take_out(JobState& job) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_);
   void end_queued(JobState& job, Ending ending, EndedJobs& ended) noexcept
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void end_expired(TimePoint now, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void decide(JobState& job, Ending ending, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] absl::Status describe(const JobState& job, TimePoint now) const noexcept;
   [[nodiscard]] static std::string_view tag_of(const JobState& job) noexcept;
@@ -301,7 +302,6 @@ class PoolCore {
   Clock& clock_;
   const Duration lag_;  // how far time() may be behind
   const std::uint32_t process_;
-  const bool lifo_idle_;
 
   // --- read by everybody, written under both locks ---
   // Read without a lock by who looks before it sleeps, else under one of them: orders nothing.

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/empty_function.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -25,21 +26,6 @@ struct ThreadRecord;
 struct ThreadManagerAccess;
 
 using ThreadCall = absl::AnyInvocable<void(const Context&)>;
-
-/// Whether a function wrapper or pointer holds nothing to call. (A lambda without captures converts to a pointer too,
-/// but is never empty; only such a one can be promoted by `+`.)
-template <class F>
-bool is_nothing_to_call([[maybe_unused]] const F& function) noexcept {
-  if constexpr (std::is_pointer_v<F> || std::is_member_pointer_v<F>) {
-    return function == nullptr;
-  } else if constexpr (std::is_class_v<F> && requires { +function; }) {
-    return false;
-  } else if constexpr (requires { static_cast<bool>(function == nullptr); }) {
-    return function == nullptr;
-  } else {
-    return false;
-  }
-}
 
 /// `function` as one of a context. Called once, as an lvalue or an rvalue, whichever it takes.
 template <class F>

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 
+#include "penstock/core/detail/empty_function.hpp"
 #include "penstock/exec/job.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -45,21 +46,6 @@ struct JobAccess {
     return job.job_;
   }
 };
-
-/// Whether a function wrapper or pointer holds nothing to call. (A lambda without captures converts to a pointer too,
-/// but is never empty; only such a one can be promoted by `+`.)
-template <class F>
-bool is_empty_function([[maybe_unused]] const F& function) noexcept {
-  if constexpr (std::is_pointer_v<F> || std::is_member_pointer_v<F>) {
-    return function == nullptr;
-  } else if constexpr (std::is_class_v<F> && requires { +function; }) {
-    return false;
-  } else if constexpr (requires { static_cast<bool>(function == nullptr); }) {
-    return function == nullptr;
-  } else {
-    return false;
-  }
-}
 
 template <class F>
 class TypedJob final : public ResultJob<typename JobTraits<typename JobCall<F>::Result>::Value> {
