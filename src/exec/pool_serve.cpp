@@ -117,6 +117,8 @@ PoolCore::Task PoolCore::next(Worker& me) noexcept {
     } else {
       Both lock(*this);
       idle_.remove(node);
+      me.seeking = true;  // it is neither listed nor busy until it has looked once more: no reason to grow
+      ++seekers_;
       if (configured_ > options_.smallest() && !is_promised()) {
         ++counts_.workers_removed;
         --configured_;

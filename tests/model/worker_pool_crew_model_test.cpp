@@ -310,3 +310,21 @@ TEST_CASE("WorkerPool: a worker that has nothing to do for long against a job", 
     check_books(*pool);
   });
 }
+
+TEST_CASE("WorkerPool: a pool whose worker has nothing to do does not grow", "[model][worker_pool]") {
+  must_pass({.name = "pool, idle time-out against growth"}, [] {
+    ManualClock clock;
+    const auto pool = make_pool({.queue_capacity = 1,
+                                 .queue_wait_limit = Duration::max(),
+                                 .processing_timeout = Duration::max(),
+                                 .clock = &clock,
+                                 .max_workers = 2,
+                                 .idle_timeout = 5ms});
+    detail::Parker done;
+    world::Thread time([&] { clock.advance(5ms); });
+    MODEL_ASSERT(pool->execute([&] { done.unpark(); }) == OpStatus::kOk);
+    done.park();
+    time.join();
+    MODEL_ASSERT(check_books(*pool).workers_added == 0);
+  });
+}
