@@ -44,7 +44,7 @@ TEST_CASE("Block cache: blocks are aligned, large enough and apart", "[core][blo
     bool intact = true;
     for (int i = 0; i < 100; ++i) {
       const auto* const first = static_cast<const unsigned char*>(blocks[static_cast<std::size_t>(i)]);
-      intact = intact && reinterpret_cast<std::uintptr_t>(first) % (kBlockStep / 2) == 0;
+      intact = intact && reinterpret_cast<std::uintptr_t>(first) % kBlockStep == 0;
       intact = intact && std::all_of(first, first + bytes, [i](unsigned char byte) { return byte == i; });
     }
     CHECK(intact);
