@@ -46,8 +46,7 @@ JobTerms::JobTerms(AnsweredJob& owner, const PoolCore& pool, SubmitOptions&& opt
 AnsweredJob::AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_context) : JobState(false), pool_(pool) {
   level_ = static_cast<std::uint8_t>(std::clamp(options.priority, kLowestPriority, kHighestPriority) - kLowestPriority);
   if (!with_context && !options.has_terms()) return;
-  own_terms_.emplace(*this, pool, std::move(options), with_context);
-  terms_ = &*own_terms_;
+  terms_ = std::make_unique<JobTerms>(*this, pool, std::move(options), with_context);
 }
 
 bool AnsweredJob::may_wait() { return is_done() || pool_.may_wait_for(*this) || is_done(); }

@@ -21,13 +21,14 @@ bool Codel::sheds(Duration waited, TimePoint now) noexcept {
 bool JobQueue::Sooner::operator()(const JobTerms& a, const JobTerms& b) const noexcept {
   const JobState& first = a.job;
   const JobState& second = b.job;
-  return first.expires_at_ != second.expires_at_ ? first.expires_at_ < second.expires_at_ : first.id_ < second.id_;
+  return a.job.expires_at_ != b.job.expires_at_ ? a.job.expires_at_ < b.job.expires_at_ : first.id_ < second.id_;
 }
 
 void JobQueue::note(JobState& job, std::size_t level) noexcept {
   used_ |= std::uint32_t{1} << level;
-  if (job.terms_ != nullptr && job.expires_at_ < saturated_add(job.enqueued_at_, wait_limit_)) {
-    own_limits_.push(*job.terms_);
+  JobTerms* const terms = job.terms();
+  if (terms != nullptr && job.expires_at(wait_limit_) < saturated_add(job.enqueued_at_, wait_limit_)) {
+    own_limits_.push(*terms);
   }
 }
 
@@ -39,7 +40,7 @@ void JobQueue::push(JobState& job) noexcept {
 
 void JobQueue::push_all(JobList& jobs, bool plain) noexcept {
   if (jobs.empty()) return;
-  if (plain && is_fifo()) {
+  if (plain && discipline_ != QueueDiscipline::kPriority) {
     lists_[0].append(jobs);
     used_ = 1;
     return;
@@ -57,7 +58,8 @@ void JobQueue::remove(JobState& job) noexcept {
   const std::size_t level = level_of(job);
   lists_[level].remove(job);
   if (lists_[level].empty()) used_ &= ~(std::uint32_t{1} << level);
-  if (job.terms_ != nullptr && own_limits_.contains(*job.terms_)) own_limits_.remove(*job.terms_);
+  JobTerms* const terms = job.terms();
+  if (terms != nullptr && own_limits_.contains(*terms)) own_limits_.remove(*terms);
 }
 
 JobState* JobQueue::next(bool crowded) const noexcept {
@@ -90,18 +92,16 @@ JobState* JobQueue::oldest() const noexcept {
 
 JobState* JobQueue::expired(TimePoint now) const noexcept {
   if (JobTerms* const soonest = own_limits_.first()) {
-    JobState& job = soonest->job;
-    if (job.expires_at_ <= now) return &job;
+    if (has_expired(soonest->job, now)) return &soonest->job;
   }
   JobState* const oldest = this->oldest();
-  return oldest != nullptr && oldest->expires_at_ <= now ? oldest : nullptr;
+  return oldest != nullptr && has_expired(*oldest, now) ? oldest : nullptr;
 }
 
 TimePoint JobQueue::next_expiry() const noexcept {
   TimePoint next = TimePoint::max();
   if (const JobTerms* const soonest = own_limits_.first()) {
-    const JobState& job = soonest->job;
-    next = job.expires_at_;
+    next = soonest->job.expires_at_;
   }
   if (const JobState* const oldest = this->oldest()) {
     next = std::min(next, saturated_add(oldest->enqueued_at_, wait_limit_));

@@ -64,7 +64,7 @@ bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
     // Else it has ended, or a thread runs it: that one will come to an end without us.
     if (job.state_.load(std::memory_order_relaxed) != JobState::State::kQueued) return true;
     take_in();
-    if (job.expires_at_ <= now) {
+    if (queue_.has_expired(job, now)) {
       end_queued(job, Ending::kQueueExpired, expired);
     } else {
       take_out(job);

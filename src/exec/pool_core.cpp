@@ -16,8 +16,8 @@ struct InnermostTag {};
 
 const Activation*& innermost() noexcept { return world::thread_local_value<InnermostTag, const Activation*>(); }
 
-bool is_picky(const WorkerPoolOptions& options) noexcept {
-  return options.discipline != QueueDiscipline::kFifo || options.codel || options.dispatch == DispatchMode::kRoundRobin;
+bool is_choosy(const WorkerPoolOptions& options) noexcept {
+  return options.codel || options.dispatch == DispatchMode::kRoundRobin;
 }
 
 }  // namespace
@@ -35,13 +35,19 @@ PoolCore::PoolCore(WorkerPoolOptions options)
     : options_(std::move(options)),
       clock_(*options_.clock),
       lag_(is_timed() || options_.codel ? Duration::zero() : clock_.recent_lag()),
+      wait_limit_(lagged(options_.queue_wait_limit)),
+      run_limit_(lagged(options_.processing_timeout)),
       process_(fork_generation()),
-      detour_(is_picky(options_) ? std::uint32_t{kPicky} : 0),
+      detour_(is_choosy(options_) ? std::uint32_t{kChoosy} : 0),
       overflow_(options_.overflow),
       capacity_(options_.queue_capacity),
-      queue_(options_.discipline, saturated_add(TimePoint(lag_), options_.queue_wait_limit).time_since_epoch()) {
+      queue_(options_.discipline, wait_limit_) {
   if (options_.codel) codel_.emplace(*options_.codel);
   if (options_.measure) times_.emplace();
+}
+
+Duration PoolCore::lagged(Duration limit) const noexcept {
+  return limit > Duration::max() - lag_ ? Duration::max() : limit + lag_;
 }
 
 /// The calling thread's; kCallerThread if it is no worker of this pool. Looks at the pool's address alone.
@@ -159,10 +165,11 @@ absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexce
   try {
     const std::string subject = fmt::format("worker pool '{}': job {}", options_.name, job.id_);
     const std::string waited = duration_text(std::max(now - job.enqueued_at_, Duration::zero()));
-    const bool is_callers = job.terms_ != nullptr && job.expires_at_ == job.terms_->context.deadline();
+    const JobTerms* const terms = job.terms();
+    const bool is_callers = terms != nullptr && job.expires_at(wait_limit_) == terms->context.deadline();
     switch (job.ending_) {
       case Ending::kCancelled: {
-        const absl::Status cause = job.terms_ == nullptr ? absl::CancelledError() : job.terms_->context.cause();
+        const absl::Status cause = terms == nullptr ? absl::CancelledError() : terms->context.cause();
         code = absl::IsDeadlineExceeded(cause) ? cause.code() : absl::StatusCode::kCancelled;
         return with_stage(
             absl::Status(code, fmt::format("{} cancelled in the queue after {}{}{}", subject, waited,
@@ -172,7 +179,7 @@ absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexce
       }
       case Ending::kQueueExpired: {
         code = absl::StatusCode::kDeadlineExceeded;
-        const Duration limit = job.terms_ == nullptr ? options_.queue_wait_limit : job.terms_->queue_wait_limit;
+        const Duration limit = terms == nullptr ? options_.queue_wait_limit : terms->queue_wait_limit;
         return with_stage(absl::Status(code, fmt::format("{} expired in the queue after {} ({})", subject, waited,
                                                          is_callers ? std::string("the caller's deadline")
                                                                     : "limit " + duration_text(limit))),
@@ -196,8 +203,8 @@ absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexce
             "shutdown");
       case Ending::kRunExpired: {
         code = absl::StatusCode::kDeadlineExceeded;
-        const Duration limit = job.terms_ == nullptr ? options_.processing_timeout : job.terms_->processing_timeout;
-        const bool is_past_callers = job.terms_ != nullptr && job.terms_->context.deadline() <= now;
+        const Duration limit = terms == nullptr ? options_.processing_timeout : terms->processing_timeout;
+        const bool is_past_callers = terms != nullptr && terms->context.deadline() <= now;
         return with_stage(
             absl::Status(code, fmt::format("{} not finished after running for {} ({})", subject,
                                            duration_text(now - static_cast<const AnsweredJob&>(job).started_at_),
@@ -240,7 +247,8 @@ void PoolCore::report(const std::exception_ptr& exception, const JobState* job) 
 }
 
 std::string_view PoolCore::tag_of(const JobState& job) noexcept {
-  return job.terms_ == nullptr ? std::string_view() : std::string_view(job.terms_->tag);
+  const JobTerms* const terms = job.terms();
+  return terms == nullptr ? std::string_view() : std::string_view(terms->tag);
 }
 
 JobEvent PoolCore::event(const JobState& job, std::size_t worker_id, TimePoint at, TimePoint since) const noexcept {

@@ -22,14 +22,14 @@ constexpr std::size_t kMostPosted = 64;
 void PoolCore::work(Worker& me) noexcept {
   Activation here(*this, me.runner.worker_id, 0);
   if (join_crew(me)) {
-    while (const Task task = next(me)) {
-      if (task.work != nullptr) {
-        task.work->run(*task.work);
+    while (const Found found = next(me)) {
+      if (found.work != nullptr) {
+        found.work->run(*found.work);
         continue;
       }
       if (is_watched_too_late(me.runner.expires_at)) watch_from(me.runner.expires_at);
       here.weight = 1;
-      here.job = task.job;
+      here.job = found.job;
       const Ran ran = run(me.runner);
       here.weight = 0;
       here.job = nullptr;
@@ -51,14 +51,14 @@ void PoolCore::work(Worker& me) noexcept {
 // --- finding work ---
 
 /// Ends what the worker did before, and finds it something to do: nothing if it is to go.
-PoolCore::Task PoolCore::next(Worker& me) noexcept {
+Found PoolCore::next(Worker& me) noexcept {
   TimePoint now = std::exchange(me.knows_time, false) ? me.time : time();
   JobState* done = nullptr;
   if (me.busy) {
-    const Task task = next_quickly(me, now, done);
-    if (task) {
+    const Found found = next_quickly(me, now, done);
+    if (found) {
       if (done != nullptr) done->release();
-      return task;
+      return found;
     }
   }
   const bool shares_queue = options_.dispatch == DispatchMode::kSharedQueue;
@@ -66,7 +66,7 @@ PoolCore::Task PoolCore::next(Worker& me) noexcept {
   for (;; now = time()) {
     EndedJobs ended;
     WakeList wake;
-    Task task;
+    Found found;
     bool leaves = false;
     bool looks = false;
     const Context until = options_.idle_timeout == Duration::max()
@@ -82,12 +82,12 @@ PoolCore::Task PoolCore::next(Worker& me) noexcept {
       if (live_ > wanted()) {
         leaves = true;
       } else {
-        task = pick(now, ended);
+        found = pick(now, ended);
       }
-      if (task || ended.size() != 0) {
+      if (found || ended.size() != 0) {
         me.busy = true;
         ++busy_;
-        if (task.job != nullptr) start_job(*task.job, me.runner, now);
+        if (found.job != nullptr) start_job(*found.job, me.runner, now);
       } else if (leaves || is(kStopping)) {
         leaves = true;
         leave_crew(me);
@@ -107,8 +107,8 @@ PoolCore::Task PoolCore::next(Worker& me) noexcept {
     if (done != nullptr) std::exchange(done, nullptr)->release();
     if (ended.size() != 0) {
       settle(ended);
-    } else if (task || leaves) {
-      return task;
+    } else if (found || leaves) {
+      return found;
     } else if (looks) {
       look_for_work();
     } else if (waiter.wait() >= Waiter::kServed) {
@@ -128,16 +128,23 @@ PoolCore::Task PoolCore::next(Worker& me) noexcept {
   }
 }
 
-PoolCore::Task PoolCore::next_quickly(Worker& me, TimePoint now, JobState*& done) noexcept {
+Found PoolCore::next_quickly(Worker& me, TimePoint now, JobState*& done) noexcept {
   SpinLockGuard lock(serve_);
   if (is(kWorkersDetour) || me.runner.stuck || has_posted_.load(std::memory_order_relaxed)) return {};
-  JobState* const job = queue_.next(false);
-  if (job == nullptr || job->expires_at_ <= now) return {};
+  JobState* const job = queue_.is_fifo() ? queue_.next(false) : next_of_all();
+  if (job == nullptr || queue_.has_expired(*job, now)) return {};
   take_out(*job);
   retire_job(me.runner, done);
   start_job(*job, me.runner, now);
   posted_in_a_row_ = 0;
   return {job, nullptr};
+}
+
+/// Where what has come since a worker looked last may be next.
+JobState* PoolCore::next_of_all() noexcept {
+  SpinLockGuard lock(intake_);
+  take_in();
+  return queue_.next(2 * depth(free_workers() + 1) > capacity_);  // the caller is free, though not yet booked as such
 }
 
 /// Before it sleeps, for as long as that would cost, or as long as the options say.
@@ -203,7 +210,7 @@ void PoolCore::take_out(JobState& job) noexcept {
   left_.store(left_.load(std::memory_order_relaxed) + 1, std::memory_order_release);  // Q1 release
 }
 
-PoolCore::Task PoolCore::pick(TimePoint now, EndedJobs& ended) noexcept {
+Found PoolCore::pick(TimePoint now, EndedJobs& ended) noexcept {
   // Answered before the next job starts, whose time would be running already.
   end_expired(now, ended);
   if (ended.size() != 0) return {};
@@ -227,24 +234,22 @@ PoolCore::Task PoolCore::pick(TimePoint now, EndedJobs& ended) noexcept {
 }
 
 void PoolCore::start_job(JobState& job, Runner& runner, TimePoint now) noexcept {
-  Duration limit = options_.processing_timeout;
-  TimePoint deadline = TimePoint::max();
-  if (job.terms_ != nullptr) {
-    limit = job.terms_->processing_timeout;
-    deadline = job.terms_->context.deadline();
+  runner.expires_at = saturated_add(now, run_limit_);
+  if (const JobTerms* const terms = job.terms()) {
+    runner.expires_at = std::min(terms->context.deadline(), saturated_add(now, lagged(terms->processing_timeout)));
   }
   job.state_.store(JobState::State::kRunning, std::memory_order_relaxed);
   runner.job = &job;
   runner.started_at = now;
-  runner.expires_at = std::min(deadline, saturated_add(saturated_add(now, lag_), limit));
   ++executing_;
   ++started_;
 }
 
 // --- running a job ---
 
-PoolCore::Ran PoolCore::run(Runner& runner) noexcept {
+Ran PoolCore::run(Runner& runner) noexcept {
   JobState& job = *runner.job;
+  const JobTerms* const terms = job.terms();
   if (times_) times_->queue_wait.record(runner.started_at - job.enqueued_at_);
   if (options_.observer != nullptr) {
     tell_observer([&](PoolObserver& observer) {
@@ -255,16 +260,16 @@ PoolCore::Ran PoolCore::run(Runner& runner) noexcept {
   std::exception_ptr escaped;
   bool stopped = false;
   try {
-    if (job.terms_ != nullptr && job.terms_->source) {
-      const Context ctx = job.terms_->context.with_deadline(runner.expires_at);
+    if (terms != nullptr && terms->source) {
+      const Context ctx = terms->context.with_deadline(runner.expires_at);
       const JobContext context{ctx, job.id_, runner.worker_id,
                                std::max(runner.started_at - job.enqueued_at_, Duration::zero())};
       status = job.invoke(&context);
       stopped = absl::IsCancelled(status) && ctx.status() == OpStatus::kCancelled;
     } else {
       status = job.invoke(nullptr);
-      stopped = absl::IsCancelled(status) && job.terms_ != nullptr &&
-                job.terms_->context.with_deadline(runner.expires_at).status() == OpStatus::kCancelled;
+      stopped = absl::IsCancelled(status) && terms != nullptr &&
+                terms->context.with_deadline(runner.expires_at).status() == OpStatus::kCancelled;
     }
   } catch (...) {
     escaped = std::current_exception();

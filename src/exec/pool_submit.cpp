@@ -232,13 +232,12 @@ void PoolCore::give_back(bool runs_here) noexcept {
 
 void PoolCore::set_limits(JobState& job, TimePoint now) const noexcept {
   job.enqueued_at_ = now;
-  Duration limit = options_.queue_wait_limit;
-  TimePoint deadline = TimePoint::max();
-  if (job.terms_ != nullptr) {
-    limit = job.terms_->queue_wait_limit;
-    deadline = job.terms_->context.deadline();
+  if (job.plain_) return;
+  auto& answered = static_cast<AnsweredJob&>(job);
+  answered.expires_at_ = saturated_add(now, wait_limit_);
+  if (const JobTerms* const terms = answered.terms_.get()) {
+    answered.expires_at_ = std::min(terms->context.deadline(), saturated_add(now, lagged(terms->queue_wait_limit)));
   }
-  job.expires_at_ = std::min(deadline, saturated_add(saturated_add(now, lag_), limit));
 }
 
 /// Accepts a job that does not go through the queue.
@@ -253,13 +252,13 @@ void PoolCore::accept_past_queue(JobState& job) noexcept {
 void PoolCore::put(JobState& job, WakeList& wake) noexcept {
   job.id_ = ++entered_;
   job.state_.store(JobState::State::kQueued, std::memory_order_relaxed);
-  if (job.terms_ != nullptr) incoming_is_plain_ = false;
+  if (job.terms() != nullptr) incoming_is_plain_ = false;
   incoming_.push(job);
   wake_seeker(wake);
 }
 
 void PoolCore::put_first(JobState& job, WakeList& wake) noexcept {
-  const TimePoint expires_at = job.expires_at_;
+  const TimePoint expires_at = job.expires_at(wait_limit_);
   if (seekers_ == 0 && idle_.empty()) grow_by_one(wake);
   put(job, wake);
   watch_from(expires_at, wake);
@@ -277,7 +276,7 @@ bool PoolCore::enqueue_quickly(JobState& job) noexcept {
   {
     SpinLockGuard lock(intake_);
     if (!has_place_quickly()) return false;
-    if (is_everyday(job.expires_at_)) {
+    if (is_everyday(job.expires_at(wait_limit_))) {
       ++submitted_;
       put(job, wake);
       is_in = true;
@@ -302,7 +301,7 @@ void PoolCore::enqueue(JobState& job) noexcept {
   if (!cancelled) {
     SpinLockGuard lock(intake_);
     cancelled = job.stop_asked_;
-    if (!cancelled && is_everyday(job.expires_at_)) {
+    if (!cancelled && is_everyday(job.expires_at(wait_limit_))) {
       --reserved_;
       if (!is_observed) --submitting_;
       put(job, wake);

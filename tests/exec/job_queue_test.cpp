@@ -30,7 +30,7 @@ struct EnqueuedAt {
   friend Type member(EnqueuedAt);
 };
 struct ExpiresAt {
-  using Type = TimePoint JobState::*;
+  using Type = TimePoint AnsweredJob::*;
   friend Type member(ExpiresAt);
 };
 struct Id {
@@ -38,7 +38,7 @@ struct Id {
   friend Type member(Id);
 };
 template struct Reveal<EnqueuedAt, &JobState::enqueued_at_>;
-template struct Reveal<ExpiresAt, &JobState::expires_at_>;
+template struct Reveal<ExpiresAt, &AnsweredJob::expires_at_>;
 template struct Reveal<Id, &JobState::id_>;
 
 struct Nothing {
@@ -55,13 +55,14 @@ class Jobs {
   JobState& make(TimePoint at, int priority = 0, std::optional<Duration> limit = std::nullopt) {
     auto* const job = new TypedJob<Nothing>(pool_, {.queue_wait_limit = limit, .priority = priority}, Nothing());
     jobs_.push_back(job);
-    set(*job, at, std::min(kLimit, limit.value_or(kLimit)));
+    set(*job, at);
+    static_cast<AnsweredJob&>(*job).*member(ExpiresAt()) = at + std::min(kLimit, limit.value_or(kLimit));
     return *job;
   }
   // One without terms, priority or handle.
   JobState& make_plain(TimePoint at) {
     plain_.push_back(new PlainJob<Nothing>(Nothing()));
-    set(*plain_.back(), at, kLimit);
+    set(*plain_.back(), at);
     return *plain_.back();
   }
   Jobs() = default;
@@ -76,9 +77,8 @@ class Jobs {
   }
 
  private:
-  void set(JobState& job, TimePoint at, Duration limit) {
+  void set(JobState& job, TimePoint at) {
     job.*member(EnqueuedAt()) = at;
-    job.*member(ExpiresAt()) = at + limit;
     job.*member(Id()) = ++ids_;
   }
 

@@ -9,7 +9,9 @@
 /// answering takes the job's lock. So a handle may reach the pool while it holds that lock and has seen no answer.
 
 #include <coroutine>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -50,6 +52,9 @@ struct JobTerms {
   JobTerms(AnsweredJob& owner, const PoolCore& pool, SubmitOptions&& options, bool with_context);
   JobTerms(const JobTerms&) = delete;
   JobTerms& operator=(const JobTerms&) = delete;
+
+  static void* operator new(std::size_t bytes) { return allocate_block(bytes); }
+  static void operator delete(void* block, std::size_t bytes) noexcept { free_block(block, bytes); }
 
   struct CallerHook : CancelHook {
     CallerHook(Fire fire, AnsweredJob& self) noexcept : CancelHook(fire), job(self) {}
@@ -95,6 +100,8 @@ class AnsweredJob : public JobState {
   ~AnsweredJob() override = default;
 
  private:
+  friend class JobQueue;
+  friend class JobState;
   friend class PoolCore;
   friend struct JobTerms;
 
@@ -115,6 +122,8 @@ class AnsweredJob : public JobState {
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
 
   PoolCore& pool_;
+  TimePoint expires_at_ = TimePoint::max();  // the latest start
+  std::unique_ptr<JobTerms> terms_;          // null: those of the pool
   // R1  release by the first owner to go -> acquire by the last, who frees the job.
   world::Atomic<std::uint32_t> references_{2};
   mutable SpinLock lock_;  // before the pool's; no other is taken with it
@@ -124,8 +133,15 @@ class AnsweredJob : public JobState {
   world::Atomic<bool> answered_{false};
   absl::Status answer_;     // written by the deciding thread before answered_, constant afterwards
   TimePoint started_at_{};  // of one that has overrun its time
-  std::optional<JobTerms> own_terms_;
 };
+
+inline JobTerms* JobState::terms() const noexcept {
+  return plain_ ? nullptr : static_cast<const AnsweredJob&>(*this).terms_.get();
+}
+
+inline TimePoint JobState::expires_at(Duration wait_limit) const noexcept {
+  return plain_ ? saturated_add(enqueued_at_, wait_limit) : static_cast<const AnsweredJob&>(*this).expires_at_;
+}
 
 /// A job with its value, as its handle sees it.
 template <class Value>

@@ -58,7 +58,7 @@ class JobQueue {
   /// Adds `job` behind all that came before it.
   void push(JobState& job) noexcept;
   /// Moves all of `jobs` here, in their order. `plain`: none has limits of its own. Cost: O(their number), but O(1) for
-  /// plain ones under kFifo.
+  /// plain ones where there are no priorities.
   void push_all(JobList& jobs, bool plain) noexcept;
   /// Adds `job` in front of all that are as urgent.
   void push_front(JobState& job) noexcept;
@@ -74,6 +74,9 @@ class JobQueue {
   /// The one that has waited longest, or null. Cost: O(levels in use).
   [[nodiscard]] JobState* oldest() const noexcept;
 
+  [[nodiscard]] bool has_expired(const JobState& job, TimePoint now) const noexcept {
+    return job.expires_at(wait_limit_) <= now;
+  }
   /// A job that has expired by `now`, or null.
   [[nodiscard]] JobState* expired(TimePoint now) const noexcept;
   /// No job expires before this.

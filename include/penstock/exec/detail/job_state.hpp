@@ -65,7 +65,6 @@ class JobState {
   friend class JobQueue;
   friend class EndedJobs;
   friend class AnsweredJob;
-  friend struct ExpiresBefore;
 
   enum class State : std::uint32_t { kNew, kQueued, kRunning, kOverdue, kDecided };
 
@@ -77,13 +76,17 @@ class JobState {
   /// Gives up the pool's share of the job; the last share frees it. Called without a lock.
   virtual void release() noexcept = 0;
 
-  // One line of the cache up to here, with the address of the virtual functions.
+  /// What its submitter has asked for; null: nothing beyond the pool's own terms.
+  [[nodiscard]] inline JobTerms* terms() const noexcept;
+  /// The latest start, in a pool whose jobs may wait for `wait_limit`.
+  [[nodiscard]] inline TimePoint expires_at(Duration wait_limit) const noexcept;
+
+  // With the address of the virtual functions, that of `state_` and a plain job's small function it is one line of the
+  // cache, which goes from the submitter's to the worker's and back.
   JobState* next_ = nullptr;  // in a list
   JobState* previous_ = nullptr;
   std::uint64_t id_ = 0;  // set with the acceptance, before a handle is given out
   TimePoint enqueued_at_{};
-  TimePoint expires_at_ = TimePoint::max();  // the latest start
-  JobTerms* terms_ = nullptr;                // null: those of the pool
   // Before kRunning, and on the way there, under the pool's locks.
   //   J1  release by who changes it from kRunning -> acquire by who comes second: the worker learns that the caller has
   //       been answered; nobody else looks at a job once it has ended.

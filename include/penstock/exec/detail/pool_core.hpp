@@ -138,18 +138,13 @@ class PoolCore {
     kStopping = 4,  // the workers go
     kPaused = 8,    // no job is started
     kCrowded = 16,  // more workers than wanted
-    kPicky = 32,    // the next job is not the oldest, or may be shed
+    kChoosy = 32,   // a job may be shed, or it matters who takes it
     kGrowing = 64,  // there may be more workers
   };
   static constexpr std::size_t kMostEnded = 64;  // jobs that are decided under the locks at once
   static constexpr std::uint32_t kSubmittersDetour = kBlocked | kClosed;
   static constexpr std::uint32_t kWorkersDetour = ~std::uint32_t{kGrowing};
 
-  struct Task {
-    JobState* job = nullptr;
-    Work* work = nullptr;
-    [[nodiscard]] explicit operator bool() const noexcept { return job != nullptr || work != nullptr; }
-  };
   /// How a submission that is refused is called, and what it was like.
   enum class Refusal : std::uint8_t { kClosed, kFull, kDropped, kWaited, kCancelled, kLate, kOwnWorker };
 
@@ -187,10 +182,11 @@ class PoolCore {
 
   // Workers (pool_serve.cpp).
   void work(Worker& me) noexcept;
-  Task next(Worker& me) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
-  Task next_quickly(Worker& me, TimePoint now, JobState*& done) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  Found next(Worker& me) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  Found next_quickly(Worker& me, TimePoint now, JobState*& done) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  JobState* next_of_all() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_) ABSL_LOCKS_EXCLUDED(intake_);
   void look_for_work() const noexcept;
-  Task pick(TimePoint now, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  Found pick(TimePoint now, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void come_back(Worker& me, JobState*& done) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void count_end(Tally& tally, Count outcome, int code) noexcept;
   void retire_job(Runner& runner, JobState*& done) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_);
@@ -198,10 +194,6 @@ class PoolCore {
   /// Starts `job` in the runner's thread. Returns when its time is up.
   void start_job(JobState& job, Runner& runner, TimePoint now) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_);
   /// Runs and answers the job of `runner`; returns the time if it had to know.
-  struct Ran {
-    bool knows_time = false;
-    TimePoint time{};
-  };
   Ran run(Runner& runner) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void observe_submit(const JobState& job) noexcept;
   void observe_end(const Runner& runner, const absl::Status& status, TimePoint now) noexcept;
@@ -223,6 +215,9 @@ class PoolCore {
   [[nodiscard]] bool is_watched_too_late(TimePoint when) const noexcept {
     return when.time_since_epoch().count() < watched_until_.load(std::memory_order_relaxed);
   }
+
+  /// What to allow for a limit of so much, so that nothing ends too early.
+  [[nodiscard]] Duration lagged(Duration limit) const noexcept;
 
   // Endings.
   /// Takes `job` out of the queue.
@@ -278,8 +273,11 @@ class PoolCore {
   [[nodiscard]] bool has_place() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
     return queued() + reserved_ < capacity_ + free_workers();
   }
+  [[nodiscard]] std::size_t depth(std::size_t free) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
+    return queued() > free ? queued() - free : 0;
+  }
   [[nodiscard]] std::size_t depth() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    return queued() > free_workers() ? queued() - free_workers() : 0;
+    return depth(free_workers());
   }
   /// Whether a worker that comes now is owed to a job: one in the queue, or one that is still being made.
   [[nodiscard]] bool is_promised() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
@@ -300,7 +298,9 @@ class PoolCore {
 
   const WorkerPoolOptions options_;
   Clock& clock_;
-  const Duration lag_;  // how far time() may be behind
+  const Duration lag_;         // how far time() may be behind
+  const Duration wait_limit_;  // lagged(options_.queue_wait_limit)
+  const Duration run_limit_;   // lagged(options_.processing_timeout)
   const std::uint32_t process_;
 
   // --- read by everybody, written under both locks ---
@@ -366,11 +366,7 @@ class PoolCore {
   Tally gone_{true};    // of workers that have left; added to under both locks
   world::Atomic<std::uint64_t> exceptions_{0};
   std::array<world::Atomic<std::uint64_t>, 17> failed_with_{};
-  struct Times {
-    LatencyHistogram queue_wait;
-    LatencyHistogram run;
-  };
-  std::optional<Times> times_;  // if the pool measures
+  std::optional<JobTimes> times_;  // if the pool measures
 
   // --- threads ---
   Mutex control_mutex_;  // one change of the crew at a time; before crew_mutex_

@@ -13,8 +13,10 @@
 #include "penstock/core/clock.hpp"
 #include "penstock/core/detail/cache_padded.hpp"
 #include "penstock/core/detail/world.hpp"
+#include "penstock/core/executor.hpp"
 #include "penstock/core/mutex.hpp"
 #include "penstock/exec/detail/job_state.hpp"
+#include "penstock/metrics/histogram.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -77,6 +79,25 @@ struct Runner {
   int code = 0;                             // the same one's
   Runner* next = nullptr;
   Runner* previous = nullptr;
+};
+
+/// How long jobs waited and ran.
+struct JobTimes {
+  LatencyHistogram queue_wait;
+  LatencyHistogram run;
+};
+
+/// What a worker has found to do: one of these, or nothing.
+struct Found {
+  JobState* job = nullptr;
+  Work* work = nullptr;
+  [[nodiscard]] explicit operator bool() const noexcept { return job != nullptr || work != nullptr; }
+};
+
+/// When a job ended, if its worker had to know.
+struct Ran {
+  bool knows_time = false;
+  TimePoint time{};
 };
 
 /// How several workers that start together learn whether they are to stay.
