@@ -4,20 +4,26 @@
 /// \file
 /// POST /v1/chat/completions.
 
+#include <string>
+
 #include <httplib.h>
 
 #include "client_watch.hpp"
 #include "providers.hpp"
 
+#include "penstock/core/context.hpp"
+
 namespace gateway {
 
-/// Takes a request for a completion to the provider of its model, through that provider's pool, and brings back the
-/// answer, as a whole or as a stream of events, or the reason why there is none.
+/// Takes a request for a completion to the provider of its model, and brings back the answer, as a whole or as a stream
+/// of events, or the reason why there is none.
 ///
 /// Threads: `handle` from any.
 class Chat {
  public:
-  Chat(Providers& providers, ClientWatch& watch) : providers_(providers), watch_(watch) {}
+  /// Requests end when `accepting` does.
+  Chat(Providers& providers, ClientWatch& watch, penstock::Context accepting)
+      : providers_(providers), watch_(watch), accepting_(std::move(accepting)) {}
 
   /// Answers the request with `body`. Blocks: until the answer is there, or has begun to stream; until the provider's
   /// time is up, or the client has left.
@@ -26,6 +32,7 @@ class Chat {
  private:
   Providers& providers_;
   ClientWatch& watch_;
+  const penstock::Context accepting_;
 };
 
 }  // namespace gateway

@@ -107,6 +107,69 @@ void read_breaker(const json& object, const std::string& path, penstock::Circuit
   reader.refuse_unknown_keys();
 }
 
+void read_retry(const json& object, const std::string& path, ProviderConfig& provider,
+                std::vector<std::string>& violations) {
+  Reader reader(object, path, violations);
+  reader.number("attempts", provider.retry.max_attempts, 1, 100);
+  reader.time_ms("initial_ms", provider.retry.initial, 0, kDayMs);
+  reader.time_ms("max_ms", provider.retry.max, 0, kDayMs);
+  reader.time_ms("max_retry_after_ms", provider.retry.max_retry_after, 0, kDayMs);
+  reader.number("budget_ratio", provider.retry.budget.ratio, 0, 100);
+  reader.number("budget_capacity", provider.retry.budget.capacity, 1, 1'000'000);
+  reader.number("waiting", provider.retry_waiting, 0, 4096);
+  reader.refuse_unknown_keys();
+}
+
+void read_batch(const json& object, const std::string& path, penstock::WorkerPoolOptions& batch,
+                std::vector<std::string>& violations) {
+  Reader reader(object, path, violations);
+  reader.number("workers", batch.workers, 1, 256);
+  reader.number("queue", batch.queue_capacity, 0, 4096);
+  reader.time_ms("queue_wait_ms", batch.queue_wait_limit, 1, kDayMs);
+  reader.refuse_unknown_keys();
+}
+
+/// The value of the environment variable that the member `name` names; empty, with a complaint, if there is none.
+std::string read_secret(Reader& reader, const std::string& name, std::string& variable) {
+  reader.text(name, variable);
+  if (variable.empty()) return "";
+  const char* const secret = std::getenv(variable.c_str());
+  if (secret != nullptr && *secret != '\0') return secret;
+  reader.complain(name, "must be the name of an environment variable that holds the key", variable);
+  return "";
+}
+
+KeyConfig read_key(const json& object, const std::string& path, std::size_t workers,
+                   std::vector<std::string>& violations) {
+  KeyConfig key;
+  key.limits.max_concurrent = workers;
+  Reader reader(object, path, violations);
+  if (!object.is_object()) return key;
+  key.secret = read_secret(reader, "env", key.id);
+  if (key.id.empty()) reader.complain("env", "must be the name of an environment variable that holds the key", json());
+  reader.text("id", key.id);
+  reader.number("weight", key.limits.weight, 0, 1e12);
+  reader.number("max_concurrent", key.limits.max_concurrent, 1, 1'000'000);
+  reader.refuse_unknown_keys();
+  return key;
+}
+
+void read_keys(Reader& reader, ProviderConfig& provider, std::vector<std::string>& violations) {
+  KeyConfig only;
+  only.limits.max_concurrent = provider.pool.workers;
+  only.secret = read_secret(reader, "api_key_env", only.id);
+  if (!only.secret.empty()) provider.keys.push_back(only);
+  if (const json* const keys = reader.find("keys")) {
+    if (!keys->is_array()) return reader.complain("keys", "must be a list", *keys);
+    for (std::size_t i = 0; i < keys->size(); ++i) {
+      const std::string path = fmt::format("{}.keys[{}]", reader.path(), i);
+      provider.keys.push_back(read_key((*keys)[i], path, provider.pool.workers, violations));
+    }
+  }
+  reader.time_ms("key_rest_ms", provider.key_pool.rest_for, 1, kDayMs);
+  reader.time_ms("key_wait_ms", provider.key_wait, 0, kDayMs);
+}
+
 ProviderConfig read_provider(const json& object, const std::string& path, std::vector<std::string>& violations) {
   ProviderConfig provider = Config::default_provider("", {});
   provider.models.clear();
@@ -120,16 +183,6 @@ ProviderConfig read_provider(const json& object, const std::string& path, std::v
       provider.upstream.url = *parsed;
     } else {
       reader.complain("url", "must look like http://host:port or https://host/path", url);
-    }
-  }
-  std::string variable;
-  reader.text("api_key_env", variable);
-  if (!variable.empty()) {
-    const char* const key = std::getenv(variable.c_str());
-    if (key == nullptr || *key == '\0') {
-      reader.complain("api_key_env", "must be the name of an environment variable that holds the key", variable);
-    } else {
-      provider.upstream.api_key = key;
     }
   }
   const json* const models = reader.find("models");
@@ -167,6 +220,15 @@ ProviderConfig read_provider(const json& object, const std::string& path, std::v
       read_breaker(*breaker, path + ".breaker", *provider.breaker, violations);
     }
   }
+  read_keys(reader, provider, violations);
+  if (const json* const retry = reader.find("retry")) {
+    if (retry->is_boolean() && !retry->get<bool>()) {
+      provider.retry.max_attempts = 1;
+    } else {
+      read_retry(*retry, path + ".retry", provider, violations);
+    }
+  }
+  if (const json* const batch = reader.find("batch")) read_batch(*batch, path + ".batch", provider.batch, violations);
   reader.refuse_unknown_keys();
   provider.pool.name = provider.upstream.name;
   if (provider.breaker) provider.breaker->name = provider.upstream.name;
@@ -212,6 +274,12 @@ ProviderConfig Config::default_provider(const std::string& name, Url url) {
   breaker.failure_rate_pct = 50;
   breaker.open_for = std::chrono::seconds(5);
   breaker.half_open_permits = 3;
+  // Who would have to wait for longer is told for how long, and holds no connection meanwhile.
+  provider.retry.max_retry_after = std::chrono::seconds(5);
+  provider.batch.workers = 2;
+  provider.batch.queue_capacity = 64;
+  provider.batch.overflow = penstock::OverflowPolicy::kReject;
+  provider.batch.queue_wait_limit = std::chrono::minutes(5);
   return provider;
 }
 
@@ -228,26 +296,34 @@ std::vector<std::string> Config::violations() const {
   for (std::size_t i = 0; i < providers.size(); ++i) {
     const ProviderConfig& provider = providers[i];
     const std::string path = fmt::format("$.providers[{}]", i);
-    held += provider.pool.workers + provider.pool.queue_capacity;
+    held += provider.pool.workers + provider.pool.queue_capacity + provider.batch.workers +
+            provider.batch.queue_capacity + (provider.retry.max_attempts > 1 ? provider.retry_waiting : 0);
     workers += provider.pool.workers;
     if (!provider.upstream.name.empty()) claim("provider ", provider.upstream.name, path + ".name");
+    for (std::size_t k = 0; k < provider.keys.size(); ++k) {
+      if (provider.keys[k].id.empty()) continue;
+      claim("key " + provider.upstream.name + " ", provider.keys[k].id, fmt::format("{}.keys[{}].id", path, k));
+    }
     for (std::size_t k = 0; k < provider.models.size(); ++k) {
       claim("model ", provider.models[k], fmt::format("{}.models[{}]", path, k));
     }
     if (const absl::Status status = provider.pool.validate(); !status.ok() && !provider.upstream.name.empty()) {
       result.push_back(fmt::format("{}: {}", path, std::string(status.message())));
     }
+    if (const absl::Status status = provider.retry.validate(); !status.ok()) {
+      result.push_back(fmt::format("{}.retry: {}", path, std::string(status.message())));
+    }
     if (!provider.breaker) continue;
     if (const absl::Status status = provider.breaker->validate(); !status.ok()) {
       result.push_back(fmt::format("{}.breaker: {}", path, std::string(status.message())));
     }
   }
-  // A request that a pool has taken holds the thread of its connection. If these ran out, a provider that hangs would
-  // keep requests from reaching the others.
+  // A request that a pool has taken, or that is to be tried again, holds the thread of its connection. If these ran
+  // out, a provider that hangs would keep requests from reaching the others.
   constexpr std::size_t kSpare = 32;
   if (server.max_connections < held + kSpare) {
     result.push_back(
-        fmt::format("$.server.max_connections: must be at least {}, for {} workers and queue places of all "
+        fmt::format("$.server.max_connections: must be at least {}, for {} workers, queue places and retries of all "
                     "providers and {} to spare, got {}",
                     held + kSpare, held, kSpare, server.max_connections));
   }

@@ -13,16 +13,30 @@
 #include "http_server.hpp"
 #include "upstream.hpp"
 
+#include "penstock/exec/resource_options.hpp"
+#include "penstock/exec/retry.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "penstock/route/circuit_breaker.hpp"
 
 namespace gateway {
+
+struct KeyConfig {
+  std::string id;      ///< For texts and metrics.
+  std::string secret;  ///< Appears in neither.
+  penstock::ResourceOptions limits = {};
+};
 
 struct ProviderConfig {
   UpstreamOptions upstream;  ///< With the provider's name.
   std::vector<std::string> models;
   penstock::WorkerPoolOptions pool;
   std::optional<penstock::CircuitBreakerOptions> breaker;
+  std::vector<KeyConfig> keys;  ///< None: the provider needs none.
+  penstock::ResourcePoolOptions key_pool;
+  std::chrono::milliseconds key_wait{1'000};  ///< For a key, while holding a worker.
+  penstock::RetryOptions retry;
+  std::size_t retry_waiting = 16;     ///< Requests that may be tried again at a time.
+  penstock::WorkerPoolOptions batch;  ///< For the requests of batches.
 
   /// After what time a request to it has been answered, come what may.
   [[nodiscard]] penstock::Duration deadline() const;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/cord.h"
 
+#include "penstock/core/retry_after.hpp"
 #include "penstock/metrics/json_writer.hpp"
 #include "penstock/route/circuit_breaker.hpp"
 
@@ -19,7 +20,18 @@ constexpr char kStagePayload[] = "penstock.example/stage";
 
 constexpr std::string_view kStages[] = {"request", "admission", "queue", "connect", "upstream", "shutdown", "gateway"};
 
-int status_of_fault(absl::StatusCode code) { return code == absl::StatusCode::kDeadlineExceeded ? 504 : 502; }
+int status_of_fault(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kResourceExhausted:
+      return 429;
+    case absl::StatusCode::kFailedPrecondition:
+      return 503;
+    case absl::StatusCode::kDeadlineExceeded:
+      return 504;
+    default:
+      return 502;
+  }
+}
 
 long whole_seconds(penstock::Duration time) {
   return static_cast<long>(std::max<std::int64_t>(1, std::chrono::ceil<std::chrono::seconds>(time).count()));
@@ -54,6 +66,11 @@ absl::Status upstream_fault(absl::StatusCode code, Stage stage, std::string_view
   return status;
 }
 
+std::optional<Stage> fault_stage(const absl::Status& status) {
+  const auto payload = status.GetPayload(kStagePayload);
+  return payload ? std::optional(static_cast<Stage>(std::string(*payload)[0])) : std::nullopt;
+}
+
 Failure to_failure(const absl::Status& status, std::string_view provider) {
   Failure failure{.message = std::string(status.message()), .provider = std::string(provider)};
   const auto classify = [&failure](int http_status, std::string type, Stage stage) {
@@ -61,15 +78,14 @@ Failure to_failure(const absl::Status& status, std::string_view provider) {
     failure.type = std::move(type);
     failure.stage = stage;
   };
-  if (const auto type = status.GetPayload(kTypePayload)) {
-    const std::string stage(*status.GetPayload(kStagePayload));
-    classify(status_of_fault(status.code()), std::string(*type), static_cast<Stage>(stage[0]));
+  failure.retry_after = penstock::retry_after(status);
+  if (const auto stage = fault_stage(status)) {
+    classify(status_of_fault(status.code()), std::string(*status.GetPayload(kTypePayload)), *stage);
     return failure;
   }
   // The payload that a pool attaches: where it gave up.
   const auto payload = status.GetPayload("type.penstock/stage");
   const std::string stage = payload ? std::string(*payload) : "";
-  failure.retry_after = penstock::retry_after(status);
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
       if (failure.retry_after) {
@@ -95,6 +111,15 @@ Failure to_failure(const absl::Status& status, std::string_view provider) {
       classify(500, "internal", Stage::kGateway);
   }
   return failure;
+}
+
+Failure unknown_model(std::string_view model) {
+  return {.status = 404,
+          .type = "unknown_model",
+          .message = fmt::format("no provider serves the model '{}'; GET /v1/models lists those that are served",
+                                 model.substr(0, 100)),
+          .stage = Stage::kRequest,
+          .parameter = "model"};
 }
 
 Failure shutting_down() {

@@ -39,13 +39,18 @@ std::string to_json(const Failure& failure);
 /// Makes `failure` the response.
 void respond(httplib::Response& response, const Failure& failure);
 
-/// A status that says what an upstream did, and remembers as which failure its client will see it.
+/// A status that says what an upstream did, or why it could not be asked, and remembers as which failure its client
+/// will see it.
 absl::Status upstream_fault(absl::StatusCode code, Stage stage, std::string_view type, std::string text);
+
+/// Where a status of `upstream_fault` says that it went wrong; nothing for any other status.
+std::optional<Stage> fault_stage(const absl::Status& status);
 
 /// Why a request got no answer, when `status` came from submitting its job or from the job.
 Failure to_failure(const absl::Status& status, std::string_view provider);
 
 /// The failures that need no provider.
+Failure unknown_model(std::string_view model);
 Failure shutting_down();
 Failure client_closed();
 Failure body_too_large(std::size_t limit_bytes);

@@ -14,7 +14,8 @@ EventStream::~EventStream() { scope_.source.cancel(absl::CancelledError("nobody 
 
 bool EventStream::begin(penstock::Job<absl::StatusOr<Answer>> job) {
   job_ = std::move(job);
-  return receive();
+  has_begun_ = receive();
+  return has_begun_;
 }
 
 bool EventStream::receive() {

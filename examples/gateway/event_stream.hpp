@@ -57,10 +57,16 @@ class EventStream {
   EventStream(const EventStream&) = delete;
   EventStream& operator=(const EventStream&) = delete;
 
-  [[nodiscard]] Sink make_sink() { return Sink(pieces_); }
+  /// The sending end for a new attempt, with a channel of its own: whatever an earlier one still sends goes nowhere.
+  [[nodiscard]] Sink make_sink() {
+    pieces_ = std::make_shared<Pieces>(16);
+    return Sink(pieces_);
+  }
 
-  /// Waits for the first piece. Returns false if there is none: `answer` says why.
+  /// Waits for the first piece of the attempt that is made by `job`. Returns false if there is none: `answer` says why.
   bool begin(penstock::Job<absl::StatusOr<Answer>> job);
+
+  [[nodiscard]] bool has_begun() const noexcept { return has_begun_; }
 
   /// What the job came to, when there are no more pieces.
   [[nodiscard]] const absl::StatusOr<Answer>& answer() const noexcept { return answer_; }
@@ -76,7 +82,8 @@ class EventStream {
   const std::string provider_;
   const penstock::Context::Cancellable scope_;
   const ClientWatch::Guard watched_;
-  const std::shared_ptr<Pieces> pieces_ = std::make_shared<Pieces>(16);
+  std::shared_ptr<Pieces> pieces_;
+  bool has_begun_ = false;
   penstock::Job<absl::StatusOr<Answer>> job_;
   std::string piece_;  // received, and not written
   absl::StatusOr<Answer> answer_;

@@ -2,12 +2,15 @@
 
 // A gateway for language models: clients ask it for completions, and it asks the provider of the model. Each provider
 // has its own pool of workers and its own circuit breaker, so that one that hangs or fails is not felt by who uses the
-// others.
+// others; its own API keys, which rest when they have reached a limit; and its own budget for trying again.
 
+#include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -23,6 +26,7 @@
 #include "providers.hpp"
 #include "routes.hpp"
 #include "termination.hpp"
+#include "trace_file.hpp"
 
 namespace {
 
@@ -30,8 +34,11 @@ constexpr std::string_view kUsage =
     R"(usage: gateway --config file.json [--host 127.0.0.1] [--port 0]
        gateway --provider name=url... [--host 127.0.0.1] [--port 0] [--workers 8] [--queue 16]
                [--queue-wait-ms 10000] [--processing-timeout-ms 30000] [--open-for-ms 5000] [--drain-timeout-ms 10000]
+               [--attempts 3] [--key name=VARIABLE...]
+       either: [--trace trace.json]
 
-Prints its URL when it is ready. A provider from the command line serves the model '<name>-1'.
+Prints its URL when it is ready. A provider from the command line serves the model '<name>-1'. --key: an environment
+variable that holds one of the provider's API keys. --trace: writes what the workers do, for ui.perfetto.dev.
 SIGTERM and SIGINT end it once all accepted requests are answered, or when the drain timeout is over.
 )";
 
@@ -44,6 +51,20 @@ gateway::Config from_file(const std::string& path, std::vector<std::string>& vio
   return gateway::parse_config(std::string(std::istreambuf_iterator<char>(file), {}), path, violations);
 }
 
+void add_key(const std::string& text, gateway::Config& config, gateway::Flags& flags) {
+  const std::size_t equals = std::min(text.find('='), text.size());
+  const std::string variable = text.substr(std::min(equals + 1, text.size()));
+  const char* const secret = std::getenv(variable.c_str());
+  const auto provider = std::find_if(config.providers.begin(), config.providers.end(),
+                                     [&](const auto& each) { return each.upstream.name == text.substr(0, equals); });
+  if (provider == config.providers.end() || secret == nullptr || *secret == '\0') {
+    return flags.complain("--key: expected the name of a provider=the name of a variable with its key, got '" + text +
+                          "'");
+  }
+  provider->keys.push_back({.id = variable, .secret = secret});
+  provider->keys.back().limits.max_concurrent = provider->pool.workers;
+}
+
 gateway::Config from_flags(gateway::Flags& flags) {
   using std::chrono::milliseconds;
   constexpr int kDayMs = 24 * 3600 * 1000;
@@ -53,6 +74,7 @@ gateway::Config from_flags(gateway::Flags& flags) {
   const milliseconds queue_wait(flags.integer("queue-wait-ms", 10'000, 1, kDayMs));
   const milliseconds processing(flags.integer("processing-timeout-ms", 30'000, 1, kDayMs));
   const milliseconds open_for(flags.integer("open-for-ms", 5'000, 1, kDayMs));
+  const int attempts = flags.integer("attempts", 3, 1, 100);
   config.drain_timeout = milliseconds(flags.integer("drain-timeout-ms", 10'000, 1, kDayMs));
   for (const std::string& text : flags.all("provider")) {
     const std::size_t equals = text.find('=');
@@ -67,17 +89,20 @@ gateway::Config from_flags(gateway::Flags& flags) {
     provider.pool.queue_wait_limit = queue_wait;
     provider.pool.processing_timeout = processing;
     provider.breaker->open_for = open_for;
+    provider.retry.max_attempts = static_cast<std::uint32_t>(attempts);
     config.providers.push_back(std::move(provider));
   }
+  for (const std::string& text : flags.all("key")) add_key(text, config, flags);
   for (std::string& violation : config.violations()) flags.complain(std::move(violation));
   return config;
 }
 
-void serve(const gateway::Config& config, gateway::Termination& termination) {
+void serve(const gateway::Config& config, gateway::Termination& termination, penstock::PoolObserver* observer) {
+  const auto accepting = penstock::Context::background().with_cancel();
   gateway::ClientWatch watch;
-  gateway::Providers providers(config.providers);
+  gateway::Providers providers(config.providers, observer);
   gateway::HttpServer server(config.server);
-  gateway::Routes routes(server, providers, watch);
+  gateway::Routes routes(server, providers, watch, accepting.context);
   routes.install();
   const int port = server.bind();
   std::thread serving([&server] { server.run(); });
@@ -87,18 +112,23 @@ void serve(const gateway::Config& config, gateway::Termination& termination) {
   const int signal = termination.wait();
   fmt::print(stderr, "gateway: signal {}, draining for up to {} ms\n", signal, config.drain_timeout.count());
   server.begin_drain();
-  // Accepted jobs go on until the time is up; then they are cancelled, and their clients are told.
-  providers.router().shutdown(penstock::Context::background().with_timeout(config.drain_timeout));
-  const bool idle = server.wait_until_idle(std::chrono::steady_clock::now() + std::chrono::seconds(2));
+  // Accepted requests go on until the time is up, also those that are to be tried again.
+  bool idle = server.wait_until_idle(std::chrono::steady_clock::now() + config.drain_timeout);
+  // Then their jobs are called off, and who waits for another attempt; their clients are told.
+  providers.router().shutdown(penstock::Context::background().with_timeout(std::chrono::seconds(0)));
+  accepting.source.cancel(absl::UnavailableError("the gateway is shutting down"));
+  if (!idle) idle = server.wait_until_idle(std::chrono::steady_clock::now() + std::chrono::seconds(2));
   server.stop();
   serving.join();
-  fmt::print(stderr, "gateway: {}\n", idle ? "all requests are answered" : "closed connections that did not finish");
+  fmt::print(stderr, "gateway: {}\n{}", idle ? "all requests are answered" : "closed connections that did not finish",
+             providers.books());
 }
 
 int run(int argc, char** argv) {
   gateway::Flags flags(argc, argv);
   const std::string file = flags.text("config", "");
   const std::string host = flags.text("host", "");
+  const std::string trace_path = flags.text("trace", "");
   const int port = flags.integer("port", -1, 0, 65535);
   std::vector<std::string> violations;
   gateway::Config config = file.empty() ? from_flags(flags) : from_file(file, violations);
@@ -111,7 +141,9 @@ int run(int argc, char** argv) {
   if (const auto misused = flags.violations(); !misused.empty()) return gateway::refuse("gateway", misused, kUsage);
 
   gateway::Termination termination;
-  serve(config, termination);
+  std::optional<gateway::TraceFile> trace;
+  if (!trace_path.empty()) trace.emplace(trace_path);
+  serve(config, termination, trace ? trace->observer() : nullptr);
   return 0;
 }
 

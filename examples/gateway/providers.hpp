@@ -2,27 +2,93 @@
 #pragma once
 
 /// \file
-/// The providers behind the gateway, each with its own pool, breaker and connections.
+/// The providers behind the gateway, each with its own pools, breaker, keys, retry policy and connections.
 
+#include <atomic>
+#include <cstddef>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/status/statusor.h"
+
+#include "chat_request.hpp"
 #include "config.hpp"
 #include "upstream.hpp"
 
+#include "penstock/exec/resource_pool.hpp"
+#include "penstock/exec/retry.hpp"
+#include "penstock/exec/worker_pool.hpp"
+#include "penstock/metrics/json_writer.hpp"
+#include "penstock/metrics/sink.hpp"
 #include "penstock/route/provider_router.hpp"
 
 namespace gateway {
 
 /// A provider, as requests to it see it.
-struct Provider {
-  explicit Provider(const ProviderConfig& provider) : config(provider), upstream(provider.upstream) {}
+///
+/// Threads: any member, from any thread.
+class Provider {
+ public:
+  class Waiting;
 
-  const ProviderConfig config;
-  Upstream upstream;
+  /// `breaker` may be null; `batch` runs the requests of batches.
+  Provider(const ProviderConfig& config, std::shared_ptr<penstock::CircuitBreaker> breaker,
+           penstock::WorkerPool& batch);
+
+  /// One attempt: leases a key, asks the upstream, and says how the key has fared. For workers of the provider's pool:
+  /// a key that is leased only now cannot have been disabled while the request stood in a queue.
+  absl::StatusOr<Answer> complete(const ChatRequest& request, const penstock::Context& ctx,
+                                  const Upstream::OnPiece& on_piece = {});
+
+  [[nodiscard]] const std::string& name() const noexcept { return config_.upstream.name; }
+  [[nodiscard]] const ProviderConfig& config() const noexcept { return config_; }
+  [[nodiscard]] penstock::Retrier& retrier() noexcept { return retrier_; }
+  [[nodiscard]] penstock::WorkerPool& batch() const noexcept { return batch_; }
+
+  void collect(penstock::MetricSink& sink) const;
+  void write_state(penstock::JsonWriter& json) const;
+  /// How often it was tried again and how many keys were leased and given back, in words.
+  [[nodiscard]] std::string books() const;
+
+ private:
+  struct Key {
+    std::string secret;  // never an id: ids are shown in texts and metrics
+  };
+
+  [[nodiscard]] penstock::RetryOptions retry_options(std::shared_ptr<penstock::CircuitBreaker> breaker) const;
+  absl::StatusOr<penstock::Lease<Key>> lease_key(const ChatRequest& request, const penstock::Context& ctx);
+
+  const ProviderConfig config_;
+  Upstream upstream_;
+  penstock::ResourcePool<Key> keys_;  // of none if the provider needs none
+  penstock::Retrier retrier_;
+  penstock::WorkerPool& batch_;
+  std::atomic<std::size_t> waiting_{0};  // requests of which an attempt has failed
+};
+
+/// A request between its attempts. It holds neither a worker nor a place in the queue, but the thread of its
+/// connection: so that these do not run out, only so many requests of a provider may be tried again at a time.
+class Provider::Waiting {
+ public:
+  explicit Waiting(Provider& provider) noexcept : provider_(provider) {}
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  ~Waiting() {
+    if (is_counted_) --provider_.waiting_;
+  }
+
+  /// An attempt has failed.
+  void begin() noexcept {
+    if (!is_counted_) ++provider_.waiting_;
+    is_counted_ = true;
+  }
+
+ private:
+  Provider& provider_;
+  bool is_counted_ = false;
 };
 
 /// Which provider serves which model, and the router that isolates the providers from each other.
@@ -30,22 +96,29 @@ struct Provider {
 /// Threads: any member, from any thread, once made.
 class Providers {
  public:
-  /// Starts the pools. Throws: std::runtime_error if one cannot be started.
-  explicit Providers(const std::vector<ProviderConfig>& providers);
+  /// Starts the pools; `observer`, if not null, is told about their jobs. Throws: std::runtime_error if one cannot be
+  /// started.
+  explicit Providers(const std::vector<ProviderConfig>& providers, penstock::PoolObserver* observer = nullptr);
 
   /// The provider of a model; null if there is none.
   [[nodiscard]] Provider* find(std::string_view model) const;
 
   /// {"object": "list", "data": [{"id": model, "object": "model", "owned_by": provider}]}
   [[nodiscard]] std::string models_json() const;
+  /// {"router": ..., "providers": [...]}, without the braces.
+  void write_state(penstock::JsonWriter& json) const;
+  void collect(penstock::MetricSink& sink) const;
+  /// What became of the calls of each provider, a line each.
+  [[nodiscard]] std::string books() const;
 
   [[nodiscard]] penstock::ProviderRouter& router() noexcept { return router_; }
 
  private:
-  // Jobs use the upstreams: these are destroyed after the router, which waits for its jobs.
+  // Jobs use the providers, and those of batches the router, too: what is used is destroyed later.
   std::vector<std::unique_ptr<Provider>> providers_;
   std::map<std::string, Provider*, std::less<>> by_model_;
   penstock::ProviderRouter router_;
+  std::vector<std::unique_ptr<penstock::WorkerPool>> batches_;
 };
 
 }  // namespace gateway

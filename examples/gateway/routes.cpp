@@ -19,11 +19,14 @@ namespace gateway {
 namespace {
 
 constexpr char kChatPath[] = "/v1/chat/completions";
+constexpr char kBatchPath[] = "/v1/batch";
 constexpr std::array kGetPaths = {"/v1/models", "/metrics", "/api/state", "/healthz"};
+
+bool takes_body(const std::string& path) { return path == kChatPath || path == kBatchPath; }
 
 /// The methods of a route; empty if there is none.
 std::string_view allowed_methods(const std::string& path) {
-  if (path == kChatPath) return "POST";
+  if (takes_body(path)) return "POST";
   return std::find(kGetPaths.begin(), kGetPaths.end(), path) != kGetPaths.end() ? "GET, HEAD" : "";
 }
 
@@ -57,7 +60,7 @@ std::optional<Failure> check_framing(const httplib::Request& request, std::size_
     return invalid_request("", "Transfer-Encoding: must be 'chunked', got '" + encoding + "'");
   }
   if (is_number && std::stoull(length) > max_body_bytes) return body_too_large(max_body_bytes);
-  if (request.path == kChatPath && lengths == 0 && encoding.empty()) return invalid_request("", "there is no body");
+  if (takes_body(request.path) && lengths == 0 && encoding.empty()) return invalid_request("", "there is no body");
   return std::nullopt;
 }
 
@@ -83,8 +86,8 @@ void explain(const httplib::Request&, httplib::Response& response) {
 
 }  // namespace
 
-Routes::Routes(HttpServer& server, Providers& providers, ClientWatch& watch)
-    : server_(server), providers_(providers), chat_(providers, watch) {}
+Routes::Routes(HttpServer& server, Providers& providers, ClientWatch& watch, const penstock::Context& accepting)
+    : server_(server), providers_(providers), chat_(providers, watch, accepting), batch_(providers, watch, accepting) {}
 
 void Routes::install() {
   server_.set_pre_routing_handler(
@@ -93,8 +96,14 @@ void Routes::install() {
   server_.set_expect_100_continue_handler([this](const httplib::Request& request, httplib::Response& response) {
     return admit(request, response) == Handled::Handled ? response.status : 100;
   });
-  server_.Post(kChatPath, [this](const httplib::Request& request, httplib::Response& response,
-                                 const httplib::ContentReader& read) { chat(request, response, read); });
+  server_.Post(kChatPath,
+               [this](const httplib::Request&, httplib::Response& response, const httplib::ContentReader& read) {
+                 post(response, read, [&](std::string body) { chat_.handle(std::move(body), response); });
+               });
+  server_.Post(kBatchPath,
+               [this](const httplib::Request&, httplib::Response& response, const httplib::ContentReader& read) {
+                 post(response, read, [&](const std::string& body) { batch_.handle(body, response); });
+               });
   const auto get = [this](const char* path, const char* type, auto text) {
     server_.Get(path, [type, text](const httplib::Request&, httplib::Response& response) {
       response.set_content(text(), type);
@@ -132,7 +141,7 @@ Routes::Handled Routes::admit(const httplib::Request& request, httplib::Response
   std::optional<Failure> failure = check_route(request);
   if (failure && failure->status == 405) response.set_header("Allow", std::string(allowed_methods(request.path)));
   if (!failure) failure = check_framing(request, server_.options().max_body_bytes);
-  if (!failure && request.path == kChatPath && server_.is_draining()) failure = shutting_down();
+  if (!failure && takes_body(request.path) && server_.is_draining()) failure = shutting_down();
   if (!failure) return Handled::Unhandled;
   const bool has_body = request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
   if (has_body) Connection::current().close_after_response();
@@ -140,7 +149,8 @@ Routes::Handled Routes::admit(const httplib::Request& request, httplib::Response
   return Handled::Handled;
 }
 
-void Routes::chat(const httplib::Request&, httplib::Response& response, const httplib::ContentReader& read) {
+template <class Handle>
+void Routes::post(httplib::Response& response, const httplib::ContentReader& read, const Handle& handle) {
   const std::size_t limit = server_.options().max_body_bytes;
   std::string body;
   bool too_large = false;  // known only now, if the body comes in chunks
@@ -150,7 +160,7 @@ void Routes::chat(const httplib::Request&, httplib::Response& response, const ht
     return !too_large;
   });
   response.status = -1;  // the reader leaves its own opinion here
-  if (complete) return chat_.handle(std::move(body), response);
+  if (complete) return handle(std::move(body));
   if (too_large) return respond_and_close(response, body_too_large(limit));
   Failure failure = invalid_request("", fmt::format("the body broke off after {} bytes", body.size()));
   if (Connection::current().is_overdue()) {
@@ -169,7 +179,7 @@ void Routes::collect(penstock::MetricSink& sink) const {
     sink.counter(kName, kHelp, {{"status", status}}, responses_.value(i));
   }
   sink.counter(kName, kHelp, {{"status", "other"}}, responses_.value(kStatuses.size()));
-  providers_.router().collect(sink);
+  providers_.collect(sink);
 }
 
 std::string Routes::metrics() const {
@@ -186,7 +196,8 @@ std::string Routes::state() const {
   json.key("responses").begin_object();
   for (std::size_t i = 0; i < kStatuses.size(); ++i) json.key(std::to_string(kStatuses[i])).value(responses_.value(i));
   json.key("other").value(responses_.value(kStatuses.size())).end_object().end_object();
-  json.key("router").raw(providers_.router().state_json()).end_object();
+  providers_.write_state(json);
+  json.end_object();
   return json.take();
 }
 

@@ -9,23 +9,26 @@
 
 #include <httplib.h>
 
+#include "batch.hpp"
 #include "chat.hpp"
 #include "http_server.hpp"
 #include "providers.hpp"
 
 #include "penstock/core/clock.hpp"
+#include "penstock/core/context.hpp"
 #include "penstock/metrics/counter.hpp"
 #include "penstock/metrics/sink.hpp"
 
 namespace gateway {
 
-/// POST /v1/chat/completions, GET /v1/models, /metrics, /api/state and /healthz; and a JSON body for whatever else a
-/// client may come up with.
+/// POST /v1/chat/completions and /v1/batch, GET /v1/models, /metrics, /api/state and /healthz; and a JSON body for
+/// whatever else a client may come up with.
 ///
 /// Threads: installed by one; serves any.
 class Routes {
  public:
-  Routes(HttpServer& server, Providers& providers, ClientWatch& watch);
+  /// Requests to providers end when `accepting` does.
+  Routes(HttpServer& server, Providers& providers, ClientWatch& watch, const penstock::Context& accepting);
 
   /// Has the server use these routes, which have to outlive it.
   void install();
@@ -34,7 +37,9 @@ class Routes {
   using Handled = httplib::Server::HandlerResponse;
 
   Handled admit(const httplib::Request& request, httplib::Response& response);
-  void chat(const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& read);
+  /// Reads the body of a request and has `handle(body)` answer it.
+  template <class Handle>
+  void post(httplib::Response& response, const httplib::ContentReader& read, const Handle& handle);
   [[nodiscard]] std::string metrics() const;
   [[nodiscard]] std::string state() const;
   void collect(penstock::MetricSink& sink) const;
@@ -44,6 +49,7 @@ class Routes {
   HttpServer& server_;
   Providers& providers_;
   Chat chat_;
+  Batch batch_;
   const penstock::TimePoint started_ = penstock::Clock::steady().now();
   penstock::Counters<kStatuses.size() + 1> responses_;  // by status; the last one counts all others
 };

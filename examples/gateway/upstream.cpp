@@ -15,6 +15,9 @@
 
 #include "errors.hpp"
 #include "socket_stream.hpp"
+#include "verdicts.hpp"
+
+#include "penstock/core/retry_after.hpp"
 
 namespace gateway {
 namespace {
@@ -122,13 +125,13 @@ class Upstream::Client {
     }
     http_->set_keep_alive(true);
     http_->set_tcp_nodelay(true);
-    if (!options_.api_key.empty()) http_->set_bearer_token_auth(options_.api_key);
   }
   ~Client() { ::close(interrupt_); }
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  absl::StatusOr<Answer> complete(const std::string& body, const Context& ctx, const OnPiece& on_piece);
+  absl::StatusOr<Answer> complete(const std::string& body, const std::string& api_key, const Context& ctx,
+                                  const OnPiece& on_piece);
 
  private:
   void set_time_limits(milliseconds left);
@@ -155,8 +158,8 @@ void Upstream::Client::set_time_limits(milliseconds left) {
   }
 }
 
-absl::StatusOr<Answer> Upstream::Client::complete(const std::string& body, const Context& ctx,
-                                                  const OnPiece& on_piece) {
+absl::StatusOr<Answer> Upstream::Client::complete(const std::string& body, const std::string& api_key,
+                                                  const Context& ctx, const OnPiece& on_piece) {
   if (ctx.is_done()) return ctx.cause();
   const Duration left = ctx.can_end() ? ctx.deadline() - ctx.clock().now() : Duration::max();
   set_time_limits(std::min(std::chrono::ceil<milliseconds>(left), milliseconds(std::chrono::hours(24))));
@@ -165,6 +168,7 @@ absl::StatusOr<Answer> Upstream::Client::complete(const std::string& body, const
   request.method = "POST";
   request.path = options_.url.path + "/v1/chat/completions";
   request.set_header("Content-Type", "application/json");
+  if (!api_key.empty()) request.set_header("Authorization", "Bearer " + api_key);
   request.body = body;
   httplib::Response response;
   std::string received;
@@ -196,8 +200,10 @@ absl::StatusOr<Answer> Upstream::Client::complete(const std::string& body, const
   }
   if (!done) return explain(error, response, ctx);
   if (response.status >= 500) {
-    return fault(StatusCode::kInternal, Stage::kUpstream, "upstream_failed",
-                 fmt::format("it answered with status {}", response.status));
+    absl::Status failed = fault(StatusCode::kInternal, Stage::kUpstream, "upstream_failed",
+                                fmt::format("it answered with status {}", response.status));
+    const auto wait = parse_retry_after(response.get_header_value("Retry-After"));
+    return wait ? penstock::with_retry_after(std::move(failed), *wait) : failed;
   }
   if (response.status < 200 || (response.status >= 300 && response.status < 400)) {
     return fault(StatusCode::kDataLoss, Stage::kUpstream, "upstream_invalid_answer",
@@ -278,9 +284,10 @@ class Upstream::Lease {
 Upstream::Upstream(UpstreamOptions options) : options_(std::move(options)) {}
 Upstream::~Upstream() = default;
 
-absl::StatusOr<Answer> Upstream::complete(const std::string& body, const Context& ctx, const OnPiece& on_piece) {
+absl::StatusOr<Answer> Upstream::complete(const std::string& body, const std::string& api_key, const Context& ctx,
+                                          const OnPiece& on_piece) {
   const Lease client(*this);
-  return client->complete(body, ctx, on_piece);
+  return client->complete(body, api_key, ctx, on_piece);
 }
 
 }  // namespace gateway

@@ -36,7 +36,6 @@ struct Url {
 struct UpstreamOptions {
   std::string name;
   Url url;
-  std::string api_key = {};  ///< Sent as a bearer token; empty: none. Appears in no text.
   std::chrono::milliseconds connect_timeout{2'000};
   std::size_t max_answer_bytes = 16 << 20;
 };
@@ -44,9 +43,10 @@ struct UpstreamOptions {
 /// What a provider answered: a success or one of the statuses from 400 to 499, which are the client's business.
 struct Answer {
   int status = 0;
-  std::string content_type;
-  std::string body;  ///< Empty if it has been streamed.
-  std::string retry_after;
+  std::string content_type = {};
+  std::string body = {};  ///< Empty if it has been streamed.
+  std::string retry_after = {};
+  std::string key_id = {};  ///< The key that it was asked with; empty: none.
 };
 
 /// Asks a provider for completions, and tells what it did wrong: does not listen, answers with something that is not
@@ -71,7 +71,9 @@ class Upstream {
   /// Blocks: until the answer is complete or `ctx` ends. What cannot be interrupted is the look-up of a host's name
   /// and,
   ///         over TLS, a wait for the next bytes: it lasts until the deadline, even if `ctx` is cancelled before.
-  absl::StatusOr<Answer> complete(const std::string& body, const penstock::Context& ctx, const OnPiece& on_piece = {});
+  /// `api_key` is sent as a bearer token, unless it is empty, and appears in no text.
+  absl::StatusOr<Answer> complete(const std::string& body, const std::string& api_key, const penstock::Context& ctx,
+                                  const OnPiece& on_piece = {});
 
  private:
   class Client;

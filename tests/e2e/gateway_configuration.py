@@ -69,7 +69,7 @@ class Configuration(GatewayTest):
 
     def test_sums_that_do_not_fit(self):
         provider = {"name": "b", "url": "http://127.0.0.1:1", "models": ["m"], "workers": 10, "queue": 600}
-        self.assertIn("$.server.max_connections: must be at least 642", self.run_config({"providers": [provider]}))
+        self.assertIn("$.server.max_connections: must be at least 724", self.run_config({"providers": [provider]}))
         self.assertIn("$.server.max_connections: must be at most",
                       self.run_config({"server": {"max_connections": 5000}, "providers": [provider]}))
 

@@ -187,16 +187,16 @@ class GatewayTest(unittest.TestCase):
         self.addCleanup(fake.close)
         return fake
 
-    def start_gateway(self, *providers, server=None):
+    def start_gateway(self, *providers, server=None, arguments=()):
         """From a configuration: a provider is (name, url, settings)."""
         config = {"server": server or {}, "providers": []}
         for name, url, settings in providers:
-            defaults = {"name": name, "url": url, "models": [name + "-1"], "breaker": False}
+            defaults = {"name": name, "url": url, "models": [name + "-1"], "breaker": False, "retry": False}
             config["providers"].append({**defaults, **settings})
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(config, file)
             file.flush()
-            self.gateway = self.start("gateway", "--config", file.name)
+            self.gateway = self.start("gateway", "--config", file.name, *arguments)
         return self.gateway
 
     def ask(self, method, path, body=None, headers=None, timeout=LIMIT):
@@ -218,11 +218,15 @@ class GatewayTest(unittest.TestCase):
                     return received
                 received += piece
 
+    def connect(self):
+        connection = socket.create_connection(self.gateway.address, timeout=LIMIT)
+        self.addCleanup(connection.close)
+        return connection
+
     def send(self, body):
         """Asks for a completion and does not wait for the answer; returns the connection."""
         body = json.dumps(body).encode()
-        connection = socket.create_connection(self.gateway.address, timeout=LIMIT)
-        self.addCleanup(connection.close)
+        connection = self.connect()
         connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" %
                            (len(body), body))
         return connection

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+#include "verdicts.hpp"
+
+#include <charconv>
+#include <utility>
+
+#include <fmt/core.h>
+
+#include "errors.hpp"
+
+#include "penstock/core/retry_after.hpp"
+
+namespace gateway {
+
+using absl::StatusCode;
+using penstock::RetryVerdict;
+
+std::optional<penstock::Duration> parse_retry_after(std::string_view header) {
+  std::uint32_t seconds = 0;
+  const auto [end, error] = std::from_chars(header.data(), header.data() + header.size(), seconds);
+  if (error != std::errc() || end != header.data() + header.size()) return std::nullopt;
+  return std::chrono::seconds(seconds);
+}
+
+absl::Status to_status(const Answer& answer, std::string_view provider) {
+  if (answer.status == 429) {
+    absl::Status limited = upstream_fault(StatusCode::kResourceExhausted, Stage::kUpstream, "rate_limited",
+                                          fmt::format("provider '{}': it answered with status 429", provider));
+    const auto wait = parse_retry_after(answer.retry_after);
+    return wait ? penstock::with_retry_after(std::move(limited), *wait) : limited;
+  }
+  if (answer.key_id.empty() || answer.status < 401 || answer.status > 403) return absl::OkStatus();
+  return upstream_fault(
+      StatusCode::kPermissionDenied, Stage::kUpstream, "key_refused",
+      fmt::format("provider '{}': it refused the key '{}' with status {}", provider, answer.key_id, answer.status));
+}
+
+RetryVerdict retry_verdict(const absl::Status& status) {
+  const std::optional<Stage> stage = fault_stage(status);
+  if (!stage) return RetryVerdict::kStop;  // a full queue, an open breaker, the end
+  switch (status.code()) {
+    case StatusCode::kUnavailable:  // cannot connect
+    case StatusCode::kInternal:     // failed
+    case StatusCode::kDataLoss:     // broke off
+      return RetryVerdict::kRetry;
+    case StatusCode::kResourceExhausted:
+      return stage == Stage::kUpstream ? RetryVerdict::kRetryOtherResource : RetryVerdict::kStop;
+    case StatusCode::kPermissionDenied:
+      return RetryVerdict::kRetryResourceDead;
+    case StatusCode::kFailedPrecondition:  // all keys are disabled
+      return penstock::retry_after(status) ? RetryVerdict::kRetry : RetryVerdict::kStop;
+    default:
+      return RetryVerdict::kStop;
+  }
+}
+
+penstock::CallOutcome breaker_verdict(const absl::Status& status) noexcept {
+  // Only a call that had no key ends in this stage once it runs.
+  if (!status.ok() && fault_stage(status) == Stage::kAdmission) return penstock::CallOutcome::kIgnored;
+  return penstock::classify_call(status);
+}
+
+}  // namespace gateway
