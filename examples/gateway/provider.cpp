@@ -35,7 +35,8 @@ constexpr std::string_view kUsage =
     R"(usage: provider [--name alpha] [--host 127.0.0.1] [--port 0] [--latency-ms 40] [--jitter-ms 5]
                 [--error-rate 0] [--mode healthy|hang|garbage|bad_json|die]
 
-Prints its URL when it is ready. POST /control takes {"latency_ms", "jitter_ms", "error_rate", "mode"}, each optional.
+Prints its URL when it is ready. POST /control takes {"latency_ms", "jitter_ms", "error_rate", "mode", "limited_key",
+"refused_key"}, each optional.
 )";
 
 struct Behaviour {
@@ -43,6 +44,8 @@ struct Behaviour {
   double jitter_ms = 5;
   double error_rate = 0;         // the part of requests that is answered with 500
   std::string mode = "healthy";  // hang: never answer; garbage: no HTTP; bad_json: no JSON; die: half an answer
+  std::string limited_key = {};  // requests with it are answered with 429, Retry-After: 2
+  std::string refused_key = {};  // and with this one with 401
 };
 
 bool is_mode(const std::string& mode) {
@@ -70,6 +73,8 @@ class Provider {
   double random();
 
   void complete(const httplib::Request& request, httplib::Response& response);
+  /// Whether the key of the request is one that is to be refused; then the response says so.
+  static bool refuse_key(const httplib::Request& request, const Behaviour& now, httplib::Response& response);
   void stream(httplib::Response& response, const std::string& model, const std::string& content, bool dies,
               double pause_ms);
   json completion(const char* object, const std::string& model, json choice);
@@ -130,6 +135,21 @@ json Provider::completion(const char* object, const std::string& model, json cho
           {"choices", json::array({std::move(choice)})}};
 }
 
+bool Provider::refuse_key(const httplib::Request& request, const Behaviour& now, httplib::Response& response) {
+  const std::string key = request.get_header_value("Authorization");
+  if (!now.refused_key.empty() && key == "Bearer " + now.refused_key) {
+    response.status = 401;
+    response.set_content(R"({"error":{"message":"the API key is not known"}})", "application/json");
+  } else if (!now.limited_key.empty() && key == "Bearer " + now.limited_key) {
+    response.status = 429;
+    response.set_header("Retry-After", "2");
+    response.set_content(R"({"error":{"message":"too many requests with this API key"}})", "application/json");
+  } else {
+    return false;
+  }
+  return true;
+}
+
 void Provider::complete(const httplib::Request& request, httplib::Response& response) {
   ++requests_;
   const Behaviour now = behaviour();
@@ -162,6 +182,8 @@ void Provider::complete(const httplib::Request& request, httplib::Response& resp
     Connection::current().shut_down();
   } else if (now.mode == "bad_json") {
     response.set_content("<html>It works!</html>", "text/html");
+  } else if (refuse_key(request, now, response)) {
+    // answered
   } else if (random() < now.error_rate) {
     response.status = 500;
     response.set_content(R"({"error":{"message":"the model has crashed"}})", "application/json");
@@ -223,6 +245,8 @@ void Provider::control(const httplib::Request& request, httplib::Response& respo
     wanted.jitter_ms = body.value("jitter_ms", wanted.jitter_ms);
     wanted.error_rate = body.value("error_rate", wanted.error_rate);
     wanted.mode = body.value("mode", wanted.mode);
+    wanted.limited_key = body.value("limited_key", wanted.limited_key);
+    wanted.refused_key = body.value("refused_key", wanted.refused_key);
     if (!is_mode(wanted.mode)) violation = "mode: must be healthy, hang, garbage, bad_json or die";
     if (!(wanted.latency_ms >= 0 && wanted.jitter_ms >= 0)) violation = "latency_ms, jitter_ms: must not be negative";
   } catch (const json::exception& error) {
