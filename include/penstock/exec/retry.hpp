@@ -172,13 +172,15 @@ struct RetryScene {
 
 /// The retry policy of one provider. It never waits and reads no clock; who uses it directly keeps to this:
 ///
-///     retrier.begin(1);                                            // before the first attempt
-///     succeeded:  retrier.succeeded(n);                            // the call has ended
-///     failed:     RetryDecision next = retrier.after_failure(n, status, now, deadline);
-///                 if (next.retries()) ...                          // at next.at: retrier.begin(n + 1), and the
-///                 attempt else if (next.stop == RetryStop::kAttempts)      // the call has ended
-///                   status = with_attempts(status, n);
-///     otherwise:  retrier.stopped(RetryStop::kCancelled);          // it has ended while it waited for the next one
+///     retrier.begin(n);                                      // before attempt n, from 1
+///     ...
+///     retrier.succeeded(n);                                  // it succeeded: the call has ended
+///
+///     const RetryDecision next = retrier.after_failure(n, status, now, deadline);     // it failed
+///     if (next.retries()) return again_at(next.at, n + 1);   // wait; then from the top
+///     if (next.stop == RetryStop::kAttempts) status = with_attempts(status, n);       // the call has ended
+///
+///     retrier.stopped(RetryStop::kCancelled);                // it has ended while it waited for the next attempt
 ///
 /// Threads: any member, from any thread.
 class Retrier {
