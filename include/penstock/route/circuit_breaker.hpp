@@ -171,9 +171,9 @@ struct CircuitBreakerStats {
 /// Decides for each call whether it may go, from how the calls before it went.
 ///
 ///     if (auto permit = breaker.try_acquire()) {
-///       const absl::Status status = call(...);       // however it leaves this scope, the permit is settled or given
-///       back permit->settle(status, took);
-///     }
+///       const absl::Status status = call(...);
+///       permit->settle(status, took);
+///     }                                              // however it is left, the permit is settled or given back
 ///
 /// Threads: any member, from any thread. The breaker must outlive its permits.
 class CircuitBreaker {
