@@ -136,8 +136,7 @@ class WorkerPool final : public Executor {
   /// `on_worker_start`.
   ///
   /// Returns: InvalidArgument outside of these limits; Unavailable after a shutdown; as `create` for workers that do
-  /// not
-  ///          start.
+  ///          not start.
   /// Blocks:  while new ones run `on_worker_start`.
   absl::Status resize(std::size_t workers);
   absl::Status add_workers(std::size_t count);

@@ -47,8 +47,7 @@ class LatencyHistogram {
   /// Counts one operation that took `latency`; a negative one counts as zero.
   ///
   /// Cost: about 4 ns, without atomic read-modify-writes, for the first 16 threads or so; else three contended ones.
-  /// The
-  ///       first record of a thread may allocate; where that fails, the thread shares.
+  ///       The first record of a thread may allocate; where that fails, the thread shares.
   void record(Duration latency) noexcept;
 
   /// What has been recorded so far, by all threads: exact once they have been joined with. While they go on, the count

@@ -85,8 +85,7 @@ class ProviderRouter {
   /// Adds a provider; `name` has 1 to 256 bytes.
   ///
   /// Returns: InvalidArgument (no name, bad options), OutOfRange (name too long), AlreadyExists, FailedPrecondition
-  /// (shut
-  ///          down), or why the pool could not be made.
+  ///          (shut down), or why the pool could not be made.
   /// Blocks:  until the pool's workers are there.
   absl::Status add(std::string name, ProviderOptions options) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -103,8 +102,7 @@ class ProviderRouter {
   ///
   /// Blocks:  as the pool's overflow policy says, for that provider's queue only.
   /// Returns: the job, an `absl::StatusOr<Job<R>>`; or, with `function` untouched: NotFound, Unavailable (isolated, for
-  /// how
-  ///          long says `retry_after(status)`; draining), or what the pool refuses with.
+  ///          how long says `retry_after(status)`; draining), or what the pool refuses with.
   /// Cost:    that of the pool; a look-up under a lock that few share; with a breaker, three more short locks.
   template <class F>
   auto submit(std::string_view provider, F&& function, SubmitOptions options = {})
