@@ -48,7 +48,7 @@ struct AcquireOptions {
 /// Lends its resources, each to so many at a time as it bears.
 ///
 ///     ResourcePool<HttpClient> clients({.name = "openai", .strategy = ResourceStrategy::kLeastLoaded});
-///     clients.add("eu-1", HttpClient(...), {.weight = 3, .max_concurrent = 16});
+///     absl::Status added = clients.add("eu-1", HttpClient(...), {.weight = 3, .max_concurrent = 16});
 ///
 ///     auto client = clients.acquire(ctx);                    // waits in line, as long as ctx lasts
 ///     if (!client.ok()) return client.status();              // says which pool, what was wrong, how many are out
