@@ -83,12 +83,12 @@ struct RetryOptions {
   std::string name = "unnamed";  ///< For messages and metrics; at most 256 bytes.
 
   std::uint32_t max_attempts = 3;                     ///< The first one counts; 1 never retries. [1, 1000000]
-  Duration initial = std::chrono::milliseconds(500);  ///< Before the second attempt; 0 does not wait.
+  Duration initial = std::chrono::milliseconds(500);  ///< Before the second attempt; 0 does not wait. [0, max]
   Duration max = std::chrono::seconds(5);             ///< Before any attempt.
   double multiplier = 2.0;                            ///< From each wait to the next. [1, inf)
   double jitter = 0.2;                                ///< The random part of a wait: 0.2 is 20 % less to more. [0, 1]
 
-  /// A failure may say how long to wait (`with_retry_after`), which wins over all the above. Calls that would have to
+  /// A failure may say how long to wait (`with_retry_after`), which wins over the times above. Calls that would have to
   /// wait longer than this end instead.
   Duration max_retry_after = std::chrono::minutes(1);
   /// Attempts can take another resource, as the verdicts tell them to. Then what a failure wants to be waited for holds
