@@ -54,6 +54,7 @@ inline constexpr int kHighestPriority = 7;
 /// twice `target` are answered with ResourceExhausted instead of being run. A burst that is gone after an interval
 /// loses nothing. (Nichols and Jacobson, "Controlling Queue Delay", 2012, in the form for servers of "Fail at Scale".)
 struct CodelOptions {
+  // Both are positive.
   Duration target = std::chrono::milliseconds(5);
   Duration interval = std::chrono::milliseconds(100);
 };
@@ -77,13 +78,13 @@ struct WorkerPoolOptions {
   /// for it.
   std::size_t queue_capacity = 100;
   OverflowPolicy overflow = OverflowPolicy::kBlock;
-  /// How long kBlock waits for a place; 0: not at all.
+  /// How long kBlock waits for a place, at least 0, which is not at all.
   Duration enqueue_timeout = std::chrono::seconds(1);
-  /// How long a job may wait for its start. One that waits longer is answered and never runs.
+  /// How long a job may wait for its start; positive. One that waits longer is answered and never runs.
   Duration queue_wait_limit = std::chrono::seconds(10);
-  /// How long a job may run before its caller is answered.
+  /// How long a job may run before its caller is answered; positive.
   Duration processing_timeout = std::chrono::seconds(30);
-  /// How long the destructor drains the queue before it calls off what is left.
+  /// How long the destructor drains the queue before it calls off what is left, at least 0.
   Duration shutdown_timeout = std::chrono::seconds(5);
   /// Decides all these times; outlives the pool.
   Clock* clock = &Clock::steady();
@@ -95,16 +96,16 @@ struct WorkerPoolOptions {
 
   // How many workers, when it is not always the same number.
 
-  /// The pool is never smaller, nor larger; 0: `workers`. Where `max_workers` is larger, a worker is added whenever a
-  /// job has to wait because all are busy.
+  /// The pool is never smaller, nor larger; 0: `workers`. From 1 to `workers`, and from there to 4096. Where
+  /// `max_workers` is larger, a worker is added whenever a job has to wait because all are busy.
   std::size_t min_workers = 0;
   std::size_t max_workers = 0;
-  /// A worker that has had nothing to do for this long goes, down to `min_workers`.
+  /// A worker that has had nothing to do for this long goes, down to `min_workers`; positive.
   Duration idle_timeout = Duration::max();
   /// Called in each worker that goes, after its last job; also in one that has run `on_worker_start` but does not stay
   /// since another one failed.
   std::function<void(std::size_t worker_id)> on_worker_stop = {};
-  /// So many workers whose job has outrun its processing time may be replaced at once, until that job ends.
+  /// So many workers whose job has outrun its processing time may be replaced at once, until that job ends; up to 4096.
   std::size_t max_replacements = 0;
 
   // Which job is next, and where.
@@ -120,7 +121,7 @@ struct WorkerPoolOptions {
   // Start and measurement.
 
   /// Asked before the pool is made, in the calling thread: whether what the jobs will need is there. If it is not, no
-  /// pool is made. The context ends after `health_check_timeout`.
+  /// pool is made. The context ends after `health_check_timeout`, which is positive.
   std::function<absl::Status(const Context&)> health_check = {};
   Duration health_check_timeout = std::chrono::seconds(5);
   /// Whether to record how long each job waits and runs. Costs two reads of the clock for each job. Without it, limits
