@@ -64,8 +64,12 @@ struct JobAccess;
 ///
 /// An accepted job is answered exactly once, whatever happens: with what its function returned; with Internal if it
 /// threw; with DeadlineExceeded if its time was up, in the queue or while it ran; with Cancelled if it was cancelled
-/// before it started, or its pool shut down; with Aborted if it made room for a newer one. When the answer is there,
-/// the pool has counted it, and the function is destroyed unless it still runs past its time.
+/// before it started, or its pool shut down; with Aborted if it made room for a newer one; with ResourceExhausted if
+/// `CodelOptions` let the pool shed it. A function that returns just when its time is up may still be heard. When the
+/// answer is there, the pool has counted it, and the function is destroyed unless it still runs past its time.
+///
+/// An answer that the pool gives in place of a function's says in a payload `type.penstock/stage` how far the job had
+/// come: "queue", "run" or "shutdown". "enqueue" is that of a submission that had waited for a place.
 ///
 /// Dropping the handle lets the job run on. The handle may outlive the pool.
 ///
