@@ -36,7 +36,9 @@ class Configuration(GatewayTest):
                 {"name": "a", "url": "http://127.0.0.1:1", "models": ["m", 3], "queue": "long",
                  "overflow": "caller_runs"},
                 {"url": "http://127.0.0.1:1", "models": [], "breaker": {"window": 1.5, "open_for_ms": -1},
-                 "api_key_env": "PENSTOCK_TEST_NO_SUCH_VARIABLE"},
+                 "api_key_env": "PENSTOCK_TEST_NO_SUCH_VARIABLE",
+                 "keys": [{"weight": -1}, {"env": "PATH", "id": "p"}, {"env": "PATH", "id": "p", "max_concurrent": 0}],
+                 "key_rest_ms": 0, "retry": {"attempts": 0, "tries": 3}, "batch": {"workers": 0}},
                 7]})
         for expected in [
                 "$.server.port: must be a whole number in [0, 65535], got 70000",
@@ -52,6 +54,14 @@ class Configuration(GatewayTest):
                 "$.providers[2].breaker.window: must be a whole number in [1, 10000], got 1.5",
                 "$.providers[2].breaker.open_for_ms: must be a number in [1, 86400000], got -1",
                 "$.providers[2].api_key_env: must be the name of an environment variable",
+                "$.providers[2].keys[0].env: must be the name of an environment variable that holds the key, got nothing",
+                "$.providers[2].keys[0].weight: must be a number in [0, ",
+                "$.providers[2].keys[2].max_concurrent: must be a whole number in [1, 1000000], got 0",
+                "$.providers[2].keys[2].id: 'p' is taken by $.providers[2].keys[1].id",
+                "$.providers[2].key_rest_ms: must be a number in [1, 86400000], got 0",
+                "$.providers[2].retry.attempts: must be a whole number in [1, 100], got 0",
+                "$.providers[2].retry.tries: there is no such key, expected one of attempts, initial_ms",
+                "$.providers[2].batch.workers: must be a whole number in [1, 256], got 0",
                 "$.providers[3]: must be an object, got 7"]:
             self.assertIn(expected, errors)
 
@@ -98,6 +108,30 @@ class Configuration(GatewayTest):
         for expected in ["--provider: expected name=http://host:port, got 'alpha'", "--quue: there is no such flag",
                          "--workers: must be a number in [1, 256], got 'many'", "usage: gateway"]:
             self.assertIn(expected, errors)
+
+    def test_keys_from_the_command_line(self):
+        code, errors = self.run_gateway("--provider", "a=http://127.0.0.1:1", "--key", "b=PATH", "--key",
+                                        "a=PENSTOCK_TEST_NO_SUCH_VARIABLE", "--attempts", "0")
+        self.assertEqual(code, 64)
+        for expected in ["with its key, got 'b=PATH'", "with its key, got 'a=PENSTOCK_TEST_NO_SUCH_VARIABLE'",
+                         "--attempts: must be a number in [1, 100], got '0'"]:
+            self.assertIn(expected, errors)
+
+    def test_the_configuration_of_the_page(self):
+        page = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../examples/gateway/README.md")
+        with open(page, encoding="utf-8") as file:
+            config = file.read().split("```json\n")[1].split("```")[0]
+        for variable in ("OPENAI_KEY_EU", "OPENAI_KEY_US"):
+            os.environ[variable] = "secret"
+            self.addCleanup(os.environ.pop, variable, None)
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            file.write(config)
+            file.flush()
+            self.gateway = self.start("gateway", "--config", file.name)
+        self.assertEqual([model["id"] for model in self.ask("GET", "/v1/models").json["data"]],
+                         ["gpt-4o", "gpt-4o-mini"])
+        keys = self.ask("GET", "/api/state").json["providers"][0]["keys"]
+        self.assertEqual([(key["id"], key["weight"]) for key in keys], [("eu", 3), ("us", 1)])
 
     def test_a_port_that_is_taken(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
