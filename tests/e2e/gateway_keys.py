@@ -64,6 +64,27 @@ class Keys(GatewayTest):
     def test_a_rest_without_a_time(self):
         self.check_taken_out(limited())  # key_rest_ms, 30 s unless said
 
+    def test_one_that_rests_is_used_again_when_its_time_has_come_and_not_before(self):
+        beta = self.start_with_keys(lambda call: limited(1) if call.key == "secret-a" else good(call),
+                                    {"a": {"max_concurrent": 1}, "b": {"weight": 0, "max_concurrent": 4}}, workers=4,
+                                    queue=200)
+
+        def ask_until_it_was_used_three_times():
+            answers = []
+            while beta.count("secret-a") < 3:
+                answers.append(self.complete("beta-1").status)
+            return answers
+
+        with concurrent.futures.ThreadPoolExecutor(4) as executor:
+            futures = [executor.submit(ask_until_it_was_used_three_times) for _ in range(4)]
+            answers = [status for future in futures for status in future.result(LIMIT)]
+        self.assertEqual(set(answers), {200})
+        used = [call.time for call in beta.calls if call.key == "secret-a"]
+        for earlier, later in zip(used, used[1:]):
+            self.assertGreaterEqual(later - earlier, 1.0)
+        self.assertEqual(beta.count("secret-b"), len(answers))  # each request was answered once
+        self.check_leases(beta)
+
     def test_all_are_refused(self):
         beta = self.start_with_keys(lambda call: refused(), {"a": {}, "b": {}})
         for stream in (False, True, False):
