@@ -155,7 +155,7 @@ class ResourcePool {
 
   [[nodiscard]] bool is_closed() const noexcept { return core_->is_closed(); }
   [[nodiscard]] const std::string& name() const noexcept { return core_->options().name; }
-  /// Cost: one lock, held while some 3 KiB and 100 bytes for each resource are copied.
+  /// Cost: one lock, held while some 2.5 KiB and 100 bytes for each resource are copied.
   [[nodiscard]] ResourcePoolStats stats() const { return core_->stats(); }
   /// Writes `stats()` to `sink`: metrics `penstock_resources_...`, with the label `pool`, and `resource` where it is
   /// about one.
