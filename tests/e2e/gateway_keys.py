@@ -45,10 +45,11 @@ class Keys(GatewayTest):
         with concurrent.futures.ThreadPoolExecutor(16) as executor:
             answers = list(executor.map(
                 lambda i: (self.complete("beta-1", str(i), stream=i % 2 == 0), str(i)), range(100)))
+        tried_with_a = [call.content for call in beta.calls if call.key == "secret-a"]
         for answer, content in answers:
             self.assertEqual(answer.status, 200, answer.body)
             self.assertIn('"content": "%s"' % content, answer.body.decode())
-            self.assertEqual(beta.attempts(content), 1 if beta.calls[0].content != content else 2)
+            self.assertEqual(beta.attempts(content), 1 if content not in tried_with_a else 2)
         # The call that it was disabled after is the last one.
         self.assertEqual((beta.count("secret-a"), beta.count("secret-b")), (1, 100))
         self.assertEqual((self.key("a")["disabled"], self.key("b")["disabled"]), (True, False))
