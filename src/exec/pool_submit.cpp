@@ -118,7 +118,7 @@ PoolCore::Admitted PoolCore::admit_slowly(const SubmitOptions& options, bool may
 
 PoolCore::Admitted PoolCore::wait_for_place(const SubmitOptions& options, TimePoint start, Duration timeout,
                                             absl::Status* refusal) {
-  const auto leave = [this](std::uint64_t WorkerPoolStats::*count) {
+  const auto leave = [this](std::uint64_t WorkerPoolCounts::*count) {
     WakeList wake;
     {
       Both lock(*this);
@@ -165,12 +165,12 @@ PoolCore::Admitted PoolCore::wait_for_place(const SubmitOptions& options, TimePo
       if (refused.status == OpStatus::kCancelled) why = Refusal::kCancelled;
     }
     if (refusal != nullptr) *refusal = describe(why, options, clock_.now() - start);
-    leave(why == Refusal::kClosed      ? &WorkerPoolStats::refused_closed
-          : why == Refusal::kCancelled ? &WorkerPoolStats::enqueue_cancelled
-                                       : &WorkerPoolStats::enqueue_timeouts);
+    leave(why == Refusal::kClosed      ? &WorkerPoolCounts::refused_closed
+          : why == Refusal::kCancelled ? &WorkerPoolCounts::enqueue_cancelled
+                                       : &WorkerPoolCounts::enqueue_timeouts);
     return refused;
   } catch (...) {
-    leave(&WorkerPoolStats::enqueue_failures);
+    leave(&WorkerPoolCounts::enqueue_failures);
     throw;
   }
 }

@@ -11,15 +11,13 @@ namespace penstock::inline PENSTOCK_ABI {
 WorkerPoolStats detail::PoolCore::stats() const {
   WorkerPoolStats stats;
   const TimePoint now = clock_.now();
-  LatencyHistogram::Snapshot queue_wait;
-  LatencyHistogram::Snapshot run;
   if (times_) {  // first, so that they show no job that the counts do not
-    queue_wait = times_->queue_wait.snapshot();
-    run = times_->run.snapshot();
+    stats.queue_wait = times_->queue_wait.snapshot();
+    stats.run = times_->run.snapshot();
   }
   {
     Both lock(*this);
-    stats = counts_;
+    static_cast<WorkerPoolCounts&>(stats) = counts_;
     stats.configured = configured_;
     stats.live = live_;
     stats.busy = busy_;
@@ -62,8 +60,6 @@ WorkerPoolStats detail::PoolCore::stats() const {
       first = false;
     }
   }
-  stats.queue_wait = queue_wait;
-  stats.run = run;
   stats.exceptions = exceptions_.load(std::memory_order_relaxed);
   for (std::size_t code = 0; code < stats.failed_with.size(); ++code) {
     stats.failed_with[code] = failed_with_[code].load(std::memory_order_relaxed);

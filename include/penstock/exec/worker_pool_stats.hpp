@@ -18,24 +18,8 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 
-/// The state of a pool at one moment.
-///
-///   submitted = accepted + rejected + dropped_newest + enqueue_timeouts + enqueue_cancelled + refused_closed
-///               + enqueue_failures + submitting
-///   accepted  = starting + queue_depth + running + succeeded + failed + panicked + cancelled + queue_expired
-///               + dropped_oldest + shed + processing_timeouts + abandoned
-///   live      = idle + busy = configured + replacements + retiring - joining
-struct WorkerPoolStats {
-  std::size_t configured = 0;    ///< workers asked for, or grown to
-  std::size_t live = 0;          ///< workers there
-  std::size_t idle = 0;          ///< workers that wait for work or are on their way to it
-  std::size_t busy = 0;          ///< workers that run a job or posted work
-  std::size_t stuck = 0;         ///< busy workers whose job has outrun its time
-  std::size_t replacements = 0;  ///< workers there in place of stuck ones
-  std::size_t retiring = 0;      ///< workers that go after their job
-  std::size_t joining = 0;       ///< workers that are about to be there
-  bool paused = false;
-
+/// What has happened in a pool since it was made.
+struct WorkerPoolCounts {
   // Submissions.
   std::uint64_t submitted = 0;
   std::uint64_t accepted = 0;
@@ -47,7 +31,6 @@ struct WorkerPoolStats {
   std::uint64_t enqueue_failures = 0;   ///< out of memory, or the move of the function threw
   std::uint64_t blocked = 0;            ///< had to wait for a place, whatever came of it
   std::uint64_t caller_runs = 0;        ///< accepted, and run by their submitter, or by who waited for them
-  std::size_t submitting = 0;           ///< inside `submit` now
 
   // Outcomes of accepted jobs.
   std::uint64_t started = 0;
@@ -60,28 +43,51 @@ struct WorkerPoolStats {
   std::uint64_t shed = 0;                 ///< taken out by CoDel
   std::uint64_t processing_timeouts = 0;  ///< ran too long, or past the caller's deadline
   std::uint64_t abandoned = 0;            ///< queued when a shutdown ran out of time
+  std::uint64_t late_results = 0;         ///< functions that returned or threw after their caller had been answered
+  std::uint64_t exceptions = 0;           ///< caught from jobs, posted work and hooks
 
-  /// `failed`, by the code of the status. Those of jobs that end meanwhile may be missing.
-  std::array<std::uint64_t, 17> failed_with{};
-  std::uint64_t late_results = 0;  ///< functions that returned or threw after their caller had been answered
-  std::uint64_t exceptions = 0;    ///< caught from jobs, posted work and hooks
+  // Workers over time.
+  std::uint64_t workers_added = 0;     ///< beyond the first crew
+  std::uint64_t workers_removed = 0;   ///< asked to go, or idle for too long
+  std::uint64_t workers_replaced = 0;  ///< replacements started for stuck workers
+  std::uint64_t worker_failures = 0;   ///< workers that could not start
 
+  std::size_t queue_high_water = 0;  ///< the deepest it was when a worker came for more, a job was refused, or now
+};
+
+/// The state of a pool at one moment.
+///
+///   submitted = accepted + rejected + dropped_newest + enqueue_timeouts + enqueue_cancelled + refused_closed
+///               + enqueue_failures + submitting
+///   accepted  = starting + queue_depth + running + succeeded + failed + panicked + cancelled + queue_expired
+///               + dropped_oldest + shed + processing_timeouts + abandoned
+///   live      = idle + busy = configured + replacements + retiring - joining
+struct WorkerPoolStats : WorkerPoolCounts {
+  // Workers.
+  std::size_t configured = 0;    ///< workers asked for, or grown to
+  std::size_t live = 0;          ///< workers there
+  std::size_t idle = 0;          ///< workers that wait for work or are on their way to it
+  std::size_t busy = 0;          ///< workers that run a job or posted work
+  std::size_t stuck = 0;         ///< busy workers whose job has outrun its time
+  std::size_t replacements = 0;  ///< workers there in place of stuck ones
+  std::size_t retiring = 0;      ///< workers that go after their job
+  std::size_t joining = 0;       ///< workers that are about to be there
+  bool paused = false;
+  std::uint64_t jobs_per_worker_min = 0;  ///< among those that are there
+  std::uint64_t jobs_per_worker_max = 0;
+
+  // Jobs.
+  std::size_t submitting = 0;   ///< submissions inside `submit` now
   std::size_t starting = 0;     ///< accepted jobs for which a free worker is on its way
   std::size_t queue_depth = 0;  ///< jobs that wait for a worker, at most queue_capacity
   std::size_t running = 0;      ///< jobs that run, in time
   std::size_t overdue = 0;      ///< functions that run although their caller has been answered
   std::size_t queue_capacity = 0;
-  std::size_t queue_high_water = 0;  ///< the deepest it was when a worker came for more, a job was refused, or now
   Duration oldest_queued_age{};
   bool codel_dropping = false;
 
-  // Workers over time.
-  std::uint64_t workers_added = 0;        ///< beyond the first crew
-  std::uint64_t workers_removed = 0;      ///< asked to go, or idle for too long
-  std::uint64_t workers_replaced = 0;     ///< replacements started for stuck workers
-  std::uint64_t worker_failures = 0;      ///< workers that could not start
-  std::uint64_t jobs_per_worker_min = 0;  ///< among those that are there
-  std::uint64_t jobs_per_worker_max = 0;
+  /// `failed`, by the code of the status. Those of jobs that end meanwhile may be missing.
+  std::array<std::uint64_t, 17> failed_with{};
 
   LatencyHistogram::Snapshot queue_wait;  ///< of started jobs, if the pool measures
   LatencyHistogram::Snapshot run;         ///< of functions that have returned or thrown, if it measures

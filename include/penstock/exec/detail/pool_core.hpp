@@ -359,7 +359,7 @@ class PoolCore {
   TimePoint grow_not_before_ ABSL_GUARDED_BY(serve_) = TimePoint::min();
   Worker* leavers_ ABSL_GUARDED_BY(serve_) = nullptr;
   // Its counts of submissions and of jobs that never ran or ran out of time; the rest is made on demand.
-  WorkerPoolStats counts_ ABSL_GUARDED_BY(serve_);
+  WorkerPoolCounts counts_ ABSL_GUARDED_BY(serve_);
 
   // --- without a lock ---
   Tally others_{true};  // of who is no worker
