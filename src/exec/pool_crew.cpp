@@ -205,6 +205,7 @@ bool PoolCore::join_crew(Worker& me) noexcept {
   }
   if (has_started && !stays) run_stop_hook(me.runner.worker_id);  // another one failed
   const TimePoint now = clock_.now();
+  WakeList wake;
   {
     Both lock(*this);
     if (stays || me.hiring == nullptr) --joining_;
@@ -221,7 +222,9 @@ bool PoolCore::join_crew(Worker& me) noexcept {
       }
     }
     note_crew();
+    if (joining_ == 0) arrivals_.claim_all(Waiter::kServed, wake);
   }
+  wake.wake_all();
   if (me.hiring != nullptr) {
     MutexLock lock(me.hiring->mutex);
     ++me.hiring->settled;
@@ -295,17 +298,23 @@ void PoolCore::set_stuck(std::size_t workers) noexcept {
   note_crew();
 }
 
-/// In the watching thread: starts workers that are counted as joining, without waiting for them.
+/// Starts workers that are counted as joining, without waiting for them.
 void PoolCore::grow(std::size_t count, TimePoint now) noexcept {
   std::string failure;
   const std::size_t started = start_threads(count, nullptr, failure);
   if (started == count) return;
-  Both lock(*this);
-  joining_ -= count - started;
-  counts_.worker_failures += count - started;
-  grow_not_before_ = saturated_add(now, kAfterFailure);
-  give_up_growth();
-  note_crew();
+  WakeList wake;
+  {
+    Both lock(*this);
+    joining_ -= count - started;
+    counts_.worker_failures += count - started;
+    grow_not_before_ = saturated_add(now, kAfterFailure);
+    give_up_growth();
+    note_crew();
+    if (missing() != 0) watch_from(grow_not_before_, wake);
+    if (joining_ == 0) arrivals_.claim_all(Waiter::kServed, wake);
+  }
+  wake.wake_all();
 }
 
 /// Workers that could not be started are missed no more, unless a job waits for one: then it is tried again later.

@@ -32,26 +32,35 @@ absl::Status PoolCore::change_to(std::size_t workers) {
     return absl::InvalidArgumentError(fmt::format("worker pool '{}': the number of workers must be in [{}, {}], got {}",
                                                   options_.name, options_.smallest(), options_.largest(), workers));
   }
+  // Who asks for more finds all of them there, also those with which the pool had begun to grow by itself. Nobody may
+  // have started these yet, and the watching thread, which would, may be the one that calls.
   std::size_t more = 0;
-  WakeList wake;
-  {
-    Both lock(*this);
-    if (is(kClosed)) return absl::UnavailableError(fmt::format("worker pool '{}': shut down", options_.name));
-    if (workers > configured_) {
-      more = hiring_ = workers - configured_;
-    } else {
-      counts_.workers_removed += configured_ - workers;
-      configured_ = workers;
-      note_crew();
-      for (std::size_t surplus = live_ > wanted() ? live_ - wanted() : 0; surplus != 0; --surplus) {
-        WaitNode* const node = idle_.claim_first();
-        if (node == nullptr) break;
-        ++seekers_;
-        wake.push(*node);
-      }
+  bool closed = false;
+  for (bool settled = false; !settled;) {
+    const TimePoint now = clock_.now();
+    const Context forever(clock_);
+    Waiter waiter(forever);
+    WaitNode node(waiter, nullptr);
+    std::size_t starting = 0;
+    WakeList wake;
+    {
+      Both lock(*this);
+      closed = is(kClosed);
+      const bool may_grow = !closed && workers >= configured_;
+      if (may_grow && now >= grow_not_before_) starting = missing();
+      joining_ += starting;
+      settled = !may_grow || joining_ == 0;
+      if (!settled && starting == 0) arrivals_.push(node);
+      if (settled && !closed) more = set_configured(workers, wake);
+    }
+    wake.wake_all();
+    if (starting != 0) {
+      grow(starting, now);
+    } else if (!settled) {
+      static_cast<void>(waiter.wait());
     }
   }
-  wake.wake_all();
+  if (closed) return absl::UnavailableError(fmt::format("worker pool '{}': shut down", options_.name));
   if (more == 0) return absl::OkStatus();
   absl::Status status = hire(more, nullptr);
   if (status.ok()) {
@@ -59,6 +68,21 @@ absl::Status PoolCore::change_to(std::size_t workers) {
     counts_.workers_added += more;
   }
   return status;
+}
+
+/// Returns how many are to be hired.
+std::size_t PoolCore::set_configured(std::size_t workers, WakeList& wake) noexcept {
+  if (workers > configured_) return hiring_ = workers - configured_;
+  counts_.workers_removed += configured_ - workers;
+  configured_ = workers;
+  note_crew();
+  for (std::size_t surplus = live_ > wanted() ? live_ - wanted() : 0; surplus != 0; --surplus) {
+    WaitNode* const node = idle_.claim_first();
+    if (node == nullptr) break;
+    ++seekers_;
+    wake.push(*node);
+  }
+  return 0;
 }
 
 /// For a job that waits while nobody is free to take it. The watching thread starts the worker; if that fails, not

@@ -2,6 +2,8 @@
 #include <atomic>
 #include <chrono>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "exec/pool_support.hpp"
@@ -160,6 +162,100 @@ TEST_CASE("WorkerPool: it grows for each job of a burst that has to wait", "[exe
   for (int i = 0; i < 4; ++i) REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk);
   CHECK(gate.await(4));
   CHECK(pool->stats().configured == 4);
+}
+
+TEST_CASE("WorkerPool: a resize returns when those are there with which the pool had begun to grow",
+          "[exec][worker_pool]") {
+  Gate gate;
+  Gate door;  // of the worker that comes by growth
+  std::atomic<bool> done{false};
+  const auto pool = make_pool(gate, {.workers = 1,
+                                     .queue_capacity = 10,
+                                     .on_worker_start =
+                                         [&door](std::size_t id) {
+                                           if (id == 1) door.pass();
+                                           return absl::OkStatus();
+                                         },
+                                     .max_workers = 4});
+  for (int i = 0; i < 2; ++i) REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk);
+  REQUIRE(door.await(1));
+  std::size_t live = 0;
+  absl::Status status;
+  std::thread resizing([&] {
+    status = pool->resize(3);
+    live = pool->stats().live;
+    done = true;
+  });
+  // It has nothing to hire before it knows how many come by themselves.
+  for (int i = 0; i < 1000; ++i) {
+    std::this_thread::yield();
+    if (pool->stats().configured != 2) break;
+  }
+  CHECK_FALSE(done);
+  CHECK(pool->stats().configured == 2);
+  door.open();
+  resizing.join();
+  CHECK(status.ok());
+  CHECK(live == 3);
+  CHECK(pool->resize(3).ok());
+  CHECK(pool->remove_workers(2).code() == absl::StatusCode::kOk);
+  CHECK(discrepancies(pool->stats()).empty());
+}
+
+TEST_CASE("WorkerPool: a resize does not wait for growth that is to be tried again later", "[exec][worker_pool]") {
+  ManualClock clock;
+  Gate gate;
+  Luck luck(1);
+  const auto pool = make_pool(gate, {.workers = 1,
+                                     .queue_capacity = 10,
+                                     .clock = &clock,
+                                     .on_worker_start = [&luck](std::size_t) { return luck.start(); },
+                                     .max_workers = 3});
+  for (int i = 0; i < 2; ++i) REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk);
+  REQUIRE(eventually([&] { return pool->stats().worker_failures == 1; }));
+  luck.left = 1;
+  // The next attempt is a second away, which a resize does not wait for; what it hires itself comes besides.
+  CHECK(pool->resize(3).ok());
+  CHECK(pool->stats().live == 2);
+  CHECK(pool->stats().joining == 1);
+  luck.left = 1;
+  clock.advance(1s);
+  CHECK(eventually([&] { return pool->stats().live == 3; }));
+  CHECK(discrepancies(pool->stats()).empty());
+}
+
+TEST_CASE("WorkerPool: what runs in the watching thread may resize a pool that is about to grow",
+          "[exec][worker_pool]") {
+  // The watch destroys the function of a job that has expired: it is then that thread which asks for more.
+  struct Resizes {
+    explicit Resizes(std::atomic<WorkerPool*>& asks, std::atomic<int>& counts) : pool(&asks), resized(&counts) {}
+    Resizes(Resizes&& other) noexcept : pool(std::exchange(other.pool, nullptr)), resized(other.resized) {}
+    ~Resizes() {
+      if (pool != nullptr && pool->load()->resize(3).ok()) ++*resized;
+    }
+    void operator()() const {}
+    std::atomic<WorkerPool*>* pool;
+    std::atomic<int>* resized;
+  };
+  ManualClock clock;
+  Gate gate;
+  std::atomic<WorkerPool*> asked{nullptr};
+  std::atomic<int> resized{0};
+  const auto pool = make_pool(gate, {.workers = 1,
+                                     .queue_capacity = 10,
+                                     .queue_wait_limit = 5s,
+                                     .processing_timeout = Duration::max(),
+                                     .clock = &clock,
+                                     .max_workers = 3});
+  asked = &*pool;
+  REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk);
+  REQUIRE(gate.await(1));
+  pool->pause();
+  REQUIRE(pool->execute(Resizes(asked, resized)) == OpStatus::kOk);
+  clock.advance(5s);
+  CHECK(eventually([&] { return resized == 1; }));
+  CHECK(pool->stats().live == 3);
+  pool->resume();
 }
 
 }  // namespace

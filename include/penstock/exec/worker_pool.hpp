@@ -131,9 +131,9 @@ class WorkerPool final : public Executor {
   void pause() noexcept;
   void resume() noexcept;
 
-  /// Changes the number of workers, within `min_workers` and `max_workers`. More are there when this returns, or none
-  /// of them if one could not start; of fewer, idle ones go first, busy ones after their job. Not called from
-  /// `on_worker_start`.
+  /// Changes the number of workers, within `min_workers` and `max_workers`. More are there when this returns, those too
+  /// with which the pool had begun to grow by itself; or none of them if one could not start. Of fewer, idle ones go
+  /// first, busy ones after their job. Not called from `on_worker_start`.
   ///
   /// Returns: InvalidArgument outside of these limits; Unavailable after a shutdown; as `create` for workers that do
   ///          not start.

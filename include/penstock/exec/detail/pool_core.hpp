@@ -103,7 +103,6 @@ class PoolCore {
   void set_capacity(std::size_t capacity) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void pause() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void resume() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
-  /// Makes it `workers`; or, with `relative`, so many more or less.
   absl::Status resize(std::size_t workers) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   absl::Status add_workers(std::size_t count) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   absl::Status remove_workers(std::size_t count) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
@@ -161,6 +160,8 @@ class PoolCore {
   /// With control_mutex_ held.
   absl::Status change_to(std::size_t workers) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   [[nodiscard]] std::size_t configured() const noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  std::size_t set_configured(std::size_t workers, WakeList& wake) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void grow(std::size_t count, TimePoint now) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   void give_up_growth() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void grow_by_one(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
@@ -347,6 +348,7 @@ class PoolCore {
   alignas(kCachePadding) WaitList blocked_ ABSL_GUARDED_BY(serve_);  // submitters under kBlock
   WaitList closers_ ABSL_GUARDED_BY(serve_);                         // threads in shutdown()
   WaitList watching_ ABSL_GUARDED_BY(serve_);                        // the watching thread
+  WaitList arrivals_ ABSL_GUARDED_BY(serve_);                        // who waits for the workers that join
   std::size_t settling_ ABSL_GUARDED_BY(serve_) = 0;
   std::size_t inside_weight_ ABSL_GUARDED_BY(serve_) = 0;   // of the threads in shutdown() that are ours
   std::size_t inside_workers_ ABSL_GUARDED_BY(serve_) = 0;  // how many of them are workers

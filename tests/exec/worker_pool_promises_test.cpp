@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: MIT
+
+// What must not go wrong when a pool is used as it should not be, or when the machine gives out: threads that cannot be
+// made, forks, ends in the wrong place, and user code that calls back from wherever it is called.
+
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "exec/pool_support.hpp"
+#include "penstock/exec/worker_pool.hpp"
+#include "support/aborts.hpp"
+#include "support/catch.hpp"
+#include "support/threads.hpp"
+
+namespace penstock {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::discrepancies;
+using testing::eventually;
+using testing::Gate;
+using testing::held_pool;
+using testing::make_pool;
+using testing::text_of;
+using testing::threads_of;
+
+// While it lives no thread can be made: it would have more stack than there are addresses.
+class NoThreads {
+ public:
+  NoThreads() {
+    pthread_attr_t huge;
+    if (pthread_getattr_default_np(&before_) != 0 || pthread_attr_init(&huge) != 0 ||
+        pthread_attr_setstacksize(&huge, std::size_t{1} << 47U) != 0 || pthread_setattr_default_np(&huge) != 0) {
+      throw std::runtime_error("the attributes of threads cannot be set");
+    }
+  }
+  NoThreads(const NoThreads&) = delete;
+  NoThreads& operator=(const NoThreads&) = delete;
+  ~NoThreads() { pthread_setattr_default_np(&before_); }
+
+ private:
+  pthread_attr_t before_;
+};
+
+TEST_CASE("WorkerPool: workers that cannot be made leave the crew as it was", "[exec][worker_pool]") {
+  const auto pool = make_pool({.workers = 2, .max_workers = 8});
+  {
+    const NoThreads none;
+    const absl::Status status = pool->resize(5);
+    CHECK(absl::IsResourceExhausted(status));
+    CHECK_THAT(text_of(status), testing::StartsWith("worker pool 'p': cannot start thread 1 of 3: "));
+  }
+  const WorkerPoolStats stats = pool->stats();
+  CHECK(stats.live == 2);
+  CHECK(stats.configured == 2);
+  CHECK(stats.joining == 0);
+  CHECK(discrepancies(stats).empty());
+  CHECK(threads_of("p") == 3);
+  CHECK(pool->submit([] { return 7; }).value().get().value() == 7);
+  CHECK(pool->resize(5).ok());
+  CHECK(pool->stats().live == 5);
+}
+
+TEST_CASE("WorkerPool: where no thread can be made a pool that would grow goes on as it is", "[exec][worker_pool]") {
+  ManualClock clock;
+  Gate gate;
+  const auto pool = make_pool(gate, {.workers = 1, .queue_capacity = 4, .clock = &clock, .max_workers = 2});
+  const auto hold_one = [&] { REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk); };
+  {
+    const NoThreads none;
+    hold_one();
+    REQUIRE(gate.await(1));
+    hold_one();
+    REQUIRE(eventually([&] { return pool->stats().worker_failures == 1; }));
+    CHECK(discrepancies(pool->stats()).empty());
+  }
+  clock.advance(1s);
+  CHECK(gate.await(2));
+  CHECK(pool->stats().live == 2);
+}
+
+TEST_CASE("WorkerPool: options at odds with each other are refused", "[exec][worker_pool]") {
+  const auto code = [](WorkerPoolOptions options) {
+    options.name = "p";
+    return WorkerPool::create(std::move(options)).status().code();
+  };
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  CHECK(code({.workers = 4, .min_workers = 5}) == kInvalid);
+  CHECK(code({.workers = 4, .max_workers = 3}) == kInvalid);
+  CHECK(code({.workers = 4, .min_workers = 6, .max_workers = 5}) == kInvalid);
+  CHECK(code({.workers = static_cast<std::size_t>(-1)}) == kInvalid);
+  CHECK(code({.workers = 1, .max_workers = static_cast<std::size_t>(-1)}) == kInvalid);
+  CHECK(code({.workers = 1, .idle_timeout = -1s}) == kInvalid);
+  CHECK(code({.workers = 1, .idle_timeout = 0s}) == kInvalid);
+  CHECK(code({.workers = 1, .queue_wait_limit = Duration::min()}) == kInvalid);
+  CHECK(code({.workers = 1, .discipline = static_cast<QueueDiscipline>(7)}) == kInvalid);
+  CHECK(code({.workers = 1, .codel = CodelOptions{.target = 0s}}) == kInvalid);
+  CHECK(code({.workers = 1, .dispatch = static_cast<DispatchMode>(7)}) == kInvalid);
+  CHECK(code({.workers = 1, .inside_wait = static_cast<InsideWait>(7)}) == kInvalid);
+  CHECK(code({.workers = 1, .idle_spin = -1ns}) == kInvalid);
+}
+
+TEST_CASE("WorkerPool: one of its own threads cannot destroy it", "[exec][worker_pool]") {
+  CHECK_THAT(testing::message_of_abort([] {
+               auto pool = *WorkerPool::create({.name = "p", .workers = 1});
+               static_cast<void>(pool->execute([&] { pool.reset(); }));
+               pause();
+             }),
+             testing::ContainsSubstring("a worker pool is not destroyed by one of its jobs or workers"));
+  CHECK_THAT(testing::message_of_abort([] {
+               auto pool = *WorkerPool::create(
+                   {.name = "p", .workers = 1, .queue_capacity = 0, .overflow = OverflowPolicy::kCallerRuns});
+               static_cast<void>(pool->execute([] { pause(); }));
+               static_cast<void>(pool->execute([&] { pool.reset(); }));  // runs here
+             }),
+             testing::ContainsSubstring("a worker pool is not destroyed by one of its jobs or workers"));
+}
+
+#if defined(__SANITIZE_THREAD__)
+#define PENSTOCK_TEST_FORKS 0
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PENSTOCK_TEST_FORKS 0
+#endif
+#endif
+#ifndef PENSTOCK_TEST_FORKS
+#define PENSTOCK_TEST_FORKS 1
+#endif
+
+#if PENSTOCK_TEST_FORKS  // ThreadSanitizer does not take a fork of a process with threads
+TEST_CASE("WorkerPool: a forked child is told so, and can destroy its copy", "[exec][worker_pool]") {
+  Gate gate;
+  auto pool = held_pool(gate, {.queue_capacity = 2, .max_workers = 2});
+  Job<int> queued = pool->submit([] { return 7; }).value();
+  int moved_from = 0;
+  auto function = [witness = std::make_unique<int>(1)] {};
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);  // ends a child that waits for what is not there
+    int wrong = 0;
+    const auto refused = pool->submit(std::move(function));
+    if (!absl::IsFailedPrecondition(refused.status())) wrong |= 1;
+    const std::string told = "worker pool 'p': its threads are not in this process, which is a fork";
+    if (text_of(refused.status()) != told) wrong |= 2;
+    const OpStatus tried = pool->try_submit(std::move(function));  // NOLINT(bugprone-use-after-move)
+    const OpStatus executed = pool->execute(std::move(function));  // NOLINT(bugprone-use-after-move)
+    const OpStatus plain = pool->execute([&moved_from] { ++moved_from; });
+    if (tried != OpStatus::kClosed || executed != OpStatus::kClosed || plain != OpStatus::kClosed) wrong |= 4;
+    pool->post([&moved_from] { ++moved_from; });
+    pool->pause();
+    pool->resume();
+    if (pool->stats().submitted != 0 || pool->stats().live != 0) wrong |= 8;
+    if (!absl::IsFailedPrecondition(pool->resize(2)) || !absl::IsFailedPrecondition(pool->set_queue_capacity(1))) {
+      wrong |= 16;
+    }
+    if (!pool->shutdown(Context::background()).running.empty()) wrong |= 32;
+    pool.destroy();
+    if (moved_from != 0) wrong |= 64;
+    _exit(wrong);
+  }
+  REQUIRE(child > 0);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  gate.open();
+  CHECK(queued.get().value() == 7);  // the parent's goes on
+}
+#endif
+
+// Uses all of a pool that who is called by it may use.
+void use(WorkerPool& pool, std::atomic<int>& calls) {
+  ++calls;
+  static_cast<void>(pool.stats());
+  static_cast<void>(pool.execute([] {}, {.overflow = OverflowPolicy::kReject}));
+  static_cast<void>(pool.submit([] {}, {.overflow = OverflowPolicy::kReject}));
+  pool.pause();
+  pool.resume();
+  static_cast<void>(pool.set_overflow(OverflowPolicy::kReject));
+  static_cast<void>(pool.set_queue_capacity(4));
+}
+
+// Calls back from every call, but not from those that come of that.
+class Meddler : public PoolObserver {
+ public:
+  void on_submit(const JobEvent&) override { meddle(0); }
+  void on_start(const JobEvent&) override { meddle(1); }
+  void on_finish(const JobEvent&) override { meddle(2); }
+  void on_drop(const JobEvent&) override { meddle(3); }
+  void on_state(std::string_view, PoolState, TimePoint) override { meddle(4); }
+
+  std::atomic<WorkerPool*> pool{nullptr};
+  std::array<std::atomic<int>, 5> calls{};
+
+ private:
+  void meddle(std::size_t which) {
+    static thread_local bool inside = false;
+    if (pool == nullptr || inside || calls[which] >= 20) return;
+    inside = true;
+    use(*pool, calls[which]);
+    inside = false;
+  }
+};
+
+TEST_CASE("WorkerPool: whatever it calls may use it", "[exec][worker_pool]") {
+  std::atomic<WorkerPool*> self{nullptr};
+  std::atomic<int> hooks{0};
+  std::atomic<int> stops{0};
+  std::atomic<int> destructors{0};
+  Meddler meddler;
+  struct AtEnd {
+    AtEnd(std::atomic<WorkerPool*>& of, std::atomic<int>& calls) : pool(&of), count(&calls) {}
+    AtEnd(AtEnd&& other) noexcept : pool(std::exchange(other.pool, nullptr)), count(other.count) {}
+    ~AtEnd() {
+      if (pool != nullptr) use(**pool, *count);
+    }
+    void operator()() const { throw 1; }
+    std::atomic<WorkerPool*>* pool;
+    std::atomic<int>* count;
+  };
+  {
+    const auto pool = make_pool({.workers = 2,
+                                 .queue_capacity = 4,
+                                 .on_worker_start =
+                                     [&](std::size_t) {
+                                       if (self != nullptr) static_cast<void>(self.load()->stats());
+                                       return absl::OkStatus();
+                                     },
+                                 .on_exception =
+                                     [&](const CaughtException&) {
+                                       if (self != nullptr) use(*self, hooks);
+                                     },
+                                 .min_workers = 1,
+                                 .max_workers = 3,
+                                 .on_worker_stop =
+                                     [&](std::size_t) {
+                                       if (self != nullptr) use(*self, stops);
+                                     },
+                                 .observer = &meddler});
+    self = &*pool;
+    meddler.pool = &*pool;
+    CHECK(absl::IsInternal(pool->submit(AtEnd(self, destructors)).value().get()));
+    CHECK(hooks == 1);
+    CHECK(destructors == 1);
+    meddler.pool = nullptr;  // it would end the pause
+    REQUIRE(eventually([&] {
+      const WorkerPoolStats stats = pool->stats();
+      return stats.starting + stats.queue_depth + stats.running + stats.busy == 0;
+    }));
+    pool->pause();
+    Job<void> dropped = pool->submit(AtEnd(self, destructors)).value();
+    meddler.pool = &*pool;
+    CHECK(dropped.cancel());
+    CHECK(absl::IsCancelled(dropped.get()));
+    CHECK(destructors == 2);
+    pool->resume();
+    CHECK(pool->resize(3).ok());
+    CHECK(pool->resize(1).ok());
+    CHECK(eventually([&] { return stops == 2; }));
+    meddler.pool = nullptr;
+    pool->shutdown(Context::background());
+    for (const auto& calls : meddler.calls) CHECK(calls > 0);
+    CHECK(discrepancies(pool->stats()).empty());
+    self = nullptr;
+  }
+}
+
+TEST_CASE("WorkerPool: the destructor refuses who waits for a place, and waits until he has gone",
+          "[exec][worker_pool]") {
+  for (int round = 0; round < 50; ++round) {
+    Gate gate;
+    auto pool = std::make_unique<testing::TestPool>(
+        WorkerPoolOptions{.workers = 1, .queue_capacity = 0, .enqueue_timeout = 1h}, nullptr);
+    REQUIRE((*pool)->execute([&gate] { gate.pass(); }) == OpStatus::kOk);
+    REQUIRE(gate.await(1));
+    std::vector<std::thread> submitters;
+    std::atomic<int> refused{0};
+    for (int i = 0; i < 3; ++i) {
+      submitters.emplace_back([&, &in = **pool] { refused += absl::IsUnavailable(in.submit([] {}).status()); });
+    }
+    REQUIRE(eventually([&] { return (*pool)->stats().submitting == 3; }));
+    std::thread destroyer([&] { pool.reset(); });
+    REQUIRE(eventually([&] { return refused == 3; }));  // though the worker is still at the gate
+    gate.open();
+    destroyer.join();
+    for (std::thread& submitter : submitters) submitter.join();
+    CHECK(refused == 3);
+  }
+}
+
+TEST_CASE("WorkerPool: no thread outlives it, whatever became of it", "[exec][worker_pool]") {
+  ManualClock clock;
+  for (int round = 0; round < 20; ++round) {
+    Gate gate;
+    auto pool = make_pool(gate, {.name = "gone",
+                                 .workers = 2,
+                                 .queue_capacity = 4,
+                                 .processing_timeout = 5s,
+                                 .shutdown_timeout = 0s,
+                                 .clock = &clock,
+                                 .min_workers = 1,
+                                 .max_workers = 4,
+                                 .max_replacements = 2});
+    for (int i = 0; i < 3; ++i) static_cast<void>(pool->try_submit([&gate] { gate.pass(); }));
+    REQUIRE(gate.await(2));
+    clock.advance(5s);
+    if (round % 2 == 0) REQUIRE(pool->resize(1).ok());
+    if (round % 3 == 0) REQUIRE(eventually([&] { return pool->stats().stuck >= 2; }));
+    gate.open();
+    pool.destroy();
+    CHECK(eventually([&] { return threads_of("gone") == 0; }));
+  }
+}
+
+TEST_CASE("WorkerPool: who gives up waiting for a place leaves nothing behind", "[exec][worker_pool]") {
+  ManualClock clock;
+  Gate gate;
+  const auto pool = held_pool(gate, {.queue_capacity = 0, .enqueue_timeout = 10ms, .clock = &clock});
+  for (int round = 0; round < 200; ++round) {
+    std::thread submitter([&] { static_cast<void>(pool->submit([] {})); });
+    REQUIRE(eventually([&] { return pool->stats().blocked == static_cast<std::uint64_t>(round) + 1; }));
+    clock.advance(10ms);
+    submitter.join();
+  }
+  const WorkerPoolStats stats = pool->stats();
+  CHECK(stats.enqueue_timeouts == 200);
+  CHECK(stats.submitting == 0);
+  CHECK(stats.queue_depth == 0);
+  CHECK(discrepancies(stats).empty());
+  gate.open();
+  CHECK(pool->submit([] { return 7; }).value().get().value() == 7);
+}
+
+}  // namespace
+}  // namespace penstock
