@@ -17,6 +17,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include "penstock/exec/detail/pool_figures.hpp"
 #include "penstock/exec/worker_pool.hpp"
 
 namespace {
@@ -85,12 +86,13 @@ class CondVarPool {
   std::vector<std::thread> threads_;
 };
 
-std::unique_ptr<WorkerPool> make_pool(std::int64_t workers) {
+std::unique_ptr<WorkerPool> make_pool(std::int64_t workers, bool measure = true) {
   return *WorkerPool::create({.name = "bench",
                               .workers = static_cast<std::size_t>(workers),
                               .queue_capacity = kCapacity,
                               .overflow = OverflowPolicy::kBlock,
-                              .enqueue_timeout = std::chrono::hours(1)});
+                              .enqueue_timeout = std::chrono::hours(1),
+                              .measure = measure});
 }
 
 // Counts a batch of jobs down, and wakes the one who waits for the last.
@@ -115,8 +117,8 @@ class CountDown {
 };
 
 // Empty jobs whose result nobody waits for; one submitter, who waits when the queue is full.
-void empty_jobs(benchmark::State& state) {
-  const auto pool = make_pool(state.range(0));
+void empty_jobs(benchmark::State& state, bool measure) {
+  const auto pool = make_pool(state.range(0), measure);
   CountDown count;
   for (auto _ : state) {
     count.start(kBatch);
@@ -127,7 +129,54 @@ void empty_jobs(benchmark::State& state) {
   }
   state.SetItemsProcessed(state.iterations() * kBatch);
 }
-BENCHMARK(empty_jobs)->Name("worker_pool/empty_jobs")->ArgName("workers")->Arg(2)->Arg(16)->UseRealTime();
+BENCHMARK_CAPTURE(empty_jobs, measured, true)
+    ->Name("worker_pool/empty_jobs")
+    ->ArgName("workers")
+    ->Arg(2)
+    ->Arg(16)
+    ->UseRealTime();
+// What measuring costs is the difference.
+BENCHMARK_CAPTURE(empty_jobs, unmeasured, false)
+    ->Name("worker_pool/empty_jobs_unmeasured")
+    ->ArgName("workers")
+    ->Arg(2)
+    ->Arg(16)
+    ->UseRealTime();
+
+// What a worker records of one job: how long it waited, how long it ran, and both together; and the last part alone.
+// Ideal: some stores into lines that nobody else writes.
+void record_times(benchmark::State& state) {
+  penstock::detail::PoolTimes times;
+  auto& row = times.row(0);
+  std::int64_t i = 0;
+  for (auto _ : state) {
+    i = (i * 25'214'903'917 + 11) & 0xffffffff;
+    times.record_wait(std::chrono::nanoseconds(i >> 4));
+    times.record_end(&row, std::chrono::nanoseconds(i >> 4), std::chrono::nanoseconds(i >> 12));
+  }
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(record_times)->Name("worker_pool/record_times");
+
+void record_wait_and_run(benchmark::State& state) {
+  penstock::detail::WaitRunTally tally;
+  std::int64_t i = 0;
+  for (auto _ : state) {
+    i = (i * 25'214'903'917 + 11) & 0xffffffff;
+    tally.record(std::chrono::nanoseconds(i >> 4), std::chrono::nanoseconds(i >> 12));
+  }
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(record_wait_and_run)->Name("worker_pool/record_wait_and_run");
+
+// What it costs to look. Ideal: what the lines that the workers have written cost to fetch.
+void stats(benchmark::State& state) {
+  const auto pool = make_pool(state.range(0));
+  for (int i = 0; i < kBatch; ++i) static_cast<void>(pool->execute([] {}));
+  for (auto _ : state) benchmark::DoNotOptimize(pool->stats().succeeded);
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(stats)->Name("worker_pool/stats")->ArgName("workers")->Arg(2)->Arg(16)->Arg(64);
 
 void empty_jobs_cond_var(benchmark::State& state) {
   CondVarPool pool(static_cast<std::size_t>(state.range(0)));

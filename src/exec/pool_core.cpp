@@ -41,7 +41,8 @@ PoolCore::PoolCore(WorkerPoolOptions options)
       detour_(is_choosy(options_) ? std::uint32_t{kChoosy} : 0),
       overflow_(options_.overflow),
       capacity_(options_.queue_capacity),
-      queue_(options_.discipline, wait_limit_) {
+      queue_(options_.discipline, wait_limit_),
+      throughput_(clock_.now()) {
   if (options_.codel) codel_.emplace(*options_.codel);
   if (options_.measure) times_.emplace();
 }

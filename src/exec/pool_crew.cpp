@@ -172,6 +172,7 @@ std::size_t PoolCore::start_threads(std::size_t count, Hiring* hiring, std::stri
       const auto free = std::find(taken.begin(), taken.end(), false);
       auto worker = std::make_unique<Worker>(static_cast<std::size_t>(free - taken.begin()));
       worker->hiring = hiring;
+      if (times_) worker->runner.times = &times_->row(worker->runner.worker_id);
       crew_.push_back(std::move(worker));
       Worker& hired = *crew_.back();
       try {

@@ -250,7 +250,7 @@ void PoolCore::start_job(JobState& job, Runner& runner, TimePoint now) noexcept 
 Ran PoolCore::run(Runner& runner) noexcept {
   JobState& job = *runner.job;
   const JobTerms* const terms = job.terms();
-  if (times_) times_->queue_wait.record(runner.started_at - job.enqueued_at_);
+  if (times_) times_->record_wait(runner.started_at - job.enqueued_at_);
   if (options_.observer != nullptr) {
     tell_observer([&](PoolObserver& observer) {
       observer.on_start(event(job, runner.worker_id, runner.started_at, job.enqueued_at_));
@@ -290,7 +290,9 @@ Ran PoolCore::run(Runner& runner) noexcept {
   if (is_timed()) {
     ran.time = clock_.now();
     ran.knows_time = job.plain_;  // what follows else is the user's: its time is not the next job's
-    if (times_) times_->run.record(ran.time - runner.started_at);
+    if (times_) {
+      times_->record_end(runner.times, runner.started_at - job.enqueued_at_, ran.time - runner.started_at);
+    }
     if (options_.observer != nullptr) observe_end(runner, status, ran.time);
   }
   Count outcome = Count::kFailed;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <chrono>
+#include <iterator>
+#include <string>
 
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/worker_pool.hpp"
@@ -11,10 +13,7 @@ namespace penstock::inline PENSTOCK_ABI {
 WorkerPoolStats detail::PoolCore::stats() const {
   WorkerPoolStats stats;
   const TimePoint now = clock_.now();
-  if (times_) {  // first, so that they show no job that the counts do not
-    stats.queue_wait = times_->queue_wait.snapshot();
-    stats.run = times_->run.snapshot();
-  }
+  if (times_) times_->write_to(stats);  // first, so that they show no job that the counts do not
   {
     Both lock(*this);
     static_cast<WorkerPoolCounts&>(stats) = counts_;
@@ -51,6 +50,11 @@ WorkerPoolStats detail::PoolCore::stats() const {
     stats.overdue = static_cast<std::size_t>(stats.processing_timeouts - stats.late_results);
     stats.running = static_cast<std::size_t>(stats.started - stats.succeeded - stats.failed - stats.panicked -
                                              cancelled - stats.processing_timeouts);
+    const auto rates =
+        throughput_.at(now, stats.succeeded + stats.failed + stats.panicked + cancelled + stats.late_results);
+    stats.throughput_1s = rates[0];
+    stats.throughput_10s = rates[1];
+    stats.throughput_60s = rates[2];
     bool first = true;
     for (const Runner* runner = runners_; runner != nullptr; runner = runner->next) {
       if (!runner->is_worker) continue;
@@ -160,11 +164,44 @@ void WorkerPool::collect(MetricSink& sink) const {
   sink.counter("penstock_pool_exceptions_total", "exceptions caught from jobs and posted work", {pool},
                stats.exceptions);
 
+  for (std::size_t code = 0; code < stats.failed_with.size(); ++code) {
+    if (stats.failed_with[code] == 0) continue;
+    const std::string text = absl::StatusCodeToString(static_cast<absl::StatusCode>(code));
+    sink.counter("penstock_pool_failed_total", "jobs that returned a status other than OK, by its code",
+                 {pool, {"code", text}}, stats.failed_with[code]);
+  }
+
   sink.gauge("penstock_pool_workers", "worker threads by state", {pool, {"state", "idle"}}, number(stats.idle));
   sink.gauge("penstock_pool_workers", "worker threads by state", {pool, {"state", "busy"}}, number(stats.busy));
   sink.gauge("penstock_pool_workers_configured", "worker threads asked for", {pool}, number(stats.configured));
+  sink.gauge("penstock_pool_workers_live", "worker threads that are there", {pool}, number(stats.live));
+  sink.gauge("penstock_pool_workers_stuck", "busy workers whose job has outrun its time", {pool}, number(stats.stuck));
+  sink.gauge("penstock_pool_workers_replacing", "workers there in place of stuck ones", {pool},
+             number(stats.replacements));
+  sink.gauge("penstock_pool_workers_retiring", "workers that go after their job", {pool}, number(stats.retiring));
+  sink.gauge("penstock_pool_workers_joining", "workers that are about to be there", {pool}, number(stats.joining));
+  sink.gauge("penstock_pool_worker_utilization", "the part of the workers that is busy", {pool},
+             stats.worker_utilization());
+  sink.gauge("penstock_pool_jobs_per_worker", "jobs that one of the workers has run", {pool, {"of", "min"}},
+             number(stats.jobs_per_worker_min));
+  sink.gauge("penstock_pool_jobs_per_worker", "jobs that one of the workers has run", {pool, {"of", "max"}},
+             number(stats.jobs_per_worker_max));
+  sink.counter("penstock_pool_workers_added_total", "workers added to the first crew", {pool}, stats.workers_added);
+  sink.counter("penstock_pool_workers_removed_total", "workers asked to go, or idle for too long", {pool},
+               stats.workers_removed);
+  sink.counter("penstock_pool_workers_replaced_total", "replacements started for stuck workers", {pool},
+               stats.workers_replaced);
+  sink.counter("penstock_pool_worker_failures_total", "workers that could not start", {pool}, stats.worker_failures);
+
+  sink.gauge("penstock_pool_paused", "whether no job is started", {pool}, stats.paused ? 1 : 0);
+  sink.gauge("penstock_pool_starting", "accepted jobs for which a free worker is on its way", {pool},
+             number(stats.starting));
   sink.gauge("penstock_pool_queue_depth", "jobs that wait for a worker", {pool}, number(stats.queue_depth));
   sink.gauge("penstock_pool_queue_capacity", "jobs that may wait for a worker", {pool}, number(stats.queue_capacity));
+  sink.gauge("penstock_pool_queue_utilization", "how full the queue is, or how busy the workers are if there is none",
+             {pool}, stats.queue_utilization());
+  sink.gauge("penstock_pool_codel_dropping", "whether jobs that have waited for long are shed", {pool},
+             stats.codel_dropping ? 1 : 0);
   sink.gauge("penstock_pool_queue_high_water", "the most jobs that ever waited at once", {pool},
              number(stats.queue_high_water));
   sink.gauge("penstock_pool_oldest_queued_age_seconds", "how long the first job of the queue has waited", {pool},
@@ -172,6 +209,27 @@ void WorkerPool::collect(MetricSink& sink) const {
   sink.gauge("penstock_pool_running", "jobs that run, in time", {pool}, number(stats.running));
   sink.gauge("penstock_pool_overdue", "functions that run although their caller has been answered", {pool},
              number(stats.overdue));
+  sink.gauge("penstock_pool_error_rate", "the part of the jobs that failed, threw or ran for too long", {pool},
+             stats.error_rate());
+  const auto throughput = [&](std::string_view window, double value) {
+    sink.gauge("penstock_pool_throughput", "functions that have returned or thrown, per second",
+               {pool, {"window", window}}, value);
+  };
+  throughput("1s", stats.throughput_1s);
+  throughput("10s", stats.throughput_10s);
+  throughput("60s", stats.throughput_60s);
+  sink.gauge("penstock_pool_wait_run_correlation", "Pearson's r of the times that jobs waited and ran", {pool},
+             stats.wait_run_correlation);
+  static constexpr std::string_view kUpTo[] = {"0.00001", "0.0001", "0.001", "0.01", "0.1", "1", "10", "+Inf"};
+  static_assert(std::size(kUpTo) == WaitRunTable::kBuckets);
+  for (std::size_t wait = 0; wait < WaitRunTable::kBuckets; ++wait) {
+    for (std::size_t run = 0; run < WaitRunTable::kBuckets; ++run) {
+      if (stats.wait_run.jobs[wait][run] == 0) continue;
+      sink.counter("penstock_pool_wait_run_jobs_total",
+                   "jobs by how long they waited and ran: up to so many seconds, above a tenth of it",
+                   {pool, {"wait", kUpTo[wait]}, {"run", kUpTo[run]}}, stats.wait_run.jobs[wait][run]);
+    }
+  }
   sink.histogram("penstock_pool_queue_wait_seconds", "time from acceptance to start", {pool}, stats.queue_wait);
   sink.histogram("penstock_pool_run_seconds", "time from start to the end of the function", {pool}, stats.run);
 }

@@ -55,6 +55,17 @@ struct WorkerPoolCounts {
   std::size_t queue_high_water = 0;  ///< the deepest it was when a worker came for more, a job was refused, or now
 };
 
+/// How many jobs waited for how long and ran for how long: whether those that wait long are those that run long.
+struct WaitRunTable {
+  static constexpr std::size_t kBuckets = 8;
+
+  /// The longest time that bucket `bucket` counts: 10 us, 100 us and so on to 10 s; Duration::max() for the last one.
+  static Duration upper_bound(std::size_t bucket) noexcept;
+
+  /// By the bucket of the wait, and then that of the run.
+  std::array<std::array<std::uint64_t, kBuckets>, kBuckets> jobs{};
+};
+
 /// The state of a pool at one moment.
 ///
 ///   submitted = accepted + rejected + dropped_newest + enqueue_timeouts + enqueue_cancelled + refused_closed
@@ -91,6 +102,17 @@ struct WorkerPoolStats : WorkerPoolCounts {
 
   LatencyHistogram::Snapshot queue_wait;  ///< of started jobs, if the pool measures
   LatencyHistogram::Snapshot run;         ///< of functions that have returned or thrown, if it measures
+  /// Of the same functions: Pearson's r of the times that they waited and ran, in [-1, 1]; 0 while there are no two
+  /// that differ in both. Near 1, what is slow stands in a long queue; near 0, waiting is chance.
+  double wait_run_correlation = 0;
+  WaitRunTable wait_run;
+
+  /// Functions that returned or threw, per second, over the last second, ten seconds and minute. They are counted back
+  /// to an earlier `stats` or `collect`: the latest that the time has passed since, so up to an eighth of it longer if
+  /// somebody asks often, as long as nobody has asked if that is longer, and from the start of the pool on at first.
+  double throughput_1s = 0;
+  double throughput_10s = 0;
+  double throughput_60s = 0;
 
   /// How full the queue is, in [0, 1]; without a queue, how many of the workers are busy.
   [[nodiscard]] double queue_utilization() const noexcept;

@@ -53,6 +53,7 @@
 #include "penstock/exec/detail/answered_job.hpp"
 #include "penstock/exec/detail/job_queue.hpp"
 #include "penstock/exec/detail/job_state.hpp"
+#include "penstock/exec/detail/pool_figures.hpp"
 #include "penstock/exec/detail/pool_worker.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/pool_observer.hpp"
@@ -362,13 +363,14 @@ class PoolCore {
   Worker* leavers_ ABSL_GUARDED_BY(serve_) = nullptr;
   // Its counts of submissions and of jobs that never ran or ran out of time; the rest is made on demand.
   WorkerPoolCounts counts_ ABSL_GUARDED_BY(serve_);
+  mutable Throughput throughput_ ABSL_GUARDED_BY(serve_);
 
   // --- without a lock ---
   Tally others_{true};  // of who is no worker
   Tally gone_{true};    // of workers that have left; added to under both locks
   world::Atomic<std::uint64_t> exceptions_{0};
   std::array<world::Atomic<std::uint64_t>, 17> failed_with_{};
-  std::optional<JobTimes> times_;  // if the pool measures
+  std::optional<PoolTimes> times_;  // if the pool measures
 
   // --- threads ---
   Mutex control_mutex_;  // one change of the crew at a time; before crew_mutex_

@@ -16,7 +16,7 @@
 #include "penstock/core/executor.hpp"
 #include "penstock/core/mutex.hpp"
 #include "penstock/exec/detail/job_state.hpp"
-#include "penstock/metrics/histogram.hpp"
+#include "penstock/exec/detail/pool_figures.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -68,7 +68,8 @@ struct Runner {
 
   Tally& tally;
   const std::size_t worker_id;
-  const bool is_worker;  // else it submits, or waits for a job
+  const bool is_worker;             // else it submits, or waits for a job
+  PoolTimes::Row* times = nullptr;  // of a worker, if the pool measures
   // Written by the thread, under the serving lock; so it may read them without. A job stays here, and is not freed,
   // until the thread comes back for more.
   JobState* job = nullptr;
@@ -79,12 +80,6 @@ struct Runner {
   int code = 0;                             // the same one's
   Runner* next = nullptr;
   Runner* previous = nullptr;
-};
-
-/// How long jobs waited and ran.
-struct JobTimes {
-  LatencyHistogram queue_wait;
-  LatencyHistogram run;
 };
 
 /// What a worker has found to do: one of these, or nothing.
