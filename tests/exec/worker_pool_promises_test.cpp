@@ -91,25 +91,49 @@ TEST_CASE("WorkerPool: where no thread can be made a pool that would grow goes o
   CHECK(pool->stats().live == 2);
 }
 
-TEST_CASE("WorkerPool: options at odds with each other are refused", "[exec][worker_pool]") {
-  const auto code = [](WorkerPoolOptions options) {
-    options.name = "p";
-    return WorkerPool::create(std::move(options)).status().code();
+TEST_CASE("WorkerPool: an answer that is none of the job's own names its stage", "[exec][worker_pool]") {
+  const auto stage = [](const absl::Status& status) {
+    return std::string(status.GetPayload("type.penstock/stage").value_or(absl::Cord("none")));
   };
-  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-  CHECK(code({.workers = 4, .min_workers = 5}) == kInvalid);
-  CHECK(code({.workers = 4, .max_workers = 3}) == kInvalid);
-  CHECK(code({.workers = 4, .min_workers = 6, .max_workers = 5}) == kInvalid);
-  CHECK(code({.workers = static_cast<std::size_t>(-1)}) == kInvalid);
-  CHECK(code({.workers = 1, .max_workers = static_cast<std::size_t>(-1)}) == kInvalid);
-  CHECK(code({.workers = 1, .idle_timeout = -1s}) == kInvalid);
-  CHECK(code({.workers = 1, .idle_timeout = 0s}) == kInvalid);
-  CHECK(code({.workers = 1, .queue_wait_limit = Duration::min()}) == kInvalid);
-  CHECK(code({.workers = 1, .discipline = static_cast<QueueDiscipline>(7)}) == kInvalid);
-  CHECK(code({.workers = 1, .codel = CodelOptions{.target = 0s}}) == kInvalid);
-  CHECK(code({.workers = 1, .dispatch = static_cast<DispatchMode>(7)}) == kInvalid);
-  CHECK(code({.workers = 1, .inside_wait = static_cast<InsideWait>(7)}) == kInvalid);
-  CHECK(code({.workers = 1, .idle_spin = -1ns}) == kInvalid);
+  Gate gate;
+  const auto pool = make_pool(gate, {.workers = 1, .queue_capacity = 1});
+  Job<absl::Status> running = pool->submit([&gate](const JobContext& job) {
+                                    gate.pass();
+                                    return job.context.cause();
+                                  })
+                                  .value();
+  REQUIRE(gate.await(1));
+  auto [ended, source] = Context::background().with_cancel();
+  source.cancel();
+  CHECK(stage(pool->submit([] {}, {.context = ended}).status()) == "enqueue");
+  CHECK(stage(pool->submit([] {}, {.context = Context::background().with_timeout(0s)}).status()) == "enqueue");
+  Job<void> cancelled = pool->submit([] {}).value();
+  cancelled.cancel();
+  CHECK(stage(cancelled.get()) == "queue");
+  Job<void> queued = pool->submit([] {}).value();
+  pool->shutdown(Context::background().with_timeout(0s));
+  CHECK(absl::IsCancelled(queued.get()));
+  CHECK(stage(queued.get()) == "shutdown");
+  gate.open();
+  CHECK(stage(running.get()) == "shutdown");
+}
+
+TEST_CASE("WorkerPool: an exception is reported with the worker that ran the job", "[exec][worker_pool]") {
+  std::atomic<std::size_t> worker{1000};
+  std::atomic<std::size_t> caller{1000};
+  Gate gate;
+  const auto pool = make_pool(gate, {.workers = 1,
+                                     .queue_capacity = 0,
+                                     .overflow = OverflowPolicy::kCallerRuns,
+                                     .on_exception = [&](const CaughtException& caught) {
+                                       (caught.tag == "caller" ? caller : worker) = caught.worker_id;
+                                     }});
+  CHECK(absl::IsInternal(pool->submit([] { throw 1; }, {.tag = "worker"}).value().get()));
+  CHECK(worker == 0);
+  CHECK(eventually([&] { return pool->stats().idle == 1; }));
+  REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk);
+  CHECK(absl::IsInternal(pool->submit([] { throw 1; }, {.tag = "caller"}).value().get()));
+  CHECK(caller == kCallerThread);
 }
 
 TEST_CASE("WorkerPool: one of its own threads cannot destroy it", "[exec][worker_pool]") {

@@ -207,5 +207,37 @@ TEST_CASE("WorkerPool: a report is about the last start alone", "[exec][worker_p
   CHECK(report.steps.size() == 5);
 }
 
+TEST_CASE("WorkerPool: options at odds with each other are refused", "[exec][worker_pool]") {
+  const auto code = [](WorkerPoolOptions options) {
+    options.name = "p";
+    return WorkerPool::create(std::move(options)).status().code();
+  };
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  CHECK(code({.workers = 4, .min_workers = 5}) == kInvalid);
+  CHECK(code({.workers = 4, .max_workers = 3}) == kInvalid);
+  CHECK(code({.workers = 4, .min_workers = 6, .max_workers = 5}) == kInvalid);
+  CHECK(code({.workers = static_cast<std::size_t>(-1)}) == kInvalid);
+  CHECK(code({.workers = 1, .max_workers = static_cast<std::size_t>(-1)}) == kInvalid);
+  CHECK(code({.workers = 1, .idle_timeout = -1s}) == kInvalid);
+  CHECK(code({.workers = 1, .idle_timeout = 0s}) == kInvalid);
+  CHECK(code({.workers = 1, .queue_wait_limit = Duration::min()}) == kInvalid);
+  CHECK(code({.workers = 1, .discipline = static_cast<QueueDiscipline>(7)}) == kInvalid);
+  CHECK(code({.workers = 1, .codel = CodelOptions{.target = 0s}}) == kInvalid);
+  CHECK(code({.workers = 1, .dispatch = static_cast<DispatchMode>(7)}) == kInvalid);
+  CHECK(code({.workers = 1, .inside_wait = static_cast<InsideWait>(7)}) == kInvalid);
+  CHECK(code({.workers = 1, .idle_spin = -1ns}) == kInvalid);
+}
+
+TEST_CASE("WorkerPool: without options it is as the manual says", "[exec][worker_pool]") {
+  const WorkerPoolOptions options;
+  CHECK(options.workers == 10);
+  CHECK(options.queue_capacity == 100);
+  CHECK(options.overflow == OverflowPolicy::kBlock);
+  CHECK(options.enqueue_timeout == 1s);
+  CHECK(options.queue_wait_limit == 10s);
+  CHECK(options.processing_timeout == 30s);
+  CHECK(options.shutdown_timeout == 5s);
+}
+
 }  // namespace
 }  // namespace penstock

@@ -212,6 +212,47 @@ TEST_CASE("WorkerPool: a shutdown that runs out of time against a job's end", "[
   });
 }
 
+TEST_CASE("WorkerPool: two shutdowns at once, and a job", "[model][worker_pool]") {
+  must_pass({.name = "pool, two shutdowns"}, [] {
+    const auto pool = make_pool(1, OverflowPolicy::kReject);
+    int ran = 0;
+    MODEL_ASSERT(pool->execute([&] { ++ran; }) == OpStatus::kOk);
+    const auto close = [&] { MODEL_ASSERT(pool->shutdown(Context::background()).is_drained()); };
+    world::Thread other(close);
+    close();
+    MODEL_ASSERT(ran == 1);
+    other.join();
+    check_rest(*pool);
+  });
+}
+
+TEST_CASE("WorkerPool: a job that shuts its pool down, and the shutdown from outside", "[model][worker_pool]") {
+  must_pass({.name = "pool, shutdown from a job"}, [] {
+    const auto pool = make_pool(1, OverflowPolicy::kReject);
+    int ran = 0;
+    MODEL_ASSERT(pool->execute([&] {
+      pool->shutdown(Context::background());
+      ++ran;
+    }) == OpStatus::kOk);
+    const OpStatus second = pool->try_submit([&] { ++ran; });
+    MODEL_ASSERT(pool->shutdown(Context::background()).is_drained());
+    MODEL_ASSERT(ran == (second == OpStatus::kOk ? 2 : 1));
+    check_rest(*pool);
+  });
+}
+
+TEST_CASE("WorkerPool: a job that submits to its pool against a shutdown", "[model][worker_pool]") {
+  must_pass({.name = "pool, submit from a job against shutdown"}, [] {
+    const auto pool = make_pool(1, OverflowPolicy::kBlock);
+    int ran = 0;
+    OpStatus inner = OpStatus::kFull;
+    MODEL_ASSERT(pool->execute([&] { inner = pool->execute([&] { ++ran; }); }) == OpStatus::kOk);
+    MODEL_ASSERT(pool->shutdown(Context::background()).is_drained());
+    MODEL_ASSERT(inner == OpStatus::kOk ? ran == 1 : inner == OpStatus::kClosed && ran == 0);
+    check_rest(*pool);
+  });
+}
+
 TEST_CASE("WorkerPool: posted work and a job for the one worker", "[model][worker_pool]") {
   must_pass({.name = "pool, posted work and a job"}, [] {
     int done = 0;  // both run in the only worker

@@ -42,6 +42,27 @@ struct Tally {
   std::atomic<std::uint64_t> ran{0};
   std::atomic<std::uint64_t> destroyed{0};  // functions of accepted jobs
   std::atomic<std::uint64_t> wrong{0};
+  std::atomic<std::uint64_t> inside{0};  // run in workers now
+  std::atomic<std::uint64_t> most{0};    // that ever did
+};
+
+// Counts who is inside at once.
+class Inside {
+ public:
+  explicit Inside(Tally* tally) : tally_(tally) {
+    if (tally_ == nullptr) return;
+    const std::uint64_t now = ++tally_->inside;
+    for (std::uint64_t most = tally_->most; most < now && !tally_->most.compare_exchange_weak(most, now);) {
+    }
+  }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+  ~Inside() {
+    if (tally_ != nullptr) --tally_->inside;
+  }
+
+ private:
+  Tally* const tally_;
 };
 
 // A function that counts its end; the one that was moved from does not.
@@ -53,6 +74,7 @@ struct Body {
   }
   std::uint64_t operator()(const JobContext& job) {
     ++tally->ran;
+    const Inside inside(job.worker_id == kCallerThread ? nullptr : tally);
     if (kind == 0) throw std::runtime_error("boom");
     if (kind == 1) {
       for (int i = 0; i < 50 && !job.context.is_done(); ++i) std::this_thread::yield();
@@ -168,6 +190,7 @@ TEST_CASE("WorkerPool: every accepted job is answered once, whatever races", "[s
     CHECK(stats.accepted == tally.answered);
     CHECK(stats.accepted + tally.refused == tally.submitted);
     CHECK(stats.started == tally.ran);
+    CHECK(tally.most <= 1 + seed % 3);
     CHECK(stats.starting + stats.queue_depth + stats.running + stats.overdue + stats.submitting == 0);
     pool.destroy();
     CHECK(tally.destroyed == stats.accepted);
