@@ -265,7 +265,7 @@ void PoolCore::put_first(JobState& job, WakeList& wake) noexcept {
 }
 
 bool PoolCore::is_everyday(TimePoint expires_at) const noexcept {
-  return !is_watched_too_late(expires_at) && !(is(kGrowing) && seekers_ == 0 && idle_.empty());
+  return !is_watched_too_late(expires_at) && !is(kClosed) && !(is(kGrowing) && seekers_ == 0 && idle_.empty());
 }
 
 bool PoolCore::enqueue_quickly(JobState& job) noexcept {
@@ -315,6 +315,7 @@ void PoolCore::enqueue(JobState& job) noexcept {
       --reserved_;
       if (!is_observed) --submitting_;
       put_first(job, wake);
+      claim_closers(wake);  // a shutdown that all workers are in waits for the submission, but not for the job
     }
   }
   if (cancelled) return cancel_new(job);
