@@ -322,7 +322,6 @@ void PoolCore::grow(std::size_t count, TimePoint now) noexcept {
 void PoolCore::give_up_growth() noexcept {
   while (configured_ > options_.smallest() && live_ + joining_ < configured_ && depth() == 0) {
     --configured_;
-    --counts_.workers_added;
   }
 }
 

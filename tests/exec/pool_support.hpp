@@ -4,16 +4,25 @@
 /// \file
 /// What the tests of the pools share: pools with a clock of their own, jobs that wait to be let go, and the books.
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/exec/worker_pool.hpp"
+#include "penstock/metrics/sink.hpp"
 #include "support/eventually.hpp"
 
 namespace penstock::testing {
@@ -97,6 +106,14 @@ inline bool is_closed(WorkerPool& pool) {
 
 inline std::string text_of(const absl::Status& status) { return std::string(status.message()); }
 
+/// Whether nothing has become less between two snapshots.
+inline bool only_grows(const WorkerPoolCounts& before, const WorkerPoolCounts& after) {
+  using Numbers = std::array<std::uint64_t, sizeof(WorkerPoolCounts) / sizeof(std::uint64_t)>;
+  const auto from = std::bit_cast<Numbers>(before);
+  const auto to = std::bit_cast<Numbers>(after);
+  return std::equal(from.begin(), from.end(), to.begin(), std::less_equal<>());
+}
+
 /// What does not add up in one snapshot; empty if all does. The histograms are filled without a lock, and read before
 /// the counts: with `at_rest` they agree.
 inline std::string discrepancies(const WorkerPoolStats& s, bool at_rest = false) {
@@ -115,6 +132,9 @@ inline std::string discrepancies(const WorkerPoolStats& s, bool at_rest = false)
   if (at_rest) {
     check("queue_wait", s.queue_wait.count(), s.started);
     check("run", s.run.count(), s.started);
+    std::uint64_t pairs = 0;
+    for (const auto& row : s.wait_run.jobs) pairs = std::accumulate(row.begin(), row.end(), pairs);
+    check("wait_run", pairs, s.started);
   }
   if (s.queue_wait.count() > s.started) wrong += "queue_wait counts more than were started; ";
   if (s.run.count() > s.started) wrong += "run counts more than were started; ";
@@ -123,5 +143,35 @@ inline std::string discrepancies(const WorkerPoolStats& s, bool at_rest = false)
   if (s.queue_high_water > s.queue_capacity) wrong += "queue_high_water over capacity; ";
   return wrong;
 }
+
+/// Keeps samples by name and the values of their labels.
+class Samples : public MetricSink {
+ public:
+  void counter(std::string_view name, std::string_view, Labels labels, std::uint64_t value) override {
+    keep(name, labels, static_cast<double>(value));
+  }
+  void gauge(std::string_view name, std::string_view, Labels labels, double value) override {
+    keep(name, labels, value);
+  }
+  void histogram(std::string_view name, std::string_view, Labels labels,
+                 const LatencyHistogram::Snapshot& value) override {
+    keep(name, labels, static_cast<double>(value.count()));
+  }
+
+  /// -1: there is none.
+  [[nodiscard]] double at(const std::string& key) const { return values_.count(key) == 0 ? -1 : values_.at(key); }
+
+  [[nodiscard]] bool has_doubles() const { return has_doubles_; }
+
+ private:
+  void keep(std::string_view name, Labels labels, double value) {
+    std::string key(name);
+    for (const Label& label : labels) key += " " + std::string(label.value);
+    has_doubles_ = !values_.emplace(key, value).second || has_doubles_;
+  }
+
+  std::map<std::string, double> values_;
+  bool has_doubles_ = false;
+};
 
 }  // namespace penstock::testing

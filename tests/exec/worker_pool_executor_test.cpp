@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <atomic>
 #include <chrono>
-#include <map>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -10,7 +9,6 @@
 #include "exec/pool_support.hpp"
 #include "penstock/core/task.hpp"
 #include "penstock/exec/worker_pool.hpp"
-#include "penstock/metrics/sink.hpp"
 #include "support/catch.hpp"
 #include "support/recorder.hpp"
 
@@ -24,6 +22,7 @@ using testing::eventually;
 using testing::Gate;
 using testing::held_pool;
 using testing::make_pool;
+using testing::Samples;
 using testing::text_of;
 
 TEST_CASE("WorkerPool: a job that throws answers Internal, and its worker lives", "[exec][worker_pool]") {
@@ -174,30 +173,6 @@ TEST_CASE("WorkerPool: a task whose exception nobody takes is reported", "[exec]
   CHECK(eventually([&] { return pool->stats().exceptions == 1; }));
 }
 
-// Keeps samples by name and labels.
-class Samples : public MetricSink {
- public:
-  void counter(std::string_view name, std::string_view, Labels labels, std::uint64_t value) override {
-    keep(name, labels, static_cast<double>(value));
-  }
-  void gauge(std::string_view name, std::string_view, Labels labels, double value) override {
-    keep(name, labels, value);
-  }
-  void histogram(std::string_view name, std::string_view, Labels labels,
-                 const LatencyHistogram::Snapshot& value) override {
-    keep(name, labels, static_cast<double>(value.count()));
-  }
-
-  std::map<std::string, double> values;
-
- private:
-  void keep(std::string_view name, Labels labels, double value) {
-    std::string key(name);
-    for (const Label& label : labels) key += " " + std::string(label.value);
-    values[key] = value;
-  }
-};
-
 TEST_CASE("WorkerPool: its numbers reach a sink", "[exec][worker_pool]") {
   ManualClock clock;
   Gate gate;
@@ -209,16 +184,16 @@ TEST_CASE("WorkerPool: its numbers reach a sink", "[exec][worker_pool]") {
   clock.advance(1500ms);
   Samples samples;
   pool->collect(samples);
-  CHECK(samples.values["penstock_pool_submitted_total openai"] == 4);
-  CHECK(samples.values["penstock_pool_accepted_total openai"] == 3);
-  CHECK(samples.values["penstock_pool_refused_total openai rejected"] == 1);
-  CHECK(samples.values["penstock_pool_queue_depth openai"] == 2);
-  CHECK(samples.values["penstock_pool_queue_high_water openai"] == 2);
-  CHECK(samples.values["penstock_pool_oldest_queued_age_seconds openai"] == 1.5);
-  CHECK(samples.values["penstock_pool_workers openai busy"] == 1);
-  CHECK(samples.values["penstock_pool_workers openai idle"] == 0);
-  CHECK(samples.values["penstock_pool_queue_wait_seconds openai"] == 1);
-  CHECK(samples.values["penstock_pool_jobs_total openai succeeded"] == 0);
+  CHECK(samples.at("penstock_pool_submitted_total openai") == 4);
+  CHECK(samples.at("penstock_pool_accepted_total openai") == 3);
+  CHECK(samples.at("penstock_pool_refused_total openai rejected") == 1);
+  CHECK(samples.at("penstock_pool_queue_depth openai") == 2);
+  CHECK(samples.at("penstock_pool_queue_high_water openai") == 2);
+  CHECK(samples.at("penstock_pool_oldest_queued_age_seconds openai") == 1.5);
+  CHECK(samples.at("penstock_pool_workers openai busy") == 1);
+  CHECK(samples.at("penstock_pool_workers openai idle") == 0);
+  CHECK(samples.at("penstock_pool_queue_wait_seconds openai") == 1);
+  CHECK(samples.at("penstock_pool_jobs_total openai succeeded") == 0);
 }
 
 TEST_CASE("WorkerPool: what a job did is counted before its answer is there", "[exec][worker_pool]") {

@@ -47,7 +47,7 @@ struct WorkerPoolCounts {
   std::uint64_t exceptions = 0;           ///< caught from jobs, posted work and hooks
 
   // Workers over time.
-  std::uint64_t workers_added = 0;     ///< beyond the first crew
+  std::uint64_t workers_added = 0;     ///< beyond the first crew, if only by the attempt to grow
   std::uint64_t workers_removed = 0;   ///< asked to go, or idle for too long
   std::uint64_t workers_replaced = 0;  ///< replacements started for stuck workers
   std::uint64_t worker_failures = 0;   ///< workers that could not start
