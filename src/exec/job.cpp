@@ -44,7 +44,7 @@ JobTerms::JobTerms(AnsweredJob& owner, const PoolCore& pool, SubmitOptions&& opt
 }
 
 AnsweredJob::AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_context) : JobState(false), pool_(pool) {
-  level_ = static_cast<std::uint8_t>(std::clamp(options.priority, kLowestPriority, kHighestPriority) - kLowestPriority);
+  level_ = JobQueue::level(std::clamp(options.priority, kLowestPriority, kHighestPriority), options.front);
   if (!with_context && !options.has_terms()) return;
   terms_ = std::make_unique<JobTerms>(*this, pool, std::move(options), with_context);
 }

@@ -42,16 +42,10 @@ void JobQueue::push_all(JobList& jobs, bool plain) noexcept {
   if (jobs.empty()) return;
   if (plain && discipline_ != QueueDiscipline::kPriority) {
     lists_[0].append(jobs);
-    used_ = 1;
+    used_ |= 1;
     return;
   }
   while (JobState* const job = jobs.pop()) push(*job);
-}
-
-void JobQueue::push_front(JobState& job) noexcept {
-  const std::size_t level = level_of(job);
-  lists_[level].push_front(job);
-  note(job, level);
 }
 
 void JobQueue::remove(JobState& job) noexcept {
@@ -64,17 +58,17 @@ void JobQueue::remove(JobState& job) noexcept {
 
 JobState* JobQueue::next(bool crowded) const noexcept {
   if (used_ == 0) return nullptr;
+  const JobList& first = lists_[static_cast<std::size_t>(std::bit_width(used_)) - 1];
   switch (discipline_) {
     case QueueDiscipline::kFifo:
+    case QueueDiscipline::kPriority:
       break;
     case QueueDiscipline::kLifo:
-      return lists_[0].back();
+      return first.back();
     case QueueDiscipline::kAdaptiveLifo:
-      return crowded ? lists_[0].back() : lists_[0].front();
-    case QueueDiscipline::kPriority:
-      return lists_[static_cast<std::size_t>(std::bit_width(used_)) - 1].front();
+      return crowded ? first.back() : first.front();
   }
-  return lists_[0].front();
+  return first.front();
 }
 
 JobState* JobQueue::most_dispensable() const noexcept {

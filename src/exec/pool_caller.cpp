@@ -3,6 +3,7 @@
 // Jobs that are run by threads that are no workers at that moment: their submitter, or a worker that waits for them.
 
 #include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_locks.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -72,7 +73,7 @@ bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
       list_runner(runner);
       start_job(job, runner, now);
     }
-    grant_places(wake);
+    grant_places(now, wake);
   }
   wake.wake_all();
   if (expired.size() != 0) {

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -69,12 +70,13 @@ bool PoolCore::is_inside() const noexcept {
 // --- endings ---
 
 AnsweredJob::Stop PoolCore::take_back(AnsweredJob& job, EndedJobs& ended, WakeList& wake) noexcept {
+  const TimePoint now = time();
   Both lock(*this);
   switch (job.state_.load(std::memory_order_relaxed)) {
     case JobState::State::kQueued:
       take_in();
       end_queued(job, Ending::kCancelled, ended);
-      grant_places(wake);
+      grant_places(now, wake);
       return AnsweredJob::Stop::kEnded;
     case JobState::State::kOverdue:
     case JobState::State::kDecided:
@@ -118,6 +120,9 @@ void PoolCore::decide(JobState& job, Ending ending, EndedJobs& ended) noexcept {
     case Ending::kAbandoned:
       ++counts_.abandoned;
       break;
+    case Ending::kRefused:
+      ++counts_.refused_closed;
+      break;
     case Ending::kRunExpired:
     case Ending::kNone:
       break;
@@ -141,7 +146,8 @@ void PoolCore::settle(EndedJobs& ended) noexcept {
       } catch (...) {
         report(std::current_exception(), job);
       }
-      if (options_.observer != nullptr) {
+      if (options_.observer != nullptr && job->ending_ != Ending::kRefused) {
+        if (job->unannounced_) observe_submit(*job);
         tell_observer([&](PoolObserver& observer) {
           JobEvent dropped = event(*job, kCallerThread, now, job->enqueued_at_);
           dropped.code = answer.code();
@@ -213,6 +219,9 @@ absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexce
                                                            : "limit " + duration_text(limit))),
             "run");
       }
+      case Ending::kRefused:
+        code = absl::StatusCode::kUnavailable;
+        return describe(Refusal::kClosed, Context::background(), Duration::zero());
       case Ending::kNone:
         break;
     }

@@ -9,6 +9,7 @@
 
 #include "penstock/core/detail/thread_name.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_locks.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -105,11 +106,12 @@ std::size_t PoolCore::capacity() const noexcept {
 }
 
 void PoolCore::set_capacity(std::size_t capacity) noexcept {
+  const TimePoint now = time();
   WakeList wake;
   {
     Both lock(*this);
     capacity_ = capacity;
-    grant_places(wake);
+    grant_places(now, wake);
     pass_on(wake);  // posted work that was left alone for a promised job
   }
   wake.wake_all();

@@ -7,6 +7,7 @@
 
 #include "penstock/core/detail/patience.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -99,7 +100,7 @@ Found PoolCore::next(Worker& me) noexcept {
       } else {
         idle_.push(node);
       }
-      grant_places(wake);
+      grant_places(now, wake);
       pass_on(wake);
       claim_closers(wake);
     }
@@ -252,6 +253,7 @@ Ran PoolCore::run(Runner& runner) noexcept {
   const JobTerms* const terms = job.terms();
   if (times_) times_->record_wait(runner.started_at - job.enqueued_at_);
   if (options_.observer != nullptr) {
+    if (job.unannounced_) observe_submit(job);
     tell_observer([&](PoolObserver& observer) {
       observer.on_start(event(job, runner.worker_id, runner.started_at, job.enqueued_at_));
     });
@@ -321,17 +323,6 @@ Ran PoolCore::run(Runner& runner) noexcept {
 // --- what follows from a change ---
 
 void PoolCore::note_depth() noexcept { counts_.queue_high_water = std::max(counts_.queue_high_water, depth()); }
-
-void PoolCore::grant_places(WakeList& wake) noexcept {
-  if (blocked_.empty()) return;
-  while (has_place()) {
-    WaitNode* const node = blocked_.claim_first();
-    if (node == nullptr) break;
-    ++reserved_;
-    wake.push(*node);
-  }
-  set_detour(kBlocked, !blocked_.empty());
-}
 
 void PoolCore::wake_seeker(WakeList& wake) noexcept {
   if (!hint_.load(std::memory_order_relaxed)) hint_.store(true, std::memory_order_relaxed);

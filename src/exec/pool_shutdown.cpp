@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -32,7 +33,9 @@ ShutdownReport PoolCore::shutdown(const Context& ctx) {
   std::uint64_t answered_before = 0;
   std::uint64_t abandoned_before = 0;
   bool first = false;
+  EndedJobs refused;
   WakeList wake;
+  WakeList refused_coroutines;
   {
     Both lock(*this);
     first = !is(kClosed);
@@ -40,7 +43,12 @@ ShutdownReport PoolCore::shutdown(const Context& ctx) {
     set_detour(kPaused, false);  // what was accepted is to be run
     answered_before = answered();
     abandoned_before = counts_.abandoned;
-    blocked_.claim_all(Waiter::kClosed, wake);
+    while (WaitNode* const node = blocked_.front()) {
+      blocked_.remove(*node);
+      if (!node->waiter->claim(Waiter::kClosed)) continue;
+      (node->slot == nullptr ? wake : refused_coroutines).push(*node);
+      if (node->slot != nullptr) refuse_waiting(*static_cast<AnsweredJob*>(node->slot), refused);
+    }
     set_detour(kBlocked, false);
     inside_weight_ += weight;
     inside_workers_ += worker;
@@ -48,6 +56,10 @@ ShutdownReport PoolCore::shutdown(const Context& ctx) {
     pass_on(wake);
   }
   wake.wake_all();
+  if (refused.size() != 0) {
+    settle(refused);
+    refused_coroutines.wake_all();  // they find the answer there
+  }
   if (first) tell_state(PoolState::kDraining);
 
   bool in_time = true;

@@ -6,6 +6,7 @@
 
 #include "penstock/core/detail/patience.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/detail/typed_job.hpp"
 
@@ -30,7 +31,7 @@ bool PoolCore::admit_quickly() noexcept {
   return true;
 }
 
-PoolCore::Admitted PoolCore::admit(const SubmitOptions& options, bool may_wait, absl::Status* refusal) {
+PoolCore::Admitted PoolCore::admit(const SubmitOptions& options, Wait wait, absl::Status* refusal) {
   if (is_forked()) {
     if (refusal != nullptr) *refusal = forked();
     return {OpStatus::kClosed};
@@ -42,7 +43,8 @@ PoolCore::Admitted PoolCore::admit(const SubmitOptions& options, bool may_wait, 
   }
   if (ended == OpStatus::kOk) {
     if (admit_quickly()) return {};
-    if (may_wait && options.overflow.value_or(overflow_.load(std::memory_order_relaxed)) == OverflowPolicy::kBlock &&
+    if (wait == Wait::kThread &&
+        options.overflow.value_or(overflow_.load(std::memory_order_relaxed)) == OverflowPolicy::kBlock &&
         options.enqueue_timeout.value_or(options_.enqueue_timeout) > Duration::zero()) {
       // To sleep and be woken for each place costs more than the jobs. Nobody is overtaken meanwhile: who stands in
       // line makes admit_quickly() refuse.
@@ -54,11 +56,13 @@ PoolCore::Admitted PoolCore::admit(const SubmitOptions& options, bool may_wait, 
       }
     }
   }
-  return admit_slowly(options, may_wait, ended, refusal);
+  return admit_slowly(options, wait, ended, refusal);
 }
 
-PoolCore::Admitted PoolCore::admit_slowly(const SubmitOptions& options, bool may_wait, OpStatus ended,
+PoolCore::Admitted PoolCore::admit_slowly(const SubmitOptions& options, Wait wait, OpStatus ended,
                                           absl::Status* refusal) {
+  // A coroutine holds no worker while it waits.
+  const bool may_wait = wait == Wait::kCoroutine || (wait == Wait::kThread && !is_inside());
   const Duration patience = options.enqueue_timeout.value_or(options_.enqueue_timeout);
   Admitted result;
   Refusal why = Refusal::kFull;
@@ -93,41 +97,32 @@ PoolCore::Admitted PoolCore::admit_slowly(const SubmitOptions& options, bool may
         end_queued(*queue_.most_dispensable(), Ending::kEvicted, evicted);
         ++reserved_;  // in the same step: the place was never free
         result.status = OpStatus::kOk;
-      } else if (policy == OverflowPolicy::kCallerRuns && may_wait && !is_inside()) {
+      } else if (policy == OverflowPolicy::kCallerRuns && wait != Wait::kNot && !is_inside()) {
         result = {OpStatus::kOk, true};
-      } else if (policy == OverflowPolicy::kBlock && may_wait && patience > Duration::zero() && !is_inside()) {
+      } else if (policy == OverflowPolicy::kBlock && may_wait && patience > Duration::zero()) {
         must_wait = true;
         start = now;
         if (seekers_ == 0 && idle_.empty()) grow_by_one(wake);
       } else {
         ++counts_.rejected;
-        if (policy == OverflowPolicy::kBlock && may_wait && is_inside()) why = Refusal::kOwnWorker;
+        if (policy == OverflowPolicy::kBlock && wait == Wait::kThread && !may_wait) why = Refusal::kOwnWorker;
       }
     }
     if (result.status == OpStatus::kOk || must_wait) ++submitting_;
   }
   wake.wake_all();
-  if (must_wait) return wait_for_place(options, start, patience, refusal);
+  if (must_wait && wait == Wait::kThread) return wait_for_place(options, start, patience, refusal);
+  if (must_wait) return {OpStatus::kOk, false, true, start, saturated_add(start, patience)};
   if (evicted.size() != 0) {
     const Activation here(*this, kCallerThread, 1);  // this submission
     settle(evicted);
   }
-  if (result.status != OpStatus::kOk && refusal != nullptr) *refusal = describe(why, options, Duration::zero());
+  if (result.status != OpStatus::kOk && refusal != nullptr) *refusal = describe(why, options.context, Duration::zero());
   return result;
 }
 
 PoolCore::Admitted PoolCore::wait_for_place(const SubmitOptions& options, TimePoint start, Duration timeout,
                                             absl::Status* refusal) {
-  const auto leave = [this](std::uint64_t WorkerPoolCounts::*count) {
-    WakeList wake;
-    {
-      Both lock(*this);
-      ++(counts_.*count);
-      --submitting_;
-      claim_closers(wake);
-    }
-    wake.wake_all();
-  };
   try {
     const ClockedContext caller(options.context, clock_);
     const Context ctx = caller.context.with_deadline(saturated_add(start, timeout));
@@ -164,7 +159,7 @@ PoolCore::Admitted PoolCore::wait_for_place(const SubmitOptions& options, TimePo
       refused.status = options.context.status() == OpStatus::kTimedOut ? OpStatus::kTimedOut : OpStatus::kCancelled;
       if (refused.status == OpStatus::kCancelled) why = Refusal::kCancelled;
     }
-    if (refusal != nullptr) *refusal = describe(why, options, clock_.now() - start);
+    if (refusal != nullptr) *refusal = describe(why, options.context, clock_.now() - start);
     leave(why == Refusal::kClosed      ? &WorkerPoolCounts::refused_closed
           : why == Refusal::kCancelled ? &WorkerPoolCounts::enqueue_cancelled
                                        : &WorkerPoolCounts::enqueue_timeouts);
@@ -175,7 +170,7 @@ PoolCore::Admitted PoolCore::wait_for_place(const SubmitOptions& options, TimePo
   }
 }
 
-absl::Status PoolCore::describe(Refusal refusal, const SubmitOptions& options, Duration waited) const {
+absl::Status PoolCore::describe(Refusal refusal, const Context& ctx, Duration waited) const {
   const std::string& name = options_.name;
   const std::size_t capacity = this->capacity();
   switch (refusal) {
@@ -195,7 +190,7 @@ absl::Status PoolCore::describe(Refusal refusal, const SubmitOptions& options, D
                             fmt::format("worker pool '{}': the deadline had passed before the job was queued", name)),
                         "enqueue");
     case Refusal::kCancelled: {
-      const absl::Status cause = options.context.cause();
+      const absl::Status cause = ctx.cause();
       return with_stage(
           absl::CancelledError(fmt::format("worker pool '{}': cancelled before the job was queued (waited {}){}{}",
                                            name, duration_text(waited), cause.message().empty() ? "" : ": ",
@@ -215,13 +210,14 @@ absl::Status PoolCore::forked() const {
 }
 
 void PoolCore::give_back(bool runs_here) noexcept {
+  const TimePoint now = time();
   WakeList wake;
   {
     Both lock(*this);
     ++counts_.enqueue_failures;
     --submitting_;
     if (!runs_here) --reserved_;
-    grant_places(wake);
+    grant_places(now, wake);
     pass_on(wake);  // a worker may have left posted work alone for the job that does not come
     claim_closers(wake);
   }
@@ -260,7 +256,14 @@ void PoolCore::put(JobState& job, WakeList& wake) noexcept {
 void PoolCore::put_first(JobState& job, WakeList& wake) noexcept {
   const TimePoint expires_at = job.expires_at(wait_limit_);
   if (seekers_ == 0 && idle_.empty()) grow_by_one(wake);
+  // Workers look at what is coming only once the queue is empty, so this one is put where they look.
+  const bool in_front = is_in_front(job);
+  if (in_front) take_in();
   put(job, wake);
+  if (in_front) {
+    incoming_is_plain_ = false;
+    take_in();
+  }
   watch_from(expires_at, wake);
 }
 
@@ -301,7 +304,7 @@ void PoolCore::enqueue(JobState& job) noexcept {
   if (!cancelled) {
     SpinLockGuard lock(intake_);
     cancelled = job.stop_asked_;
-    if (!cancelled && is_everyday(job.expires_at(wait_limit_))) {
+    if (!cancelled && !is_in_front(job) && is_everyday(job.expires_at(wait_limit_))) {
       --reserved_;
       if (!is_observed) --submitting_;
       put(job, wake);
@@ -332,6 +335,7 @@ void PoolCore::enqueue(JobState& job) noexcept {
 }
 
 void PoolCore::cancel_new(JobState& job) noexcept {
+  const TimePoint now = time();
   EndedJobs ended;
   WakeList wake;
   {
@@ -339,7 +343,7 @@ void PoolCore::cancel_new(JobState& job) noexcept {
     --reserved_;
     accept_past_queue(job);
     decide(job, Ending::kCancelled, ended);
-    grant_places(wake);
+    grant_places(now, wake);
     pass_on(wake);  // as in give_back()
   }
   wake.wake_all();
@@ -348,7 +352,8 @@ void PoolCore::cancel_new(JobState& job) noexcept {
 }
 
 Admission::Admission(PoolCore& pool, const SubmitOptions& options, bool may_wait, absl::Status* refusal) : pool_(pool) {
-  const PoolCore::Admitted admitted = pool.admit(options, may_wait, refusal);
+  const PoolCore::Admitted admitted =
+      pool.admit(options, may_wait ? PoolCore::Wait::kThread : PoolCore::Wait::kNot, refusal);
   status_ = admitted.status;
   runs_here_ = admitted.runs_here;
 }

@@ -9,6 +9,7 @@
 
 #include "penstock/core/detail/thread_name.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_locks.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -33,7 +34,7 @@ void PoolCore::watch() noexcept {
         until = std::min(until, grow_not_before_);
       }
       watched_until_.store(until.time_since_epoch().count(), std::memory_order_relaxed);
-      grant_places(wake);
+      grant_places(now, wake);
     }
     wake.wake_all();
     if (leavers != nullptr) join_leavers(leavers);

@@ -141,6 +141,8 @@ absl::Status WorkerPool::remove_workers(std::size_t count) {
 
 const std::string& WorkerPool::name() const noexcept { return core_->options().name; }
 
+Clock& WorkerPool::clock() const noexcept { return *core_->options().clock; }
+
 bool WorkerPool::on_worker_thread() const noexcept { return core_->own_worker_id() != kCallerThread; }
 
 absl::Status WorkerPool::check(bool empty_function, const SubmitOptions& options) const {

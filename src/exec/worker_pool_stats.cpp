@@ -5,6 +5,7 @@
 #include <string>
 
 #include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "penstock/metrics/sink.hpp"
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "penstock/core/manual_clock.hpp"
@@ -52,8 +53,9 @@ const TimePoint kStart{1h};
 class Jobs {
  public:
   // One that was accepted at `at`; `limit`: of its own, if any.
-  JobState& make(TimePoint at, int priority = 0, std::optional<Duration> limit = std::nullopt) {
-    auto* const job = new TypedJob<Nothing>(pool_, {.queue_wait_limit = limit, .priority = priority}, Nothing());
+  JobState& make(TimePoint at, int priority = 0, std::optional<Duration> limit = std::nullopt, bool front = false) {
+    auto* const job =
+        new TypedJob<Nothing>(pool_, {.queue_wait_limit = limit, .priority = priority, .front = front}, Nothing());
     jobs_.push_back(job);
     set(*job, at);
     static_cast<AnsweredJob&>(*job).*member(ExpiresAt()) = at + std::min(kLimit, limit.value_or(kLimit));
@@ -199,15 +201,63 @@ TEST_CASE("JobQueue: jobs expire by the common limit, or by a shorter one of the
   CHECK(queue.expired(kStart + kLimit) == &common);
 }
 
-TEST_CASE("JobQueue: a job that is put back in front is next, and keeps its age", "[exec][job_queue]") {
+TEST_CASE("JobQueue: jobs in front come before all of their priority, in the order of the discipline",
+          "[exec][job_queue]") {
+  const auto fill = [](JobQueue& queue, Jobs& jobs) {
+    queue.push(jobs.make(kStart, 2));                       // 1
+    queue.push(jobs.make(kStart, 2, std::nullopt, true));   // 2
+    queue.push(jobs.make(kStart, 3));                       // 3
+    queue.push(jobs.make(kStart, -1, std::nullopt, true));  // 4
+    queue.push(jobs.make(kStart, 2, std::nullopt, true));   // 5
+    queue.push(jobs.make(kStart, -1));                      // 6
+  };
+  const auto order = [&](QueueDiscipline discipline, bool crowded) {
+    Jobs jobs;
+    JobQueue queue(discipline, kLimit);
+    fill(queue, jobs);
+    return drain(queue, crowded);
+  };
+  CHECK(order(QueueDiscipline::kFifo, false) == Ids{2, 4, 5, 1, 3, 6});
+  CHECK(order(QueueDiscipline::kLifo, false) == Ids{5, 4, 2, 6, 3, 1});
+  CHECK(order(QueueDiscipline::kAdaptiveLifo, false) == Ids{2, 4, 5, 1, 3, 6});
+  CHECK(order(QueueDiscipline::kAdaptiveLifo, true) == Ids{5, 4, 2, 6, 3, 1});
+  CHECK(order(QueueDiscipline::kPriority, false) == Ids{3, 2, 5, 1, 4, 6});
+
   Jobs jobs;
   JobQueue queue(QueueDiscipline::kPriority, kLimit);
-  JobState& first = jobs.make(kStart, 2);
-  JobState& second = jobs.make(kStart + 1s, 2);
-  queue.push(second);
-  queue.push_front(first);
-  CHECK(queue.next(false) == &first);
-  CHECK(queue.oldest() == &first);
+  fill(queue, jobs);
+  Ids given_up;
+  while (JobState* const job = queue.most_dispensable()) {
+    given_up.push_back(job->id());
+    queue.remove(*job);
+  }
+  CHECK(given_up == Ids{6, 4, 1, 2, 5, 3});
+}
+
+TEST_CASE("JobQueue: a job in front does not hide those that expire before it", "[exec][job_queue]") {
+  Jobs jobs;
+  JobQueue queue(QueueDiscipline::kFifo, kLimit);
+  JobState& old = jobs.make(kStart);
+  JobState& in_front = jobs.make(kStart + 1s, 0, std::nullopt, true);
+  queue.push(old);
+  queue.push(in_front);
+  CHECK(queue.next(false) == &in_front);
+  CHECK(queue.oldest() == &old);
+  CHECK(queue.next_expiry() == kStart + kLimit);
+  CHECK(queue.expired(kStart + kLimit) == &old);
+  queue.remove(old);
+  CHECK(queue.expired(kStart + kLimit) == nullptr);
+  CHECK(queue.expired(kStart + 1s + kLimit) == &in_front);
+}
+
+TEST_CASE("JobQueue: a job without a handle has the priority of who says nothing", "[exec][job_queue]") {
+  Jobs jobs;
+  JobQueue queue(QueueDiscipline::kPriority, kLimit);
+  JobState& less = jobs.make(kStart, -1);
+  JobState& plain = jobs.make_plain(kStart);
+  JobState& more = jobs.make(kStart, 1);
+  for (JobState* const job : {&less, &plain, &more}) queue.push(*job);
+  CHECK(drain(queue) == Ids{more.id(), plain.id(), less.id()});
 }
 
 // --- against a list that is searched each time ---
@@ -217,16 +267,18 @@ struct Entry {
   TimePoint at;
   TimePoint expires;
   int priority;
+  bool front;
 };
 
 const Entry* naive_next(const std::vector<Entry>& queued, QueueDiscipline discipline, bool crowded) {
-  if (queued.empty()) return nullptr;
-  if (discipline == QueueDiscipline::kPriority) {
-    return &*std::max_element(queued.begin(), queued.end(),
-                              [](const Entry& a, const Entry& b) { return a.priority < b.priority; });
-  }
+  const bool by_priority = discipline == QueueDiscipline::kPriority;
   const bool newest = discipline == QueueDiscipline::kLifo || (discipline == QueueDiscipline::kAdaptiveLifo && crowded);
-  return newest ? &queued.back() : &queued.front();
+  const auto rank = [&](const Entry& e) { return std::pair(by_priority ? e.priority : 0, e.front); };
+  const Entry* best = nullptr;
+  for (const Entry& entry : queued) {
+    if (best == nullptr || rank(*best) < rank(entry) || (newest && rank(*best) == rank(entry))) best = &entry;
+  }
+  return best;
 }
 
 TEST_CASE("JobQueue: does as a list does that is searched each time", "[exec][job_queue]") {
@@ -246,9 +298,10 @@ TEST_CASE("JobQueue: does as a list does that is searched each time", "[exec][jo
       const int priority = static_cast<int>(roll(16)) + kLowestPriority;
       std::optional<Duration> limit;
       if (roll(3) == 0) limit = Duration(std::chrono::milliseconds(1 + roll(15'000)));
-      JobState& job = jobs->make(now, priority, limit);
+      const bool front = roll(4) == 0;
+      JobState& job = jobs->make(now, priority, limit, front);
       queue.push(job);
-      queued.push_back({&job, now, now + std::min(kLimit, limit.value_or(kLimit)), priority});
+      queued.push_back({&job, now, now + std::min(kLimit, limit.value_or(kLimit)), priority, front});
     } else if (!queued.empty()) {
       const std::size_t index = roll(queued.size());
       queue.remove(*queued[index].job);

@@ -187,8 +187,13 @@ struct SubmitOptions {
   /// The larger, the more urgent, from kLowestPriority to kHighestPriority; for QueueDiscipline::kPriority. `submit`
   /// refuses others; `try_submit` and `execute`, which give no reasons, take the nearest one.
   int priority = 0;
+  /// In front of all queued jobs of its priority that were submitted without this, under every discipline; of several
+  /// such jobs the discipline chooses. For another attempt of what has waited before. It waits for its place behind
+  /// whoever waits for one already, and is given up for a newer one (kDropOldest) when no other of its priority is
+  /// left.
+  bool front = false;
 
-  /// Whether anything but the priority and what matters before the acceptance differs from the defaults.
+  /// Whether anything but the order of the jobs and what matters before the acceptance differs from the defaults.
   [[nodiscard]] bool has_terms() const noexcept {
     return context.can_end() || !tag.empty() || processing_timeout || queue_wait_limit;
   }

@@ -231,6 +231,9 @@ class WaitList {
   /// No operation is on the list. False does not promise that one can still be claimed.
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
 
+  /// Who came first, or null.
+  [[nodiscard]] WaitNode* front() const noexcept { return first_; }
+
   void push(WaitNode& node) noexcept {
     node.next = nullptr;
     node.previous = last_;

@@ -4,9 +4,10 @@
 /// \file
 /// The jobs that wait in a pool, and which of them is next. Decisions only: no locks, no clock, no threads.
 ///
-/// Jobs stand in a list for each level of urgency, in the order of their acceptance; a discipline without priorities
-/// uses one list. So the oldest of each list is its first, any job can be taken out at once, and all that differs
-/// between the disciplines is which end of which list is next.
+/// Jobs stand in a list for each level of urgency, in the order of their acceptance. A priority has two levels, the
+/// upper one for jobs that go in front; a discipline without priorities uses the levels of one. So the oldest of each
+/// list is its first, any job can be taken out at once, and all that differs between the disciplines is which end of
+/// the uppermost list is next.
 ///
 /// Expiry. All jobs may wait for the same time, so of each list the first expires first. Jobs with a shorter limit of
 /// their own are in a heap besides.
@@ -50,25 +51,27 @@ class JobQueue {
   JobQueue(const JobQueue&) = delete;
   JobQueue& operator=(const JobQueue&) = delete;
 
-  static constexpr std::size_t kLevels = kHighestPriority - kLowestPriority + 1;
+  static constexpr std::size_t kLevels = 2 * (kHighestPriority - kLowestPriority + 1);
+  static_assert(kLevels == 32 && kMiddleLevel == -2 * kLowestPriority, "a bit for each level");
+  static constexpr std::uint8_t level(int priority, bool front) noexcept {
+    return static_cast<std::uint8_t>(2 * (priority - kLowestPriority) + (front ? 1 : 0));
+  }
 
   [[nodiscard]] bool empty() const noexcept { return used_ == 0; }
   [[nodiscard]] bool is_fifo() const noexcept { return discipline_ == QueueDiscipline::kFifo; }
 
-  /// Adds `job` behind all that came before it.
+  /// Adds `job` behind all that came before it on its level.
   void push(JobState& job) noexcept;
   /// Moves all of `jobs` here, in their order. `plain`: none has limits of its own. Cost: O(their number), but O(1) for
   /// plain ones where there are no priorities.
   void push_all(JobList& jobs, bool plain) noexcept;
-  /// Adds `job` in front of all that are as urgent.
-  void push_front(JobState& job) noexcept;
 
   void remove(JobState& job) noexcept;
 
   /// The one to start next, or null. `crowded`: more than half of the places are taken.
   [[nodiscard]] JobState* next(bool crowded) const noexcept;
 
-  /// The one to give up first: of the least urgent the one that has waited longest.
+  /// The one to give up first: of the least urgent the one that has waited longest; one that goes in front after those.
   [[nodiscard]] JobState* most_dispensable() const noexcept;
 
   /// The one that has waited longest, or null. Cost: O(levels in use).
@@ -84,7 +87,7 @@ class JobQueue {
 
  private:
   [[nodiscard]] std::size_t level_of(const JobState& job) const noexcept {
-    return discipline_ == QueueDiscipline::kPriority ? job.level_ : 0;
+    return discipline_ == QueueDiscipline::kPriority ? job.level_ : job.level_ % 2;
   }
   void note(JobState& job, std::size_t level) noexcept;
 

@@ -37,7 +37,20 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 struct JobTerms;
 
 /// How a job ended that the pool answers in its function's place.
-enum class Ending : std::uint8_t { kNone, kCancelled, kQueueExpired, kEvicted, kShed, kAbandoned, kRunExpired };
+/// kRefused: it was never accepted.
+enum class Ending : std::uint8_t {
+  kNone,
+  kCancelled,
+  kQueueExpired,
+  kEvicted,
+  kShed,
+  kAbandoned,
+  kRunExpired,
+  kRefused
+};
+
+/// The level of who says nothing.
+inline constexpr std::uint8_t kMiddleLevel = 16;
 
 /// A job without its types.
 class JobState {
@@ -92,9 +105,11 @@ class JobState {
   //       been answered; nobody else looks at a job once it has ended.
   world::Atomic<State> state_{State::kNew};
   const bool plain_;
-  std::uint8_t level_ = 0;         // of urgency
+  // Of urgency: two for each priority, and of those the upper one for jobs that go in front.
+  std::uint8_t level_ = kMiddleLevel;
   Ending ending_ = Ending::kNone;  // with who decided it
   bool stop_asked_ = false;        // guarded by both locks of the pool
+  bool unannounced_ = false;       // the observer has to be told first that it was submitted
 };
 
 /// Jobs one after the other. Threads: guarded by its owner.
@@ -114,13 +129,6 @@ class JobList {
     job.previous_ = last_;
     (last_ == nullptr ? first_ : last_->next_) = &job;
     last_ = &job;
-  }
-
-  void push_front(JobState& job) noexcept {
-    job.previous_ = nullptr;
-    job.next_ = first_;
-    (first_ == nullptr ? last_ : first_->previous_) = &job;
-    first_ = &job;
   }
 
   void remove(JobState& job) noexcept {

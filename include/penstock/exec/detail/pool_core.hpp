@@ -20,7 +20,8 @@
 /// `free` out, and know of the jobs that have left the queue what they saw last: they look again when it seems full.
 /// Where the law would not hold with one free worker less, that worker is promised to a job and takes no posted work.
 /// Every step that frees a place gives it to the submitter that has been blocked longest, under both locks: so nobody
-/// can come in between, and a place is free only if nobody waits for one.
+/// can come in between, and a place is free only if nobody waits for one. A thread makes its job then; a coroutine has
+/// made it before, and it goes into the queue in the same step (pool_line.cpp).
 ///
 /// Workers. A worker that finds nothing looks for a while, then it is listed as idle, under both locks, with nothing to
 /// do. Whoever brings work wakes an idle worker, unless one is awake and seeking already: `seekers_` counts those that
@@ -82,19 +83,31 @@ class PoolCore {
   void stop() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
 
   // Submitting.
+  /// How a submission waits that finds no place.
+  enum class Wait : std::uint8_t { kNot, kThread, kCoroutine };
   struct Admitted {
     OpStatus status = OpStatus::kOk;
     bool runs_here = false;
+    bool must_wait = false;      // a coroutine, which is counted as submitting
+    TimePoint since{}, until{};  // the time that it has
   };
   /// The everyday case: there is a place, and nobody waits for one.
   bool admit_quickly() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
-  Admitted admit(const SubmitOptions& options, bool may_wait, absl::Status* refusal)
-      ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  Admitted admit(const SubmitOptions& options, Wait wait, absl::Status* refusal) ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void give_back(bool runs_here) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   /// The everyday case of a plain job, in one step. Where it is not, nothing has happened.
   bool enqueue_quickly(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void enqueue(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void run_here(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+
+  // Submissions of coroutines that wait (pool_line.cpp).
+  [[nodiscard]] Context line_context(const AnsweredJob& job, TimePoint until) const;
+  /// Returns how it ends, or kPending: `node` is in line, and may be gone, with the job.
+  Waiter::Outcome line_up(AnsweredJob& job, WaitNode& node) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  /// For one that its context or its destruction has ended, as the last use of the pool. Destroys the job; says why.
+  absl::Status leave_line(AnsweredJob& job, WaitNode& node, Waiter::Outcome outcome, TimePoint since) noexcept
+      ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void discard(AnsweredJob& job) noexcept;
 
   [[nodiscard]] absl::Status forked() const;
 
@@ -243,14 +256,19 @@ class PoolCore {
 
   // Steps of a submission.
   [[nodiscard]] bool has_place_quickly() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
-  Admitted admit_slowly(const SubmitOptions& options, bool may_wait, OpStatus ended, absl::Status* refusal)
+  Admitted admit_slowly(const SubmitOptions& options, Wait wait, OpStatus ended, absl::Status* refusal)
       ABSL_LOCKS_EXCLUDED(serve_, intake_);
   Admitted wait_for_place(const SubmitOptions& options, TimePoint start, Duration timeout, absl::Status* refusal)
       ABSL_LOCKS_EXCLUDED(serve_, intake_);
-  [[nodiscard]] absl::Status describe(Refusal refusal, const SubmitOptions& options, Duration waited) const;
+  [[nodiscard]] absl::Status describe(Refusal refusal, const Context& ctx, Duration waited) const;
   void put(JobState& job, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
   void put_first(JobState& job, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  static bool is_in_front(const JobState& job) noexcept { return job.level_ % 2 != 0; }
   [[nodiscard]] bool is_everyday(TimePoint expires_at) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
+  void put_from_line(AnsweredJob& job, TimePoint now, WakeList& wake) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void refuse_waiting(AnsweredJob& job, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void leave(std::uint64_t WorkerPoolCounts::*count) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void accept_past_queue(JobState& job) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void cancel_new(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void set_limits(JobState& job, TimePoint now) const noexcept;
@@ -293,7 +311,7 @@ class PoolCore {
     detour_.store(on ? before | why : before & ~std::uint32_t{why}, std::memory_order_relaxed);
   }
   void note_depth() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
-  void grant_places(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void grant_places(TimePoint now, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void wake_seeker(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
   void pass_on(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void claim_closers(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
@@ -377,24 +395,6 @@ class PoolCore {
   Mutex crew_mutex_ ABSL_ACQUIRED_BEFORE(serve_);
   std::list<std::unique_ptr<Worker>> crew_ ABSL_GUARDED_BY(crew_mutex_);
   world::Thread watch_;  // the creating and the destroying thread's
-};
-
-/// Holds both locks for a scope.
-class ABSL_SCOPED_LOCKABLE PoolCore::Both {
- public:
-  explicit Both(const PoolCore& pool) ABSL_EXCLUSIVE_LOCK_FUNCTION(pool.serve_, pool.intake_) : pool_(pool) {
-    pool_.serve_.lock();
-    pool_.intake_.lock();
-  }
-  ~Both() ABSL_UNLOCK_FUNCTION() {
-    pool_.intake_.unlock();
-    pool_.serve_.unlock();
-  }
-  Both(const Both&) = delete;
-  Both& operator=(const Both&) = delete;
-
- private:
-  const PoolCore& pool_;
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// The two locks of a pool, for what takes both.
+
+#include "penstock/exec/detail/pool_core.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+/// Holds both locks for a scope.
+class ABSL_SCOPED_LOCKABLE PoolCore::Both {
+ public:
+  explicit Both(const PoolCore& pool) ABSL_EXCLUSIVE_LOCK_FUNCTION(pool.serve_, pool.intake_) : pool_(pool) {
+    pool_.serve_.lock();
+    pool_.intake_.lock();
+  }
+  ~Both() ABSL_UNLOCK_FUNCTION() {
+    pool_.intake_.unlock();
+    pool_.serve_.unlock();
+  }
+  Both(const Both&) = delete;
+  Both& operator=(const Both&) = delete;
+
+ private:
+  const PoolCore& pool_;
+};
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail
