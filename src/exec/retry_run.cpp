@@ -181,6 +181,11 @@ RetryRun::Next RetryRun::settle(const absl::Status& status) {
   return Next::kEnd;
 }
 
+void RetryRun::stop() noexcept {
+  open_ = false;
+  retrier_.stopped(RetryStop::kVerdict);
+}
+
 void RetryRun::block() const {
   const Context until = wait_context();
   if (until.is_done()) return;

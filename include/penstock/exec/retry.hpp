@@ -9,8 +9,9 @@
 ///   decide_retry   the decision: a failure and a time go in; "again in 420 ms" or "no, because" comes out. It knows
 ///                  no clock and no thread, and waits for nothing.
 ///   Retrier        the policy of one provider: the decision, a budget and figures, shared by all its calls. For code
-///                  that has its own way to wait, as a pool that frees the worker meanwhile.
-///   async_retry    makes the attempts of a coroutine and frees its thread between them; `retry` blocks a thread.
+///                  that has its own way to wait.
+///   async_retry    makes the attempts of a coroutine and frees its thread between them; `retry` blocks a thread. Where
+///                  an attempt is a job of a worker pool, `async_retry_on` (pool_retry.hpp) frees the worker, too.
 ///
 /// How often an attempt is made again has three limits: `max_attempts` for one call, the deadline of its context, and
 /// the budget for all calls together. The budget is what keeps a provider in trouble from getting three times the load.
@@ -260,6 +261,8 @@ class RetryRun {
   [[nodiscard]] bool begin();
   [[nodiscard]] const RetryAttempt& attempt() const noexcept { return attempt_; }
   [[nodiscard]] Next settle(const absl::Status& status);
+  /// In place of `settle`: whatever the verdict would be, there is no other attempt.
+  void stop() noexcept;
 
   /// The call's context, which ends when the next attempt is due.
   [[nodiscard]] Context wait_context() const { return ctx_.with_deadline(at_); }
@@ -298,7 +301,7 @@ template <class F>
 detail::RetryTask<F> async_retry(Retrier& retrier, F function, Context ctx = Context::background());
 
 /// The same on the calling thread, for code that has a thread of its own: `function` returns an `absl::Status` or an
-/// `absl::StatusOr<T>`. In a worker of a pool it takes that worker away from all others.
+/// `absl::StatusOr<T>`. In a worker of a pool it takes that worker away from all others: see `async_retry_on`.
 ///
 /// Blocks: in the attempts, and between them, until their time has come or `ctx` ends.
 template <class F>
