@@ -10,6 +10,7 @@
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/job_group.hpp"
 #include "penstock/exec/overflow.hpp"
+#include "penstock/exec/pool_retry.hpp"
 #include "penstock/exec/resource_pool.hpp"
 #include "penstock/exec/worker_pool.hpp"
 
@@ -56,6 +57,22 @@ absl::Status plain_function() { return absl::OkStatus(); }
   co_await pool.schedule();
   co_return (co_await generic).value() + *(co_await moved.async_get(Context::background())).value() +
       wrapped.get().value() + once.get().value() + (pointer.get().ok() && function.get().ok() ? 1 : 0);
+}
+
+[[maybe_unused]] Task<int> instantiate(WorkerPool& pool, Retrier& retrier) {
+  const SubmitOptions options;
+  auto moved = co_await pool.async_submit(MovableOnly{});
+  auto function = co_await pool.async_submit(plain_function);
+  auto wrapped = co_await pool.async_submit(std::function<int(const JobContext&)>(), options);
+  auto once = co_await pool.async_submit(absl::AnyInvocable<absl::StatusOr<int>() &&>());
+  const auto status = [](const RetryAttempt& /*attempt*/) { return absl::OkStatus(); };
+  const auto value = [](const RetryAttempt& /*attempt*/) -> absl::StatusOr<std::unique_ptr<int>> {
+    return std::make_unique<int>(1);
+  };
+  const absl::Status made = co_await async_retry_on(pool, retrier, status);
+  const auto kept = co_await async_retry_on(pool, retrier, value, options);
+  co_return *moved->get().value() + wrapped->get().value() + once->get().value() + (function->get().ok() ? 1 : 0) +
+      (made.ok() ? **kept : 0);
 }
 
 /// Neither copied nor moved.
