@@ -206,6 +206,22 @@ TEST_CASE("WorkerPool: a job in front is next, whatever has come before", "[exec
   CHECK(discrepancies(pool->stats(), true).empty());
 }
 
+TEST_CASE("WorkerPool: a job in front is before those that its worker has taken in", "[exec][worker_pool]") {
+  testing::Recorder<int> order;
+  Gate gate;
+  Gate second_gate;
+  const auto pool = held_pool(gate, {.queue_capacity = 100});
+  REQUIRE(pool->execute([&] { second_gate.pass(); }) == OpStatus::kOk);
+  REQUIRE(pool->execute([&] { order.record(1); }) == OpStatus::kOk);
+  gate.open();
+  REQUIRE(second_gate.await(1));
+  REQUIRE(pool->execute([&] { order.record(2); }) == OpStatus::kOk);
+  REQUIRE(pool->try_submit([&] { order.record(3); }, nullptr, {.front = true}) == OpStatus::kOk);
+  second_gate.open();
+  REQUIRE(eventually([&] { return order.size() == 3; }));
+  CHECK(order.events() == std::vector<int>{3, 1, 2});
+}
+
 TEST_CASE("WorkerPool: a job in front expires, and is cancelled, as any other", "[exec][worker_pool]") {
   ManualClock clock;
   Gate gate;
