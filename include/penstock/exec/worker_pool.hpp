@@ -100,9 +100,9 @@ class WorkerPool final : public Executor {
   /// aggregate twice that is written inside of a co_await. They are copied.
   ///
   /// A coroutine may be destroyed while it waits here, until its executor resumes it: then the submission is called
-  /// off, or the job, if it was accepted meanwhile. The pool's destructor waits for coroutines that a time-out, a
-  /// cancellation or their destruction has taken out of the line, until these have run on: do not destroy the pool from
-  /// the only thread of their executor before. It does not wait for others.
+  /// off, or the job, if it was accepted meanwhile. The pool's destructor waits for a coroutine that its own context or
+  /// the time-out has taken out of the line, until it has run on: do not destroy the pool from the only thread of its
+  /// executor before. It does not wait for others: those are refused, and may run on when the pool is gone.
   ///
   /// Cost: as `submit`; a wait takes no allocation more.
   template <class F>
