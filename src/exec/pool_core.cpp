@@ -147,7 +147,7 @@ void PoolCore::settle(EndedJobs& ended) noexcept {
         report(std::current_exception(), job);
       }
       if (options_.observer != nullptr && job->ending_ != Ending::kRefused) {
-        if (job->unannounced_) observe_submit(*job);
+        if (is_unannounced(*job)) observe_submit(*job);
         tell_observer([&](PoolObserver& observer) {
           JobEvent dropped = event(*job, kCallerThread, now, job->enqueued_at_);
           dropped.code = answer.code();

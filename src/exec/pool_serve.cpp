@@ -253,7 +253,7 @@ Ran PoolCore::run(Runner& runner) noexcept {
   const JobTerms* const terms = job.terms();
   if (times_) times_->record_wait(runner.started_at - job.enqueued_at_);
   if (options_.observer != nullptr) {
-    if (job.unannounced_) observe_submit(job);
+    if (is_unannounced(job)) observe_submit(job);
     tell_observer([&](PoolObserver& observer) {
       observer.on_start(event(job, runner.worker_id, runner.started_at, job.enqueued_at_));
     });

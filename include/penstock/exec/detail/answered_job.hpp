@@ -124,6 +124,7 @@ class AnsweredJob : public JobState {
   PoolCore& pool_;
   TimePoint expires_at_ = TimePoint::max();  // the latest start
   std::unique_ptr<JobTerms> terms_;          // null: those of the pool
+  bool unannounced_ = false;                 // the observer has to be told first that it was submitted
   // R1  release by the first owner to go -> acquire by the last, who frees the job.
   world::Atomic<std::uint32_t> references_{2};
   mutable SpinLock lock_;  // before the pool's; no other is taken with it

@@ -109,7 +109,6 @@ class JobState {
   std::uint8_t level_ = kMiddleLevel;
   Ending ending_ = Ending::kNone;  // with who decided it
   bool stop_asked_ = false;        // guarded by both locks of the pool
-  bool unannounced_ = false;       // the observer has to be told first that it was submitted
 };
 
 /// Jobs one after the other. Threads: guarded by its owner.
