@@ -108,7 +108,6 @@ class PoolCore {
   absl::Status leave_line(AnsweredJob& job, WaitNode& node, Waiter::Outcome outcome, TimePoint since) noexcept
       ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void discard(AnsweredJob& job) noexcept;
-
   [[nodiscard]] absl::Status forked() const;
 
   // Live changes.
@@ -263,9 +262,7 @@ class PoolCore {
   [[nodiscard]] absl::Status describe(Refusal refusal, const Context& ctx, Duration waited) const;
   void put(JobState& job, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
   void put_first(JobState& job, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
-  static bool is_unannounced(const JobState& job) noexcept {
-    return !job.plain_ && static_cast<const AnsweredJob&>(job).unannounced_;
-  }
+  static bool is_unannounced(const JobState& job) noexcept;
   static bool is_in_front(const JobState& job) noexcept { return job.level_ % 2 != 0; }
   [[nodiscard]] bool is_everyday(TimePoint expires_at) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
   void put_from_line(AnsweredJob& job, TimePoint now, WakeList& wake) noexcept
