@@ -10,6 +10,7 @@
 #include <ratio>
 #include <type_traits>
 
+#include "penstock/core/detail/pairing_heap.hpp"
 #include "penstock/core/detail/world.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
@@ -47,11 +48,8 @@ class Timer {
 
   const Fire fire_;
   TimePoint when_{};
-  std::uint64_t sequence_ = 0;  // first armed, first fired, among equal deadlines
-  Timer* child_ = nullptr;      // links of a pairing heap; guarded by its queue's mutex
-  Timer* next_ = nullptr;
-  Timer* previous_ = nullptr;  // the elder sibling, or the parent of the eldest
-  bool queued_ = false;
+  std::uint64_t sequence_ = 0;      // first armed, first fired, among equal deadlines
+  detail::HeapLinks<Timer> links_;  // guarded by its queue's mutex, as all of this
 };
 
 /// A monotonic clock that can call back. Time-outs, tickers and windows read it, so a test that hands in a

@@ -10,12 +10,13 @@
 
 #include "penstock/core/clock.hpp"
 #include "penstock/core/detail/callback_gate.hpp"
+#include "penstock/core/detail/pairing_heap.hpp"
 #include "penstock/core/detail/world.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
-/// An intrusive pairing heap (Fredman, Sedgewick, Sleator and Tarjan, 1986) with a mutex: arming and disarming cost no
-/// memory, so neither can fail. Arming is O(1), firing and disarming O(log n) amortised.
+/// A pairing heap with a mutex: arming and disarming cost no memory, so neither can fail. Arming is O(1), firing and
+/// disarming O(log n) amortised.
 ///
 /// Threads: any member, from any thread. Callbacks run without the mutex; several threads may fire at once, but not the
 /// same timer.
@@ -48,15 +49,15 @@ class TimerQueue {
   [[nodiscard]] std::size_t size() const noexcept;
 
  private:
-  static bool before(const Timer& a, const Timer& b) noexcept;
-  static Timer* meld(Timer* a, Timer* b) noexcept;
-  static Timer* meld_siblings(Timer* first) noexcept;
-  void link(Timer& timer, TimePoint when) noexcept;
-  void unlink(Timer& timer) noexcept;
+  struct Sooner {
+    bool operator()(const Timer& a, const Timer& b) const noexcept {
+      return a.when_ != b.when_ ? a.when_ < b.when_ : a.sequence_ < b.sequence_;
+    }
+  };
+  void push(Timer& timer, TimePoint when) noexcept;
 
-  mutable world::Mutex mutex_;  // leaf: nothing else is locked while it is held
-  Timer* root_ = nullptr;       // guarded by mutex_, as all below
-  std::size_t size_ = 0;
+  mutable world::Mutex mutex_;                         // leaf: nothing else is locked while it is held
+  PairingHeap<Timer, &Timer::links_, Sooner> timers_;  // guarded by mutex_, as all below
   std::uint64_t next_sequence_ = 0;
   CallbackGate gate_;
 };
