@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/option_text.hpp"
 #include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 
@@ -178,11 +179,9 @@ absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexce
       case Ending::kCancelled: {
         const absl::Status cause = terms == nullptr ? absl::CancelledError() : terms->context.cause();
         code = absl::IsDeadlineExceeded(cause) ? cause.code() : absl::StatusCode::kCancelled;
-        return with_stage(
-            absl::Status(code, fmt::format("{} cancelled in the queue after {}{}{}", subject, waited,
-                                           cause.message().empty() ? "" : ": ",
-                                           fmt::string_view(cause.message().data(), cause.message().size()))),
-            "queue");
+        return with_stage(absl::Status(code, fmt::format("{} cancelled in the queue after {}{}{}", subject, waited,
+                                                         cause.message().empty() ? "" : ": ", text_of(cause))),
+                          "queue");
       }
       case Ending::kQueueExpired: {
         code = absl::StatusCode::kDeadlineExceeded;

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/detail/thread_name.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/detail/pool_locks.hpp"
@@ -17,8 +18,6 @@ namespace {
 
 // After a worker could not be started on the way, until the next attempt.
 constexpr Duration kAfterFailure = std::chrono::seconds(1);
-
-fmt::string_view text_of(const absl::Status& status) { return {status.message().data(), status.message().size()}; }
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/detail/patience.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/detail/pool_locks.hpp"
@@ -191,11 +192,10 @@ absl::Status PoolCore::describe(Refusal refusal, const Context& ctx, Duration wa
                         "enqueue");
     case Refusal::kCancelled: {
       const absl::Status cause = ctx.cause();
-      return with_stage(
-          absl::CancelledError(fmt::format("worker pool '{}': cancelled before the job was queued (waited {}){}{}",
-                                           name, duration_text(waited), cause.message().empty() ? "" : ": ",
-                                           fmt::string_view(cause.message().data(), cause.message().size()))),
-          "enqueue");
+      return with_stage(absl::CancelledError(
+                            fmt::format("worker pool '{}': cancelled before the job was queued (waited {}){}{}", name,
+                                        duration_text(waited), cause.message().empty() ? "" : ": ", text_of(cause))),
+                        "enqueue");
     }
     case Refusal::kOwnWorker:
       return absl::FailedPreconditionError(fmt::format(

@@ -13,24 +13,22 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/option_text.hpp"
+
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
 constexpr std::size_t kMaxTypeBytes = 120;
 constexpr std::size_t kMaxWhatBytes = 480;
 
-std::string cut(std::string_view text, std::size_t limit) {
-  return text.size() <= limit ? std::string(text) : std::string(text.substr(0, limit - 3)) + "...";
-}
-
 std::string type_name(const std::type_info& type) {
 #if __has_include(<cxxabi.h>)
   int status = 0;
   const std::unique_ptr<char, void (*)(void*)> name(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
                                                     std::free);
-  if (name) return cut(name.get(), kMaxTypeBytes);
+  if (name) return shortened(name.get(), kMaxTypeBytes);
 #endif
-  return cut(type.name(), kMaxTypeBytes);
+  return shortened(type.name(), kMaxTypeBytes);
 }
 
 std::string current_type_name() {
@@ -60,7 +58,7 @@ std::string exception_text(const std::exception_ptr& exception) noexcept {
     try {
       std::rethrow_exception(exception);
     } catch (const std::exception& caught) {
-      return fmt::format("{}: {}", type_name(typeid(caught)), cut(caught.what(), kMaxWhatBytes));
+      return fmt::format("{}: {}", type_name(typeid(caught)), shortened(caught.what(), kMaxWhatBytes));
     } catch (...) {
       return current_type_name();
     }

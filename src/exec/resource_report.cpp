@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/retry_after.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/detail/resource_core.hpp"
@@ -21,24 +22,7 @@ constexpr double kMaxWeight = 1e12;
 constexpr std::size_t kMaxConcurrent = 1'000'000;
 constexpr std::size_t kMaxStickyKeys = 1U << 20U;
 
-std::string shown(std::string_view text) {
-  return text.size() <= kMaxNameBytes ? std::string(text) : std::string(text.substr(0, kMaxNameBytes - 3)) + "...";
-}
-
 const char* plural(std::size_t count) { return count == 1 ? "" : "s"; }
-
-/// All violations at once.
-class Violations {
- public:
-  void require(bool holds, const char* option, const std::string& rule, const std::string& got) {
-    if (!holds) texts_.push_back(fmt::format("options.{} must be {}, got {}", option, rule, got));
-  }
-  [[nodiscard]] bool empty() const { return texts_.empty(); }
-  [[nodiscard]] std::string text() const { return fmt::format("{}", fmt::join(texts_, "; ")); }
-
- private:
-  std::vector<std::string> texts_;
-};
 
 }  // namespace
 
@@ -72,43 +56,40 @@ ResourceVerdict classify_resource(const absl::Status& status) noexcept {
 }
 
 absl::Status ResourceOptions::validate() const {
-  Violations violations;
+  detail::OptionViolations violations;
   // A NaN is not in the range, either.
-  violations.require(weight >= 0 && weight <= kMaxWeight, "weight", fmt::format("in [0, {:g}]", kMaxWeight),
-                     fmt::format("{}", weight));
+  violations.require(weight >= 0 && weight <= kMaxWeight, "weight", fmt::format("in [0, {:g}]", kMaxWeight), weight);
   violations.require(max_concurrent >= 1 && max_concurrent <= kMaxConcurrent, "max_concurrent",
-                     fmt::format("in [1, {}]", kMaxConcurrent), fmt::format("{}", max_concurrent));
+                     fmt::format("in [1, {}]", kMaxConcurrent), max_concurrent);
   return violations.empty() ? absl::OkStatus() : absl::InvalidArgumentError(violations.text());
 }
 
 absl::Status ResourcePoolOptions::validate() const {
-  Violations violations;
+  detail::OptionViolations violations;
   const auto require_positive = [&](const char* option, Duration value) {
     violations.require(value > Duration::zero(), option, "positive", detail::duration_text(value));
   };
-  violations.require(!name.empty() && name.size() <= kMaxNameBytes, "name", "1 to 256 bytes long",
-                     fmt::format("{}", name.size()));
+  violations.require(!name.empty() && name.size() <= kMaxNameBytes, "name", "1 to 256 bytes long", name.size());
   const bool is_known = strategy == ResourceStrategy::kWeightedRandom || strategy == ResourceStrategy::kRoundRobin ||
                         strategy == ResourceStrategy::kLeastLoaded;
-  violations.require(is_known, "strategy", "kWeightedRandom, kRoundRobin or kLeastLoaded",
-                     fmt::format("{}", static_cast<int>(strategy)));
+  violations.require(is_known, "strategy", "kWeightedRandom, kRoundRobin or kLeastLoaded", static_cast<int>(strategy));
   require_positive("rest_for", rest_for);
   require_positive("sticky_ttl", sticky_ttl);
   violations.require(sticky_keys >= 1 && sticky_keys <= kMaxStickyKeys, "sticky_keys",
-                     fmt::format("in [1, {}]", kMaxStickyKeys), fmt::format("{}", sticky_keys));
+                     fmt::format("in [1, {}]", kMaxStickyKeys), sticky_keys);
   violations.require(clock != nullptr, "clock", "a clock", "null");
-  if (violations.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(fmt::format("resource pool '{}': {}", shown(name), violations.text()));
+  return violations.status(fmt::format("resource pool '{}'", detail::shortened(name, kMaxNameBytes)));
 }
 
 namespace detail {
 absl::Status ResourceCore::not_found(std::string_view id) const {
-  return absl::NotFoundError(fmt::format("resource pool '{}': there is no resource '{}'", name(), shown(id)));
+  return absl::NotFoundError(
+      fmt::format("resource pool '{}': there is no resource '{}'", name(), shortened(id, kMaxNameBytes)));
 }
 
 absl::Status ResourceCore::bad_options(std::string_view id, const absl::Status& why) const {
   return absl::InvalidArgumentError(
-      fmt::format("resource pool '{}': resource '{}': {}", name(), shown(id), std::string(why.message())));
+      fmt::format("resource pool '{}': resource '{}': {}", name(), shortened(id, kMaxNameBytes), text_of(why)));
 }
 
 absl::Status ResourceWait::refusal() {

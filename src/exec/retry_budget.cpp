@@ -23,10 +23,9 @@ std::int64_t tokens(double count) noexcept { return std::llround(std::min(count,
 
 }  // namespace
 
-void detail::add_violations(const RetryBudgetOptions& options, const char* prefix,
-                            std::vector<std::string>& violations) {
+void detail::add_violations(const RetryBudgetOptions& options, std::string_view prefix, OptionViolations& violations) {
   const auto require = [&](bool holds, const char* option, const char* rule, double got) {
-    if (!holds) violations.push_back(fmt::format("{}{} must be {}, got {}", prefix, option, rule, got));
+    violations.require(holds, fmt::format("{}{}", prefix, option), rule, got);
   };
   // A NaN is in no range.
   require(options.ratio >= 0, "ratio", "a number from 0 to infinity", options.ratio);
@@ -36,9 +35,9 @@ void detail::add_violations(const RetryBudgetOptions& options, const char* prefi
 }
 
 RetryBudget::RetryBudget(const RetryBudgetOptions& options) {
-  std::vector<std::string> violations;
-  detail::add_violations(options, "options.", violations);
-  if (!violations.empty()) throw std::invalid_argument(fmt::format("retry budget: {}", fmt::join(violations, "; ")));
+  detail::OptionViolations violations;
+  detail::add_violations(options, "", violations);
+  if (!violations.empty()) throw std::invalid_argument(fmt::format("retry budget: {}", violations.text()));
   unlimited_ = std::isinf(options.ratio);
   deposit_ = tokens(options.ratio);
   capacity_ = tokens(options.capacity);

@@ -4,10 +4,10 @@
 
 #include <cmath>
 #include <string>
-#include <vector>
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/option_text.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/retry.hpp"
 #include "penstock/metrics/sink.hpp"
@@ -62,33 +62,26 @@ std::string_view to_string(RetryStop stop) noexcept {
 }
 
 absl::Status RetryOptions::validate() const {
-  std::vector<std::string> violations;
-  const auto require = [&](bool holds, const char* option, const char* rule, const std::string& got) {
-    if (!holds) violations.push_back(fmt::format("options.{} must be {}, got {}", option, rule, got));
-  };
   using detail::duration_text;
-  require(name.size() <= kMaxNameBytes, "name", "at most 256 bytes long", fmt::format("{}", name.size()));
-  require(max_attempts >= 1 && max_attempts <= kMaxAttempts, "max_attempts", "in [1, 1000000]",
-          fmt::format("{}", max_attempts));
-  require(initial >= Duration::zero(), "initial", "at least 0 s", duration_text(initial));
-  require(max >= initial, "max", fmt::format("at least initial ({})", duration_text(initial)).c_str(),
-          duration_text(max));
-  require(max >= Duration::zero(), "max", "at least 0 s", duration_text(max));
-  require(multiplier >= 1 && std::isfinite(multiplier), "multiplier", "a number of at least 1",
-          fmt::format("{}", multiplier));
-  require(jitter >= 0 && jitter <= 1, "jitter", "in [0, 1]", fmt::format("{}", jitter));
-  require(max_retry_after >= Duration::zero(), "max_retry_after", "at least 0 s", duration_text(max_retry_after));
-  detail::add_violations(budget, "options.budget.", violations);
-
-  if (violations.empty()) return absl::OkStatus();
-  const std::string shown = name.size() <= kMaxNameBytes ? name : name.substr(0, kMaxNameBytes - 3) + "...";
-  return absl::InvalidArgumentError(fmt::format("retry '{}': {}", shown, fmt::join(violations, "; ")));
+  detail::OptionViolations violations;
+  violations.require(name.size() <= kMaxNameBytes, "name", "at most 256 bytes long", name.size());
+  violations.require(max_attempts >= 1 && max_attempts <= kMaxAttempts, "max_attempts", "in [1, 1000000]",
+                     max_attempts);
+  violations.require(initial >= Duration::zero(), "initial", "at least 0 s", duration_text(initial));
+  violations.require(max >= initial, "max", fmt::format("at least initial ({})", duration_text(initial)),
+                     duration_text(max));
+  violations.require(max >= Duration::zero(), "max", "at least 0 s", duration_text(max));
+  violations.require(multiplier >= 1 && std::isfinite(multiplier), "multiplier", "a number of at least 1", multiplier);
+  violations.require(jitter >= 0 && jitter <= 1, "jitter", "in [0, 1]", jitter);
+  violations.require(max_retry_after >= Duration::zero(), "max_retry_after", "at least 0 s",
+                     duration_text(max_retry_after));
+  detail::add_violations(budget, "budget.", violations);
+  return violations.status(fmt::format("retry '{}'", detail::shortened(name, kMaxNameBytes)));
 }
 
 absl::Status with_attempts(const absl::Status& status, std::uint32_t attempts) {
   if (status.ok() || attempts <= 1) return status;
-  const auto message = status.message();
-  const std::string_view text(message.data(), message.size());
+  const std::string_view text = detail::text_of(status);
   absl::Status longer(status.code(), text.empty() ? fmt::format("after {} attempts", attempts)
                                                   : fmt::format("{} (after {} attempts)", text, attempts));
   status.ForEachPayload([&longer](auto url, const auto& payload) { longer.SetPayload(url, payload); });

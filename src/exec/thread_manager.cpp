@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "penstock/core/detail/check.hpp"
+#include "penstock/core/detail/option_text.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/detail/thread_core.hpp"
 
@@ -72,10 +73,9 @@ std::vector<ThreadInfo> stuck_threads(const std::vector<ThreadInfo>& threads, co
 }
 
 absl::Status ThreadManagerOptions::validate() const {
-  std::string wrong;
-  const auto require = [&wrong](bool holds, std::string_view field, std::string_view law, const auto& got) {
-    if (holds) return;
-    wrong += fmt::format("{}options.{} must be {}, got {}", wrong.empty() ? "" : "; ", field, law, got);
+  detail::OptionViolations violations;
+  const auto require = [&violations](bool holds, std::string_view field, std::string_view law, const auto& got) {
+    violations.require(holds, field, law, got);
   };
   const auto require_positive = [&require](std::string_view field, Duration got) {
     require(got > Duration::zero(), field, "positive", detail::duration_text(got));
@@ -96,9 +96,7 @@ absl::Status ThreadManagerOptions::validate() const {
   require(event_capacity >= 1 && event_capacity <= kMaxRemembered, "event_capacity",
           fmt::format("in [1, {}]", kMaxRemembered), event_capacity);
   require(clock != nullptr, "clock", "a clock", "null");
-  if (wrong.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      fmt::format("thread manager '{}': {}", std::string_view(name).substr(0, kMaxNameBytes), wrong));
+  return violations.status(fmt::format("thread manager '{}'", std::string_view(name).substr(0, kMaxNameBytes)));
 }
 
 absl::StatusOr<std::unique_ptr<ThreadManager>> detail::ThreadManagerAccess::create(ThreadManagerOptions options,

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "penstock/core/detail/check.hpp"
+#include "penstock/core/detail/option_text.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 
@@ -20,10 +21,9 @@ constexpr std::size_t kMaxCapacity = 1'000'000;
 }  // namespace
 
 absl::Status WorkerPoolOptions::validate() const {
-  std::string wrong;
-  const auto require = [&wrong](bool holds, std::string_view field, std::string_view law, const auto& got) {
-    if (holds) return;
-    wrong += fmt::format("{}options.{} must be {}, got {}", wrong.empty() ? "" : "; ", field, law, got);
+  detail::OptionViolations violations;
+  const auto require = [&violations](bool holds, std::string_view field, std::string_view law, const auto& got) {
+    violations.require(holds, field, law, got);
   };
   require(!name.empty() && name.size() <= kMaxNameBytes, "name", fmt::format("1 to {} bytes", kMaxNameBytes),
           name.size());
@@ -56,9 +56,7 @@ absl::Status WorkerPoolOptions::validate() const {
   require(health_check_timeout > Duration::zero(), "health_check_timeout", "positive",
           detail::duration_text(health_check_timeout));
   require(clock != nullptr, "clock", "a clock", "null");
-  if (wrong.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      fmt::format("worker pool '{}': {}", std::string_view(name).substr(0, kMaxNameBytes), wrong));
+  return violations.status(fmt::format("worker pool '{}'", std::string_view(name).substr(0, kMaxNameBytes)));
 }
 
 absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::create(WorkerPoolOptions options, StartupReport* report) {

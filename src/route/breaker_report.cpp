@@ -6,15 +6,16 @@
 #include <cmath>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/option_text.hpp"
 #include "penstock/route/circuit_breaker.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
+constexpr std::size_t kMaxNameBytes = 256;
 constexpr std::array kAllStates = {BreakerState::kClosed,   BreakerState::kOpen,       BreakerState::kHalfOpen,
                                    BreakerState::kDisabled, BreakerState::kForcedOpen, BreakerState::kMetricsOnly};
 static_assert(kAllStates.size() == kBreakerStates);
@@ -92,42 +93,38 @@ CallOutcome classify_call(const absl::Status& status) noexcept {
 }
 
 absl::Status CircuitBreakerOptions::validate() const {
-  std::vector<std::string> violations;
-  const auto require = [&](bool holds, const char* option, const std::string& rule, const std::string& got) {
-    if (!holds) violations.push_back(fmt::format("options.{} must be {}, got {}", option, rule, got));
+  detail::OptionViolations violations;
+  const auto require = [&](bool holds, const char* option, const std::string& rule, const auto& got) {
+    violations.require(holds, option, rule, got);
   };
   const auto require_percentage = [&](const char* option, double value) {
-    require(value > 0 && value <= 100, option, "in (0, 100]", fmt::format("{}", value));  // a NaN is neither
+    require(value > 0 && value <= 100, option, "in (0, 100]", value);  // a NaN is neither
   };
   const auto require_positive = [&](const char* option, Duration value) {
     require(value > Duration::zero(), option, "positive", text(value));
   };
 
-  require(name.size() <= 256, "name", "at most 256 bytes long", fmt::format("{}", name.size()));
+  require(name.size() <= kMaxNameBytes, "name", "at most 256 bytes long", name.size());
   const bool known_window = window == Window::kCount || window == Window::kTime;
-  require(known_window, "window", "kCount or kTime", fmt::format("{}", static_cast<int>(window)));
+  require(known_window, "window", "kCount or kTime", static_cast<int>(window));
   const std::size_t max_size = window == Window::kTime ? 10'000 : 1'000'000;
-  require(window_size >= 1 && window_size <= max_size, "window_size", fmt::format("in [1, {}]", max_size),
-          fmt::format("{}", window_size));
+  require(window_size >= 1 && window_size <= max_size, "window_size", fmt::format("in [1, {}]", max_size), window_size);
   require_positive("bucket", bucket);
-  require(minimum_calls >= 1, "minimum_calls", "at least 1", fmt::format("{}", minimum_calls));
+  require(minimum_calls >= 1, "minimum_calls", "at least 1", minimum_calls);
   require_percentage("failure_rate_pct", failure_rate_pct);
   require_percentage("slow_rate_pct", slow_rate_pct);
   require_positive("slow_call", slow_call);
   require_positive("open_for", open_for);
-  require(open_backoff >= 1 && std::isfinite(open_backoff), "open_backoff", "a number of at least 1",
-          fmt::format("{}", open_backoff));
+  require(open_backoff >= 1 && std::isfinite(open_backoff), "open_backoff", "a number of at least 1", open_backoff);
   require(open_for_max >= open_for, "open_for_max", fmt::format("at least open_for ({})", text(open_for)),
           text(open_for_max));
-  require(open_jitter >= 0 && open_jitter < 1, "open_jitter", "in [0, 1)", fmt::format("{}", open_jitter));
+  require(open_jitter >= 0 && open_jitter < 1, "open_jitter", "in [0, 1)", open_jitter);
   require(half_open_permits >= 1 && half_open_permits <= 1'000'000, "half_open_permits", "in [1, 1000000]",
-          fmt::format("{}", half_open_permits));
+          half_open_permits);
   require_positive("half_open_max_wait", half_open_max_wait);
   require(clock != nullptr, "clock", "a clock", "null");
 
-  if (violations.empty()) return absl::OkStatus();
-  const std::string shown = name.size() <= 256 ? name : name.substr(0, 253) + "...";
-  return absl::InvalidArgumentError(fmt::format("circuit breaker '{}': {}", shown, fmt::join(violations, "; ")));
+  return violations.status(fmt::format("circuit breaker '{}'", detail::shortened(name, kMaxNameBytes)));
 }
 
 absl::Status to_status(const BreakerRefusal& refusal, std::string_view name) {

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/detail/world.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
@@ -69,9 +70,7 @@ absl::Status ProviderOptions::validate() const {
   if (complete.breaker) of_breaker = complete.breaker->validate();
   if (of_pool.ok()) return of_breaker;
   if (of_breaker.ok()) return of_pool;
-  return absl::InvalidArgumentError(
-      fmt::format("{}; {}", fmt::string_view(of_pool.message().data(), of_pool.message().size()),
-                  fmt::string_view(of_breaker.message().data(), of_breaker.message().size())));
+  return absl::InvalidArgumentError(fmt::format("{}; {}", detail::text_of(of_pool), detail::text_of(of_breaker)));
 }
 
 /// Keeps a name to itself while its provider is being made or taken out.
