@@ -2,17 +2,15 @@
 // What a manager adds to a thread, and what it saves. The rival is what everybody writes who needs a thread for a task:
 // std::thread, and join. Ideal for spawn: no new thread, so the wake-up of one that sleeps; for a scope: two readings
 // of the clock.
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 
 #include "penstock/exec/thread_manager.hpp"
+#include "support/count_down.hpp"
 
 namespace {
 
@@ -22,27 +20,6 @@ using penstock::ThreadManager;
 std::unique_ptr<ThreadManager> make_manager(std::size_t threads, Duration idle_timeout = std::chrono::hours(1)) {
   return *ThreadManager::create({.name = "bench", .max_threads = threads, .idle_timeout = idle_timeout});
 }
-
-// Counts the functions of a round down, and wakes the one who waits for the last.
-class CountDown {
- public:
-  void start(int count) { left_.store(count, std::memory_order_relaxed); }
-  void hit() {
-    if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-      const std::lock_guard lock(mutex_);
-      zero_.notify_one();
-    }
-  }
-  void wait() {
-    std::unique_lock lock(mutex_);
-    zero_.wait(lock, [&] { return left_.load(std::memory_order_acquire) == 0; });
-  }
-
- private:
-  std::atomic<int> left_{0};
-  std::mutex mutex_;
-  std::condition_variable zero_;
-};
 
 // Functions in threads of their own, `tasks` at once, and the wait for the last one's end.
 void spawn(benchmark::State& state) {

@@ -3,22 +3,19 @@
 // the pool that everybody writes: std::mutex, std::condition_variable, std::deque<std::function>, bounded, without
 // deadlines, cancellation, results or counts. Ideal: an uncontended lock and a few cache misses for each side (about 25
 // ns here), since a worker that finds the next job is never woken.
-#include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <future>
 #include <memory>
-#include <mutex>
-#include <thread>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 
 #include "penstock/exec/detail/pool_figures.hpp"
 #include "penstock/exec/worker_pool.hpp"
+#include "support/condvar_pool.hpp"
+#include "support/count_down.hpp"
 
 namespace {
 
@@ -30,62 +27,6 @@ using penstock::WorkerPool;
 constexpr std::size_t kCapacity = 1000;
 constexpr int kBatch = 10'000;
 
-class CondVarPool {
- public:
-  explicit CondVarPool(std::size_t workers) {
-    for (std::size_t i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
-  }
-  ~CondVarPool() {
-    {
-      const std::lock_guard lock(mutex_);
-      closed_ = true;
-    }
-    has_job_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
-  }
-
-  void submit(std::function<void()> job) {
-    std::unique_lock lock(mutex_);
-    has_room_.wait(lock, [&] { return jobs_.size() < kCapacity; });
-    jobs_.push_back(std::move(job));
-    lock.unlock();
-    has_job_.notify_one();
-  }
-
-  bool try_submit(std::function<void()> job) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (jobs_.size() >= kCapacity) return false;
-      jobs_.push_back(std::move(job));
-    }
-    has_job_.notify_one();
-    return true;
-  }
-
- private:
-  void work() {
-    for (;;) {
-      std::function<void()> job;
-      {
-        std::unique_lock lock(mutex_);
-        has_job_.wait(lock, [&] { return closed_ || !jobs_.empty(); });
-        if (jobs_.empty()) return;
-        job = std::move(jobs_.front());
-        jobs_.pop_front();
-      }
-      has_room_.notify_one();
-      job();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable has_job_;
-  std::condition_variable has_room_;
-  std::deque<std::function<void()>> jobs_;
-  bool closed_ = false;
-  std::vector<std::thread> threads_;
-};
-
 std::unique_ptr<WorkerPool> make_pool(std::int64_t workers, bool measure = true) {
   return *WorkerPool::create({.name = "bench",
                               .workers = static_cast<std::size_t>(workers),
@@ -94,27 +35,6 @@ std::unique_ptr<WorkerPool> make_pool(std::int64_t workers, bool measure = true)
                               .enqueue_timeout = std::chrono::hours(1),
                               .measure = measure});
 }
-
-// Counts a batch of jobs down, and wakes the one who waits for the last.
-class CountDown {
- public:
-  void start(int count) { left_.store(count, std::memory_order_relaxed); }
-  void hit() {
-    if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-      const std::lock_guard lock(mutex_);
-      zero_.notify_one();
-    }
-  }
-  void wait() {
-    std::unique_lock lock(mutex_);
-    zero_.wait(lock, [&] { return left_.load(std::memory_order_acquire) == 0; });
-  }
-
- private:
-  std::atomic<int> left_{0};
-  std::mutex mutex_;
-  std::condition_variable zero_;
-};
 
 // Empty jobs whose result nobody waits for; one submitter, who waits when the queue is full.
 void empty_jobs(benchmark::State& state, bool measure) {
@@ -179,11 +99,11 @@ void stats(benchmark::State& state) {
 BENCHMARK(stats)->Name("worker_pool/stats")->ArgName("workers")->Arg(2)->Arg(16)->Arg(64);
 
 void empty_jobs_cond_var(benchmark::State& state) {
-  CondVarPool pool(static_cast<std::size_t>(state.range(0)));
+  CondVarPool pool(static_cast<std::size_t>(state.range(0)), kCapacity);
   CountDown count;
   for (auto _ : state) {
     count.start(kBatch);
-    for (int i = 0; i < kBatch; ++i) pool.submit([&count] { count.hit(); });
+    for (int i = 0; i < kBatch; ++i) pool.run([&count] { count.hit(); });
     count.wait();
   }
   state.SetItemsProcessed(state.iterations() * kBatch);
@@ -208,13 +128,13 @@ void jobs_with_results(benchmark::State& state) {
 BENCHMARK(jobs_with_results)->Name("worker_pool/jobs_with_results")->ArgName("workers")->Arg(2)->Arg(16)->UseRealTime();
 
 void jobs_with_results_future(benchmark::State& state) {
-  CondVarPool pool(static_cast<std::size_t>(state.range(0)));
+  CondVarPool pool(static_cast<std::size_t>(state.range(0)), kCapacity);
   std::vector<std::future<int>> futures(100);
   for (auto _ : state) {
     for (int i = 0; i < 100; ++i) {
       auto task = std::make_shared<std::packaged_task<int()>>([i] { return i; });
       futures[static_cast<std::size_t>(i)] = task->get_future();
-      pool.submit([task] { (*task)(); });
+      pool.run(std::function<void()>([task] { (*task)(); }));  // made before the lock is taken
     }
     for (std::future<int>& future : futures) benchmark::DoNotOptimize(future.get());
   }
@@ -246,10 +166,10 @@ void refusal_cond_var(benchmark::State& state) {
   std::promise<void> gate;
   const std::shared_future<void> opened = gate.get_future().share();
   {
-    CondVarPool pool(1);
-    while (pool.try_submit([opened] { opened.wait(); })) {
+    CondVarPool pool(1, kCapacity);
+    while (pool.try_run([opened] { opened.wait(); })) {
     }
-    for (auto _ : state) benchmark::DoNotOptimize(pool.try_submit([] {}));
+    for (auto _ : state) benchmark::DoNotOptimize(pool.try_run([] {}));
     gate.set_value();
   }
   state.SetItemsProcessed(state.iterations());
