@@ -40,23 +40,6 @@ bool nobody_waits(const Channel<T>& channel) {
   return stats.blocked_senders + stats.blocked_receivers == 0;
 }
 
-/// Calls `operation` with its first allocation failing, then its second, until none is left to fail; `check` looks at
-/// what each failure left behind. Returns how many there were.
-template <class Operation, class Check>
-int failures_of(Operation operation, Check check) {
-  for (int nth = 0;; ++nth) {
-    const FailAllocation failure(static_cast<std::uint64_t>(nth));
-    bool threw = false;
-    try {
-      operation();
-    } catch (const std::bad_alloc&) {
-      threw = true;
-    }
-    if (!failure.has_failed()) return nth;
-    check(threw);
-  }
-}
-
 TEST_CASE("Channel bad input: without memory no channel is made, and nothing leaks", "[channel][bad_input]") {
   const std::size_t capacity = any_capacity();
   const auto make = [&] { std::make_unique<Channel<MoveOnly>>(capacity); };

@@ -29,39 +29,11 @@ namespace penstock {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::Allocations;
-using testing::FailAllocation;
+using testing::allocations_of;
+using testing::failures_of;
 
 // The machine's clock is made by its first use, which cannot fail with an exception: before any test.
 [[maybe_unused]] const Context& first_use = Context::background();
-
-/// Calls `operation` with its first allocation failing, then its second, until none is left to fail; `check` looks at
-/// what each failure left behind. Returns how many there were. Whatever else is thrown ends the test.
-template <class Operation, class Check>
-int failures_of(Operation operation, Check check) {
-  for (int nth = 0;; ++nth) {
-    const FailAllocation failure(static_cast<std::uint64_t>(nth));
-    try {
-      operation();
-    } catch (const std::bad_alloc&) {
-    }
-    if (!failure.has_failed()) return nth;
-    check();
-  }
-}
-
-template <class Operation>
-int failures_of(Operation operation) {
-  return failures_of(std::move(operation), [] {});
-}
-
-/// How many allocations `operation` makes.
-template <class Operation>
-std::uint64_t allocations_of(Operation operation) {
-  const Allocations before = Allocations::now();
-  operation();
-  return Allocations::now().count - before.count;
-}
 
 TEST_CASE("Allocation failure: deriving a context leaves its parent as it was", "[core][allocation_failure]") {
   const auto [parent, parent_source] = Context::background().with_timeout(1h).with_cancel();

@@ -2,18 +2,16 @@
 #pragma once
 
 /// \file
-/// What the tests of the pools share: pools with a clock of their own, jobs that wait to be let go, and the books.
+/// What the tests of the pools share: pools that let their jobs go, and the books.
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -24,40 +22,10 @@
 #include "penstock/exec/worker_pool.hpp"
 #include "penstock/metrics/sink.hpp"
 #include "support/eventually.hpp"
+#include "support/gate.hpp"
+#include "support/status_text.hpp"
 
 namespace penstock::testing {
-
-/// Holds jobs until it is opened.
-class Gate {
- public:
-  void pass() {
-    std::unique_lock lock(mutex_);
-    ++inside_;
-    opened_.wait(lock, [this] { return open_; });
-  }
-
-  void open() {
-    const std::lock_guard lock(mutex_);
-    open_ = true;
-    opened_.notify_all();
-  }
-
-  /// How many have come so far.
-  [[nodiscard]] int arrived() const {
-    const std::lock_guard lock(mutex_);
-    return inside_;
-  }
-
-  [[nodiscard]] bool await(int count) const {
-    return eventually([&] { return arrived() >= count; });
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::condition_variable opened_;
-  int inside_ = 0;
-  bool open_ = false;
-};
 
 /// A pool that opens the gate of its jobs before it is destroyed, so that a failed test does not hang.
 class TestPool {
@@ -98,13 +66,18 @@ inline TestPool held_pool(Gate& gate, WorkerPoolOptions options) {
   return TestPool(std::move(options), gate, TestPool::Held{});
 }
 
+/// Jobs that stay at the gate. Throws, and so fails the test, if one is refused.
+inline void hold(WorkerPool& pool, Gate& gate, int jobs = 1) {
+  for (int i = 0; i < jobs; ++i) {
+    if (pool.try_submit([&gate] { gate.pass(); }) != OpStatus::kOk) throw std::runtime_error("a job was refused");
+  }
+}
+
 /// Whether a shutdown has begun: then that is why even a submission is refused that has ended already.
 inline bool is_closed(WorkerPool& pool) {
   const Context ended = Context::background().with_timeout(std::chrono::seconds(0));
   return pool.try_submit([] {}, nullptr, {.context = ended}) == OpStatus::kClosed;
 }
-
-inline std::string text_of(const absl::Status& status) { return std::string(status.message()); }
 
 /// Whether nothing has become less between two snapshots.
 inline bool only_grows(const WorkerPoolCounts& before, const WorkerPoolCounts& after) {

@@ -23,7 +23,7 @@ using testing::discrepancies;
 using testing::IntLease;
 using testing::IntPool;
 using testing::number;
-using testing::said;
+using testing::text_of;
 
 constexpr ResourceStrategy kRoundRobin = ResourceStrategy::kRoundRobin;
 
@@ -83,7 +83,7 @@ TEST_CASE("ResourcePool: an id is taken once", "[exec][resource_pool]") {
   std::unique_ptr<int> second = number(2);
   const absl::Status refused = pool.add("a", std::move(second));
   CHECK(absl::IsAlreadyExists(refused));
-  CHECK(said(refused) == "resource pool 'keys': there is a resource 'a'");
+  CHECK(text_of(refused) == "resource pool 'keys': there is a resource 'a'");
   CHECK(second != nullptr);  // NOLINT(bugprone-use-after-move): untouched
   REQUIRE(pool.remove("a").ok());
   CHECK(pool.add("a", std::move(second)).ok());
@@ -107,15 +107,15 @@ TEST_CASE("ResourcePool: bad input is refused and named", "[exec][resource_pool]
   CHECK(pool.add(std::string(256, 'x'), std::move(resource)).ok());
   CHECK(absl::IsInvalidArgument(pool.disable("a", 0s)));
   CHECK(absl::IsInvalidArgument(pool.disable("a", -1s)));
-  CHECK(said(pool.add("b", nullptr, {.weight = -1, .max_concurrent = 0})) ==
+  CHECK(text_of(pool.add("b", nullptr, {.weight = -1, .max_concurrent = 0})) ==
         "resource pool 'keys': resource 'b': options.weight must be in [0, 1e+12], got -1; options.max_concurrent must "
         "be in [1, 1000000], got 0");
   for (const absl::Status& status :
        {pool.remove("z").status(), pool.disable("z"), pool.enable("z"), pool.update("z", {})}) {
     CHECK(absl::IsNotFound(status));
-    CHECK(said(status) == "resource pool 'keys': there is no resource 'z'");
+    CHECK(text_of(status) == "resource pool 'keys': there is no resource 'z'");
   }
-  CHECK(said(pool.remove(std::string(1000, 'q')).status()).size() < 400);
+  CHECK(text_of(pool.remove(std::string(1000, 'q')).status()).size() < 400);
 }
 
 TEST_CASE("ResourcePool: bad options are refused, all at once", "[exec][resource_pool]") {
@@ -125,7 +125,7 @@ TEST_CASE("ResourcePool: bad options are refused, all at once", "[exec][resource
   options.sticky_ttl = -1s;
   options.sticky_keys = 0;
   options.clock = nullptr;
-  const std::string text = said(options.validate());
+  const std::string text = text_of(options.validate());
   for (const char* option : {"name", "strategy", "rest_for", "sticky_ttl", "sticky_keys", "clock"}) {
     CHECK_THAT(text, ContainsSubstring(std::string("options.") + option));
   }
@@ -219,30 +219,31 @@ TEST_CASE("ResourcePool: who gets nothing at once is told why", "[exec][resource
     return pool.try_acquire(std::move(options)).status();
   };
   CHECK(absl::IsNotFound(why()));
-  CHECK(said(why()) == "resource pool 'keys': it has no resources");
+  CHECK(text_of(why()) == "resource pool 'keys': it has no resources");
 
   REQUIRE(pool.add("a", number(1)).ok());
   REQUIRE(pool.add("b", number(2)).ok());
   const auto nothing = [](std::string_view, const std::unique_ptr<int>&) { return false; };
   CHECK(absl::IsNotFound(why({.filter = nothing})));
-  CHECK(said(why({.filter = nothing})) == "resource pool 'keys': none of 2 resources passes the filter");
+  CHECK(text_of(why({.filter = nothing})) == "resource pool 'keys': none of 2 resources passes the filter");
 
   {
     const IntLease a = pool.try_acquire();
     const IntLease b = pool.try_acquire();
     CHECK(absl::IsResourceExhausted(why()));
-    CHECK(said(why()) ==
+    CHECK(text_of(why()) ==
           "resource pool 'keys': all are busy (2 resources will do, 0 of them disabled; 2 leases are out)");
   }
   REQUIRE(pool.disable("a").ok());
   const auto only_a = [](std::string_view id, const std::unique_ptr<int>&) { return id == "a"; };
   CHECK(absl::IsUnavailable(why({.filter = only_a})));
-  CHECK(said(why({.filter = only_a})) ==
+  CHECK(text_of(why({.filter = only_a})) ==
         "resource pool 'keys': the one resource that will do is disabled, until somebody enables it");
   CHECK(testing::payload_of(why({.filter = only_a}), "retry-after").empty());
   REQUIRE(pool.disable("b", 4200ms).ok());
   CHECK(absl::IsUnavailable(why()));
-  CHECK(said(why()) == "resource pool 'keys': all 2 resources that will do are disabled, the first for another 4.2 s");
+  CHECK(text_of(why()) ==
+        "resource pool 'keys': all 2 resources that will do are disabled, the first for another 4.2 s");
   CHECK(testing::payload_of(why(), "retry-after") == "4200000000");
   clock.advance(4199ms);
   CHECK(absl::IsUnavailable(why()));
@@ -252,7 +253,7 @@ TEST_CASE("ResourcePool: who gets nothing at once is told why", "[exec][resource
   CHECK(pool.close());
   CHECK_FALSE(pool.close());
   CHECK(absl::IsUnavailable(why()));
-  CHECK(said(why()) == "resource pool 'keys': closed");
+  CHECK(text_of(why()) == "resource pool 'keys': closed");
   CHECK(absl::IsUnavailable(pool.add("c", number(3))));
   const ResourcePoolStats stats = pool.stats();
   CHECK(stats.not_found == 4);

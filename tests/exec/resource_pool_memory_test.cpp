@@ -19,9 +19,10 @@ namespace penstock {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::Allocations;
+using testing::allocations_of;
 using testing::discrepancies;
 using testing::FailAllocation;
+using testing::failures_of;
 using testing::IntLease;
 using testing::IntPool;
 using testing::number;
@@ -30,28 +31,6 @@ using Number = std::unique_ptr<int>;
 
 // The machine's clock is made by its first use, which cannot fail with an exception: before any test.
 [[maybe_unused]] const Context& first_use = Context::background();
-
-/// Calls `operation` with its first allocation failing, then its second, until none is left to fail; `check` looks at
-/// what each failure left behind. Returns how many there were.
-template <class Operation, class Check>
-int failures_of(Operation operation, Check check) {
-  for (int nth = 0;; ++nth) {
-    const FailAllocation failure(static_cast<std::uint64_t>(nth));
-    try {
-      operation();
-    } catch (const std::bad_alloc&) {
-    }
-    if (!failure.has_failed()) return nth;
-    check();
-  }
-}
-
-template <class Operation>
-std::uint64_t allocations_of(Operation operation) {
-  const Allocations before = Allocations::now();
-  operation();
-  return Allocations::now().count - before.count;
-}
 
 TEST_CASE("Allocation failure: making a resource pool", "[exec][resource_pool][allocation_failure]") {
   std::unique_ptr<IntPool> pool;
@@ -122,9 +101,9 @@ TEST_CASE("Allocation failure: a refusal that cannot be told", "[exec][resource_
   std::optional<Lease<Number>> held = *pool.try_acquire();
   IntLease lease = absl::UnknownError("none");
   const Context ended = Context(clock).with_timeout(0s);
-  CHECK(failures_of([&] { lease = pool.acquire(ended); }, [] {}) >= 1);
+  CHECK(failures_of([&] { lease = pool.acquire(ended); }) >= 1);
   CHECK(absl::IsDeadlineExceeded(lease.status()));
-  CHECK(failures_of([&] { lease = pool.try_acquire(); }, [] {}) >= 1);
+  CHECK(failures_of([&] { lease = pool.try_acquire(); }) >= 1);
   CHECK(absl::IsResourceExhausted(lease.status()));
 
   // One in line, in a coroutine, that is told in vain.

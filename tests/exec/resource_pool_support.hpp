@@ -13,6 +13,7 @@
 #include "penstock/core/task.hpp"
 #include "penstock/exec/resource_pool.hpp"
 #include "support/eventually.hpp"
+#include "support/status_text.hpp"
 
 namespace penstock::testing {
 
@@ -20,8 +21,6 @@ using IntPool = ResourcePool<std::unique_ptr<int>>;
 using IntLease = absl::StatusOr<Lease<std::unique_ptr<int>>>;
 
 inline std::unique_ptr<int> number(int value) { return std::make_unique<int>(value); }
-
-inline std::string said(const absl::Status& status) { return std::string(status.message()); }
 
 inline std::string payload_of(const absl::Status& status, const char* name) {
   const auto payload = status.GetPayload(std::string("type.penstock/") + name);

@@ -31,7 +31,7 @@ using testing::IntPool;
 using testing::number;
 using testing::payload_of;
 using testing::Recorder;
-using testing::said;
+using testing::text_of;
 
 using Number = std::unique_ptr<int>;
 
@@ -181,7 +181,7 @@ TEST_CASE("ResourcePool: a wait ends with its context, and says how it was", "[e
     clock.advance(250ms);
     waiting.join();
     CHECK(absl::IsDeadlineExceeded(status));
-    CHECK(said(status) ==
+    CHECK(text_of(status) ==
           "resource pool 'keys': no lease in time (waited 250 ms; 1 resource will do, 0 of them disabled; 1 lease is "
           "out)");
     CHECK(payload_of(status, "stage") == "lease");
@@ -236,7 +236,7 @@ TEST_CASE("ResourcePool: closing lets everybody go", "[exec][resource_pool]") {
   REQUIRE(pool->add("a", number(1)).ok());
   std::optional<Lease<Number>> held = *pool->try_acquire();
   Recorder<std::string> ends;
-  std::thread thread([&] { ends.record(said(pool->acquire().status())); });
+  std::thread thread([&] { ends.record(text_of(pool->acquire().status())); });
   CHECK(in_line(*pool, 1));
   RunLoop loop;
   auto coroutine = spawn(loop, acquire_in(*pool, {}, Context::background()));
@@ -350,7 +350,7 @@ TEST_CASE("ResourcePool: an acquire that is awaited keeps its own options", "[ex
     auto waiting = from.async_acquire(*options, Context::background().with_timeout(1h));
     options.reset();
     auto lease = co_await waiting;
-    co_return lease.ok() ? lease->id() : said(lease.status());
+    co_return lease.ok() ? lease->id() : text_of(lease.status());
   };
   CHECK(sync_wait(take(pool)) == "a");
   CHECK(pool.stats().in_use == 0);

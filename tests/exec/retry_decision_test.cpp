@@ -11,6 +11,7 @@
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/retry.hpp"
 #include "support/catch.hpp"
+#include "support/status_text.hpp"
 
 namespace penstock {
 namespace {
@@ -18,6 +19,7 @@ namespace {
 using namespace std::chrono_literals;
 using testing::ContainsSubstring;
 using testing::Equals;
+using testing::text_of;
 
 constexpr TimePoint kNow{1h};
 
@@ -27,10 +29,6 @@ RetryFailure failed(std::uint32_t attempt) {
   failure.verdict = RetryVerdict::kRetry;
   failure.now = kNow;
   return failure;
-}
-
-std::string message_of(const absl::Status& status) {
-  return std::string(status.message().data(), status.message().size());
 }
 
 TEST_CASE("backoff_for: golden vectors", "[exec][retry]") {
@@ -223,10 +221,10 @@ TEST_CASE("with_attempts: the message says how many, and the rest stays", "[exec
   const absl::Status last = with_retry_after(detail::with_stage(absl::UnavailableError("refused"), "run"), 3s);
   const absl::Status status = with_attempts(last, 3);
   CHECK(status.code() == absl::StatusCode::kUnavailable);
-  CHECK_THAT(message_of(status), Equals("refused (after 3 attempts)"));
+  CHECK_THAT(text_of(status), Equals("refused (after 3 attempts)"));
   CHECK(retry_after(status) == 3s);
   CHECK(status.GetPayload("type.penstock/stage") == last.GetPayload("type.penstock/stage"));
-  CHECK_THAT(message_of(with_attempts(absl::AbortedError(""), 2)), Equals("after 2 attempts"));
+  CHECK_THAT(text_of(with_attempts(absl::AbortedError(""), 2)), Equals("after 2 attempts"));
   CHECK(with_attempts(last, 1) == last);
   CHECK(with_attempts(absl::OkStatus(), 3).ok());
 }
@@ -245,7 +243,7 @@ TEST_CASE("RetryOptions: every violation is named", "[exec][retry]") {
   const absl::Status status = bad.validate();
   CHECK(status.code() == absl::StatusCode::kInvalidArgument);
   CHECK_THAT(
-      message_of(status),
+      text_of(status),
       Equals("retry 'openai': options.max_attempts must be in [1, 1000000], got 0; "
              "options.initial must be at least 0 s, got -1 ms; "
              "options.max must be at least initial (-1 ms), got -2 s; options.max must be at least 0 s, got -2 s; "
@@ -281,7 +279,7 @@ TEST_CASE("RetryOptions: the ends of the ranges", "[exec][retry]") {
   CHECK_FALSE(ok({.budget = {.per_second = -1}}));
   CHECK(ok({.name = std::string(256, 'x')}));
   const absl::Status long_name = RetryOptions{.name = std::string(1000, 'x')}.validate();
-  CHECK(message_of(long_name).size() < 400);
+  CHECK(text_of(long_name).size() < 400);
 }
 
 }  // namespace

@@ -22,8 +22,8 @@ using testing::ContainsSubstring;
 using testing::Equals;
 using testing::Flaky;
 using testing::kRefused;
-using testing::message_of;
 using testing::RetryScenery;
+using testing::text_of;
 using testing::without_jitter;
 
 TEST_CASE("async_retry: a success needs no wait", "[exec][retry]") {
@@ -67,7 +67,7 @@ TEST_CASE("async_retry: says how many attempts were made, and keeps what the las
   scene.pass(1s);
   const absl::Status status = handle.get().status();
   CHECK(status.code() == absl::StatusCode::kUnavailable);
-  CHECK_THAT(message_of(status), Equals("refused (after 3 attempts)"));
+  CHECK_THAT(text_of(status), Equals("refused (after 3 attempts)"));
   CHECK(retry_after(status) == 1s);
   CHECK(retrier.stats().exhausted() == 1);
 }
@@ -100,7 +100,7 @@ TEST_CASE("async_retry: an attempt knows its number, and what the one before sai
   });
   scene.pass(500ms);
   scene.pass(1s);
-  CHECK_THAT(message_of(handle.get()), Equals("revoked (after 3 attempts)"));
+  CHECK_THAT(text_of(handle.get()), Equals("revoked (after 3 attempts)"));
   CHECK(numbers == std::vector<std::uint32_t>{1, 2, 3});
   CHECK(verdicts ==
         std::vector{RetryVerdict::kRetry, RetryVerdict::kRetryOtherResource, RetryVerdict::kRetryResourceDead});
@@ -120,7 +120,7 @@ TEST_CASE("async_retry: cancelling ends the wait at once, and says what it waite
   scene.loop.run_ready();
   const absl::Status status = handle.get().status();
   CHECK(status.code() == absl::StatusCode::kCancelled);
-  CHECK_THAT(message_of(status), Equals("client went away, waiting for attempt 2 after: UNAVAILABLE: refused"));
+  CHECK_THAT(text_of(status), Equals("client went away, waiting for attempt 2 after: UNAVAILABLE: refused"));
   CHECK(status.GetPayload("example/why") == absl::Cord("closed"));
   CHECK(flaky.made == 1);
   CHECK(scene.clock.armed() == 0);
@@ -161,7 +161,7 @@ TEST_CASE("async_retry: one that is resumed after its deadline makes no attempt"
   scene.pass(700ms);
   const absl::Status status = handle.get().status();
   CHECK(status.code() == absl::StatusCode::kDeadlineExceeded);
-  CHECK_THAT(message_of(status), ContainsSubstring("waiting for attempt 2 after: UNAVAILABLE: refused"));
+  CHECK_THAT(text_of(status), ContainsSubstring("waiting for attempt 2 after: UNAVAILABLE: refused"));
   CHECK(flaky.made == 1);
   CHECK(retrier.stats().stopped(RetryStop::kDeadline) == 1);
 }
@@ -222,7 +222,7 @@ TEST_CASE("async_retry: takes what can only be moved", "[exec][retry]") {
 TEST_CASE("retry: without a wait, and with the last failure", "[exec][retry]") {
   Retrier retrier({.initial = 0ns});
   const absl::Status result = retry(retrier, [](const RetryAttempt&) { return kRefused; });
-  CHECK_THAT(message_of(result), Equals("refused (after 3 attempts)"));
+  CHECK_THAT(text_of(result), Equals("refused (after 3 attempts)"));
   CHECK(retry(retrier, [](const RetryAttempt&) { return absl::OkStatus(); }).ok());
   Retrier never({.max_attempts = 1});
   CHECK(retry(never, [](const RetryAttempt&) { return kRefused; }) == kRefused);

@@ -10,14 +10,11 @@
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/core/run_loop.hpp"
 #include "penstock/exec/retry.hpp"
+#include "support/status_text.hpp"
 
 namespace penstock::testing {
 
 inline const absl::Status kRefused = absl::UnavailableError("refused");
-
-inline std::string message_of(const absl::Status& status) {
-  return std::string(status.message().data(), status.message().size());
-}
 
 inline RetryOptions without_jitter(std::uint32_t max_attempts = 3) {
   return {.max_attempts = max_attempts, .jitter = 0};

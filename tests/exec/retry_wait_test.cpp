@@ -25,8 +25,8 @@ using testing::Equals;
 using testing::eventually;
 using testing::Flaky;
 using testing::kRefused;
-using testing::message_of;
 using testing::RetryScenery;
+using testing::text_of;
 using testing::without_jitter;
 
 testing::Detached waiting(RunLoop& /*loop*/, Retrier& retrier, Flaky& flaky, ManualClock& clock) {
@@ -127,7 +127,7 @@ TEST_CASE("retry: the end of the context ends the wait", "[exec][retry]") {
   source.cancel();
   caller.join();
   CHECK(result.code() == absl::StatusCode::kCancelled);
-  CHECK_THAT(message_of(result), Equals("waiting for attempt 2 after: UNAVAILABLE: refused"));
+  CHECK_THAT(text_of(result), Equals("waiting for attempt 2 after: UNAVAILABLE: refused"));
   CHECK(clock.armed() == 0);
 }
 
@@ -197,7 +197,7 @@ TEST_CASE("async_retry: calls of one retrier on several threads", "[exec][retry]
     for (auto& handle : handles) {
       const absl::StatusOr<int> result = handle.get();
       answered += result.ok() ? 1 : 0;
-      used_up += message_of(result.status()) == "refused (after 3 attempts)" ? 1 : 0;
+      used_up += text_of(result.status()) == "refused (after 3 attempts)" ? 1 : 0;
     }
   }
   CHECK(answered == kCalls / 4 * 3);

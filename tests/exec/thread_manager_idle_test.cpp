@@ -17,14 +17,14 @@
 using namespace penstock;  // NOLINT(google-build-using-namespace)
 using namespace std::chrono_literals;
 using testing::eventually;
+using testing::Gate;
 using testing::TestManager;
-using testing::ThreadGate;
 
 namespace {
 
 /// Has `count` threads made, and waits for them to be idle.
 void make_idle(TestManager& manager, ManualClock& clock, int count) {
-  ThreadGate gate;
+  Gate gate;
   for (int i = 0; i < count; ++i) REQUIRE(manager->spawn("x", [&] { gate.pass(); }).ok());
   REQUIRE(gate.await(count));
   gate.open();
@@ -79,10 +79,10 @@ TEST_CASE("ThreadManager: an idle thread is used again", "[exec][thread_manager]
 TEST_CASE("ThreadManager: the thread that became idle last is used first", "[exec][thread_manager]") {
   ManualClock clock;
   TestManager manager({.max_threads = 2, .idle_timeout = 10s, .clock = &clock});
-  ThreadGate first;
-  ThreadGate second;
+  Gate first;
+  Gate second;
   testing::Recorder<std::thread::id> threads;
-  const auto pass = [&threads](ThreadGate& gate) {
+  const auto pass = [&threads](Gate& gate) {
     threads.record(std::this_thread::get_id());
     gate.pass();
   };
@@ -161,7 +161,7 @@ TEST_CASE("ThreadManager: without time to be idle a thread ends with its functio
 
 TEST_CASE("ThreadManager: idle threads end in real time, too", "[exec][thread_manager]") {
   TestManager manager({.max_threads = 4, .min_threads = 1, .idle_timeout = 2ms});
-  ThreadGate gate;
+  Gate gate;
   for (int i = 0; i < 4; ++i) REQUIRE(manager->spawn("x", [&] { gate.pass(); }).ok());
   gate.open();
   REQUIRE(eventually([&] { return manager->stats().idle_expired == 3; }));

@@ -22,9 +22,9 @@
 using namespace penstock;  // NOLINT(google-build-using-namespace)
 using namespace std::chrono_literals;
 using testing::eventually;
+using testing::Gate;
 using testing::TestManager;
 using testing::text_of;
-using testing::ThreadGate;
 
 namespace {
 
@@ -81,7 +81,7 @@ TEST_CASE("ThreadManager: after a shutdown nothing is spawned", "[exec][thread_m
 
 TEST_CASE("ThreadManager: a shutdown that gives up says who is left", "[exec][thread_manager]") {
   ManualClock clock;
-  ThreadGate gate;
+  Gate gate;
   TestManager manager({.max_threads = 3, .idle_timeout = Duration::max(), .clock = &clock}, &gate);
   REQUIRE(manager->spawn("polite", [](const Context& ctx) { Channel<int>(0).receive(ctx); }).ok());
   REQUIRE(manager->spawn("deaf", [&] { gate.pass(); }).ok());
@@ -157,7 +157,7 @@ TEST_CASE("ThreadManager: a managed thread that shuts down does not wait for its
     CHECK(left == 0);
   }
   SECTION("with another, and with a stranger") {
-    ThreadGate gate;
+    Gate gate;
     const auto late = [&] {
       gate.pass();
       shut_down();
@@ -170,7 +170,7 @@ TEST_CASE("ThreadManager: a managed thread that shuts down does not wait for its
     CHECK(complete.count(true) == 2);
   }
   SECTION("from what its own cancellation calls") {
-    ThreadGate gate;
+    Gate gate;
     REQUIRE(manager
                 ->spawn("a",
                         [&](const Context& ctx) {
@@ -231,7 +231,7 @@ TEST_CASE("ThreadManager: no thread outlives its manager", "[exec][thread_manage
 
 TEST_CASE("ThreadManager: its destructor waits on after its time", "[exec][thread_manager]") {
   ManualClock clock;
-  ThreadGate gate;
+  Gate gate;
   auto manager = ThreadManager::create(
       {.name = "m", .max_threads = 1, .idle_timeout = Duration::max(), .shutdown_timeout = 5s, .clock = &clock});
   REQUIRE(manager.ok());
@@ -321,7 +321,7 @@ TEST_CASE("ThreadManager: hooks and thread-local destructors may use the manager
 
 #if PENSTOCK_TEST_FORKS  // ThreadSanitizer does not take a fork of a process with threads
 TEST_CASE("ThreadManager: a forked child is told so, and can destroy its copy", "[exec][thread_manager]") {
-  ThreadGate gate;
+  Gate gate;
   TestManager manager({.name = "m", .max_threads = 4}, &gate);
   REQUIRE(manager->spawn("a", [&] { gate.pass(); }).ok());
   REQUIRE(manager->spawn("b", [] {}).ok());

@@ -23,10 +23,10 @@
 using namespace penstock;  // NOLINT(google-build-using-namespace)
 using namespace std::chrono_literals;
 using testing::eventually;
+using testing::Gate;
 using testing::system_thread_names;
 using testing::TestManager;
 using testing::text_of;
-using testing::ThreadGate;
 
 TEST_CASE("ThreadManager: a function runs once, in a thread of its own", "[exec][thread_manager]") {
   TestManager manager({.max_threads = 2});
@@ -102,7 +102,7 @@ TEST_CASE("ThreadManager: all that is wrong with options is said at once", "[exe
 
 TEST_CASE("ThreadManager: a spawn at the limit is refused, with the numbers, and its function untouched",
           "[exec][thread_manager]") {
-  ThreadGate gate;
+  Gate gate;
   TestManager manager({.name = "m", .max_threads = 2}, &gate);
   REQUIRE(manager->spawn("a", [&] { gate.pass(); }).ok());
   REQUIRE(manager->spawn("b", [&] { gate.pass(); }).ok());
@@ -190,7 +190,7 @@ TEST_CASE("ThreadManager: an id is never used again", "[exec][thread_manager]") 
 }
 
 TEST_CASE("ThreadManager: the system knows a thread by its name and id", "[exec][thread_manager]") {
-  ThreadGate gate;
+  Gate gate;
   TestManager manager({.name = "gateway", .max_threads = 12, .idle_timeout = 1h}, &gate);
   for (int i = 1; i < 10; ++i) {
     REQUIRE(manager->spawn("x", [] {}).ok());
@@ -283,7 +283,7 @@ TEST_CASE("ThreadManager: a spawn without memory changes nothing", "[exec][threa
 }
 
 TEST_CASE("ThreadManager: the metrics say what the stats say", "[exec][thread_manager]") {
-  ThreadGate gate;
+  Gate gate;
   TestManager manager({.name = "m", .max_threads = 2}, &gate);
   REQUIRE(manager->spawn("a", [&] { gate.pass(); }).ok());
   REQUIRE(manager->spawn("b", [&] { gate.pass(); }).ok());

@@ -21,9 +21,9 @@
 using namespace penstock;  // NOLINT(google-build-using-namespace)
 using namespace std::chrono_literals;
 using testing::eventually;
+using testing::Gate;
 using testing::TestManager;
 using testing::text_of;
-using testing::ThreadGate;
 
 namespace {
 
@@ -127,8 +127,8 @@ TEST_CASE("ThreadManager: a scope does nothing on a thread that is not managed, 
 TEST_CASE("ThreadManager: a thread is created until its function begins, and terminated while that is destroyed",
           "[exec][thread_manager]") {
   ManualClock clock;
-  ThreadGate start;
-  ThreadGate end;
+  Gate start;
+  Gate end;
   ThreadManagerOptions options{.max_threads = 1, .clock = &clock};
   options.on_thread_start = [&](std::size_t) { start.pass(); };
   TestManager manager(std::move(options));
@@ -254,7 +254,7 @@ TEST_CASE("ThreadManager: a stuck thread is reported once each time that it gets
 TEST_CASE("ThreadManager: the begin and the end of each thread are told to who listens", "[exec][thread_manager]") {
   ManualClock clock;
   const TimePoint start = clock.now();
-  ThreadGate gate;
+  Gate gate;
   TestManager manager({.max_threads = 1, .clock = &clock}, &gate);
   Subscription<ThreadEvent> events = manager->subscribe();
   REQUIRE(manager->spawn("a", [&] { gate.pass(); }).ok());

@@ -2,17 +2,14 @@
 #pragma once
 
 /// \file
-/// What the tests of the thread manager share: managers that let their threads go, functions that wait to be let go,
-/// and the books.
+/// What the tests of the thread manager share: managers that let their threads go, and the books.
 
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
-#include <mutex>
 #include <numeric>
 #include <set>
 #include <stdexcept>
@@ -24,41 +21,15 @@
 #include "penstock/exec/detail/thread_core.hpp"
 #include "penstock/exec/thread_manager.hpp"
 #include "support/eventually.hpp"
+#include "support/gate.hpp"
+#include "support/status_text.hpp"
 
 namespace penstock::testing {
-
-/// Holds functions until it is opened.
-class ThreadGate {
- public:
-  void pass() {
-    std::unique_lock lock(mutex_);
-    ++inside_;
-    opened_.wait(lock, [this] { return open_; });
-  }
-  void open() {
-    const std::lock_guard lock(mutex_);
-    open_ = true;
-    opened_.notify_all();
-  }
-  [[nodiscard]] int arrived() const {
-    const std::lock_guard lock(mutex_);
-    return inside_;
-  }
-  [[nodiscard]] bool await(int count) const {
-    return eventually([&] { return arrived() >= count; });
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::condition_variable opened_;
-  int inside_ = 0;
-  bool open_ = false;
-};
 
 /// A manager that opens the gate of its functions before it is destroyed, so that a failed test does not hang.
 class TestManager {
  public:
-  explicit TestManager(ThreadManagerOptions options, ThreadGate* gate = nullptr,
+  explicit TestManager(ThreadManagerOptions options, Gate* gate = nullptr,
                        detail::ThreadCore::MakeThread make = detail::ThreadCore::make_thread)
       : gate_(gate) {
     if (options.name.empty()) options.name = "m";
@@ -85,11 +56,9 @@ class TestManager {
   }
 
  private:
-  ThreadGate* const gate_;
+  Gate* const gate_;
   std::unique_ptr<ThreadManager> manager_;
 };
-
-inline std::string text_of(const absl::Status& status) { return std::string(status.message()); }
 
 /// What does not add up in one snapshot; empty if all does.
 inline std::string discrepancies(const ThreadManagerStats& s) {

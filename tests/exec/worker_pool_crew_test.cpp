@@ -19,6 +19,7 @@ using namespace std::chrono_literals;
 using testing::discrepancies;
 using testing::eventually;
 using testing::Gate;
+using testing::hold;
 using testing::make_pool;
 using testing::Recorder;
 using testing::text_of;
@@ -29,11 +30,6 @@ bool await_live(WorkerPool& pool, std::size_t workers) {
     const WorkerPoolStats stats = pool.stats();
     return stats.live == workers && stats.joining == 0 && stats.retiring == 0;
   });
-}
-
-// Jobs that stay at the gate.
-void hold(WorkerPool& pool, Gate& gate, int jobs) {
-  for (int i = 0; i < jobs; ++i) REQUIRE(pool.try_submit([&gate] { gate.pass(); }) == OpStatus::kOk);
 }
 
 TEST_CASE("WorkerPool: workers come and go within their limits", "[exec][worker_pool]") {
@@ -129,7 +125,7 @@ TEST_CASE(
   Gate gate;
   const auto pool = make_pool(gate, {.workers = 1, .queue_capacity = 10, .max_workers = 4});
   for (int jobs = 1; jobs <= 4; ++jobs) {
-    hold(*pool, gate, 1);
+    hold(*pool, gate);
     REQUIRE(gate.await(jobs));
     CHECK(discrepancies(pool->stats()).empty());
   }

@@ -19,6 +19,7 @@ using namespace std::chrono_literals;
 using testing::discrepancies;
 using testing::eventually;
 using testing::Gate;
+using testing::hold;
 using testing::make_pool;
 using testing::Recorder;
 using testing::threads_of;
@@ -62,7 +63,7 @@ TEST_CASE("WorkerPool: no more stuck workers are replaced than the options say",
   ManualClock clock;
   Gate gate;
   const auto pool = make_pool(gate, {.workers = 3, .processing_timeout = 30s, .clock = &clock, .max_replacements = 2});
-  for (int i = 0; i < 3; ++i) REQUIRE(pool->execute([&gate] { gate.pass(); }) == OpStatus::kOk);
+  hold(*pool, gate, 3);
   REQUIRE(gate.await(3));
   clock.advance(30s);
   REQUIRE(eventually([&] { return pool->stats().live == 5; }));
@@ -80,7 +81,7 @@ TEST_CASE("WorkerPool: without replacements a stuck worker is only counted", "[e
   ManualClock clock;
   Gate gate;
   const auto pool = make_pool(gate, {.workers = 1, .processing_timeout = 30s, .clock = &clock});
-  REQUIRE(pool->execute([&gate] { gate.pass(); }) == OpStatus::kOk);
+  hold(*pool, gate);
   REQUIRE(gate.await(1));
   clock.advance(30s - 1ns);
   CHECK(pool->stats().stuck == 0);
@@ -113,7 +114,7 @@ TEST_CASE(
                                      .clock = &clock,
                                      .on_worker_start = [&luck](std::size_t) { return luck.start(); },
                                      .max_replacements = 1});
-  REQUIRE(pool->execute([&gate] { gate.pass(); }) == OpStatus::kOk);
+  hold(*pool, gate);
   REQUIRE(gate.await(1));
   clock.advance(30s);
   REQUIRE(eventually([&] { return pool->stats().worker_failures == 1; }));
@@ -138,16 +139,15 @@ TEST_CASE("WorkerPool: growth that fails is counted, and tried again after a sec
                                      .clock = &clock,
                                      .on_worker_start = [&luck](std::size_t) { return luck.start(); },
                                      .max_workers = 2});
-  const auto hold_one = [&] { REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk); };
-  hold_one();
+  hold(*pool, gate);
   REQUIRE(gate.await(1));
-  hold_one();
+  hold(*pool, gate);
   REQUIRE(eventually([&] { return pool->stats().worker_failures == 1; }));
   CHECK(pool->stats().configured == 2);  // since a job waits
   CHECK(pool->stats().joining == 1);
   CHECK(discrepancies(pool->stats()).empty());
   clock.advance(1s - 1ns);
-  hold_one();  // too early for another attempt
+  hold(*pool, gate);  // too early for another attempt
   CHECK(luck.asked == 2);
   luck.left = 1;
   clock.advance(1ns);
@@ -159,7 +159,7 @@ TEST_CASE("WorkerPool: growth that fails is counted, and tried again after a sec
 TEST_CASE("WorkerPool: it grows for each job of a burst that has to wait", "[exec][worker_pool]") {
   Gate gate;
   const auto pool = make_pool(gate, {.workers = 1, .queue_capacity = 10, .max_workers = 4});
-  for (int i = 0; i < 4; ++i) REQUIRE(pool->try_submit([&gate] { gate.pass(); }) == OpStatus::kOk);
+  hold(*pool, gate, 4);
   CHECK(gate.await(4));
   CHECK(pool->stats().configured == 4);
 }
