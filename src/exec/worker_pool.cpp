@@ -94,15 +94,20 @@ void WorkerPool::post(Work& work) noexcept {
   if (!core_->is_forked()) core_->post(work);
 }
 
-bool WorkerPool::revoke(Work& work) noexcept { return core_->revoke(work); }
+bool WorkerPool::revoke(Work& work) noexcept {
+  return core_->is_forked() || core_->revoke(work);  // in a child nothing runs that was ever posted
+}
 
-void WorkerPool::on_exception(std::exception_ptr exception) noexcept { core_->report(exception, nullptr); }
+void WorkerPool::on_exception(std::exception_ptr exception) noexcept {
+  if (!core_->is_forked()) core_->report(exception, nullptr);
+}
 
 absl::Status WorkerPool::set_overflow(OverflowPolicy policy) {
   if (!parse_overflow_policy(to_string(policy))) {
     return absl::InvalidArgumentError(fmt::format(
         "worker pool '{}': overflow must be one of the named policies, got {}", name(), static_cast<int>(policy)));
   }
+  if (core_->is_forked()) return core_->forked();
   core_->set_overflow(policy);
   return absl::OkStatus();
 }

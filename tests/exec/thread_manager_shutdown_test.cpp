@@ -2,9 +2,6 @@
 
 // The end: who is waited for, who is left, and that no thread outlives its manager, not in a forked child either.
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -17,6 +14,7 @@
 #include "penstock/core/task.hpp"
 #include "support/aborts.hpp"
 #include "support/catch.hpp"
+#include "support/forked.hpp"
 #include "support/recorder.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
@@ -308,18 +306,7 @@ TEST_CASE("ThreadManager: hooks and thread-local destructors may use the manager
   CHECK(manager->shutdown(Context::background()).is_complete());
 }
 
-#if defined(__SANITIZE_THREAD__)
-#define PENSTOCK_TEST_FORKS 0
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define PENSTOCK_TEST_FORKS 0
-#endif
-#endif
-#ifndef PENSTOCK_TEST_FORKS
-#define PENSTOCK_TEST_FORKS 1
-#endif
-
-#if PENSTOCK_TEST_FORKS  // ThreadSanitizer does not take a fork of a process with threads
+#if PENSTOCK_TEST_FORKS
 TEST_CASE("ThreadManager: a forked child is told so, and can destroy its copy", "[exec][thread_manager]") {
   Gate gate;
   TestManager manager({.name = "m", .max_threads = 4}, &gate);
@@ -327,25 +314,18 @@ TEST_CASE("ThreadManager: a forked child is told so, and can destroy its copy", 
   REQUIRE(manager->spawn("b", [] {}).ok());
   REQUIRE(gate.await(1));
   REQUIRE(eventually([&] { return manager->stats().idle == 1; }));
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(20);  // ends a child that waits for what is not there
-    int wrong = 0;
-    const auto refused = manager->spawn("x", [] {});
-    if (!absl::IsFailedPrecondition(refused.status())) wrong |= 1;
-    if (text_of(refused.status()) != "thread manager 'm': cannot spawn 'x' in a forked child") wrong |= 2;
-    if (!manager->snapshot().empty() || !manager->history().empty() || !manager->check().empty()) wrong |= 4;
-    if (manager->stats() != ThreadManagerStats{}) wrong |= 8;
-    if (!manager->shutdown(Context::background()).left.empty()) wrong |= 16;
-    if (manager->subscribe().receive().status != OpStatus::kClosed) wrong |= 32;
-    manager.destroy();
-    _exit(wrong);
-  }
-  REQUIRE(child > 0);
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  CHECK(WIFEXITED(status));
-  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(testing::answer_of_child([&] {
+          int wrong = 0;
+          const auto refused = manager->spawn("x", [] {});
+          if (!absl::IsFailedPrecondition(refused.status())) wrong |= 1;
+          if (text_of(refused.status()) != "thread manager 'm': cannot spawn 'x' in a forked child") wrong |= 2;
+          if (!manager->snapshot().empty() || !manager->history().empty() || !manager->check().empty()) wrong |= 4;
+          if (manager->stats() != ThreadManagerStats{}) wrong |= 8;
+          if (!manager->shutdown(Context::background()).left.empty()) wrong |= 16;
+          if (manager->subscribe().receive().status != OpStatus::kClosed) wrong |= 32;
+          manager.destroy();
+          return wrong;
+        }) == 0);
   CHECK(manager->stats().by_state[1] == 1);  // the parent's goes on
 }
 #endif

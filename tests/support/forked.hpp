@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// Runs code in a forked child, which has the objects of the test and none of its other threads.
+///
+/// PENSTOCK_TEST_FORKS is 0 under ThreadSanitizer, which does not take a fork of a process with threads.
+
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define PENSTOCK_TEST_FORKS 0
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PENSTOCK_TEST_FORKS 0
+#endif
+#endif
+#ifndef PENSTOCK_TEST_FORKS
+#define PENSTOCK_TEST_FORKS 1
+#endif
+
+namespace penstock::testing {
+
+/// Calls `action` in a forked child and returns what it returned, from 0 to 255; -1 if the child did not come to that.
+/// One that waits for what is not there is ended after 20 seconds.
+template <class Action>
+[[nodiscard]] int answer_of_child(Action action) {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    _exit(action());
+  }
+  int status = 0;
+  if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) return -1;
+  return WEXITSTATUS(status);
+}
+
+}  // namespace penstock::testing
