@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <thread>
+#include <vector>
 
 #include "exec/pool_support.hpp"
 #include "penstock/exec/worker_pool.hpp"
@@ -129,6 +131,102 @@ TEST_CASE(
   CHECK(discrepancies(pool->stats()).empty());
   pool->resume();
   CHECK(eventually([&] { return pool->stats().succeeded == 3; }));
+}
+
+// Submitters on threads of their own, which wait for a place. They end with the intake of the pool at the latest.
+class Submitters {
+ public:
+  explicit Submitters(WorkerPool& pool) : pool_(pool) {}
+  Submitters(const Submitters&) = delete;
+  Submitters& operator=(const Submitters&) = delete;
+  ~Submitters() {
+    pool_.shutdown(Context::background());
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  /// One more; returns when it stands in line behind the others.
+  void add() {
+    const std::uint64_t before = pool_.stats().blocked;
+    threads_.emplace_back([this] {
+      if (pool_.execute([] {}) == OpStatus::kOk) ++accepted_;
+    });
+    REQUIRE(eventually([&] { return pool_.stats().blocked == before + 1; }));
+  }
+  [[nodiscard]] bool await_accepted(int count) const {
+    return eventually([&] { return accepted_ == count; });
+  }
+  [[nodiscard]] int accepted() const { return accepted_; }
+
+ private:
+  WorkerPool& pool_;
+  std::atomic<int> accepted_{0};
+  std::vector<std::thread> threads_;
+};
+
+TEST_CASE("WorkerPool: in a pause a larger queue has room at once, for who is blocked first", "[exec][worker_pool]") {
+  const auto pool = make_pool({.workers = 1, .queue_capacity = 0, .enqueue_timeout = 1h});
+  pool->pause();
+  CHECK(pool->execute([] {}) == OpStatus::kOk);  // for the free worker
+  Submitters submitters(*pool);
+  submitters.add();
+  submitters.add();
+  CHECK(pool->try_submit([] {}) == OpStatus::kFull);
+
+  CHECK(pool->set_queue_capacity(1).ok());
+  CHECK(pool->try_submit([] {}) == OpStatus::kFull);  // the place is promised to the first in line, if not yet taken
+  CHECK(submitters.await_accepted(1));
+  WorkerPoolStats stats = pool->stats();
+  CHECK(stats.submitting == 1);
+  CHECK(stats.queue_depth == 1);
+  CHECK(discrepancies(stats).empty());
+
+  CHECK(pool->set_queue_capacity(3).ok());
+  CHECK(pool->try_submit([] {}) == OpStatus::kOk);  // nobody is left in line: one place for the second, one for this
+  CHECK(pool->try_submit([] {}) == OpStatus::kFull);
+  CHECK(submitters.await_accepted(2));
+  stats = pool->stats();
+  CHECK(stats.submitting == 0);
+  CHECK(stats.queue_depth == 3);
+  CHECK(stats.started == 0);
+  CHECK(stats.paused);
+  CHECK(discrepancies(stats).empty());
+
+  pool->resume();
+  CHECK(eventually([&] { return pool->stats().succeeded == 4; }));
+}
+
+TEST_CASE("WorkerPool: in a pause a smaller queue refuses at once, and lets nobody in before enough has left",
+          "[exec][worker_pool]") {
+  const auto pool = make_pool({.workers = 1, .queue_capacity = 3, .enqueue_timeout = 1h});
+  pool->pause();
+  Job<void> jobs[3];
+  for (Job<void>& job : jobs) job = pool->submit([] {}).value();  // one for the free worker, two places of three
+  CHECK(pool->set_queue_capacity(1).ok());
+  CHECK(pool->try_submit([] {}) == OpStatus::kFull);
+  CHECK(pool->stats().queue_depth == 2);  // they stay
+  Submitters submitters(*pool);
+  submitters.add();
+
+  CHECK(jobs[2].cancel());  // the queue is as long as it may be
+  CHECK(pool->try_submit([] {}) == OpStatus::kFull);
+  CHECK(pool->stats().submitting == 1);
+  CHECK(pool->set_queue_capacity(0).ok());
+  CHECK(jobs[1].cancel());
+  CHECK(pool->try_submit([] {}) == OpStatus::kFull);  // the one that is left has the free worker
+  CHECK(pool->stats().submitting == 1);
+  CHECK(submitters.accepted() == 0);
+
+  CHECK(jobs[0].cancel());
+  CHECK(pool->try_submit([] {}) == OpStatus::kFull);  // the worker is promised to who was blocked
+  CHECK(submitters.await_accepted(1));
+  const WorkerPoolStats stats = pool->stats();
+  CHECK(stats.submitting == 0);
+  CHECK(stats.queue_depth == 0);
+  CHECK(stats.queue_capacity == 0);
+  CHECK(stats.started == 0);
+
+  pool->resume();
+  CHECK(eventually([&] { return pool->stats().succeeded == 1; }));
 }
 
 TEST_CASE("WorkerPool: a larger queue has room for who was blocked", "[exec][worker_pool]") {
