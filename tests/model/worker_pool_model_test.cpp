@@ -267,6 +267,72 @@ TEST_CASE("WorkerPool: posted work and a job for the one worker", "[model][worke
   });
 }
 
+TEST_CASE("Job::then: against the answer", "[model][worker_pool][job_then]") {
+  must_pass({.name = "job, then on its pool against the answer"}, [] {
+    const auto pool = make_pool(1, OverflowPolicy::kReject);
+    int calls = 0;
+    Job<int> job = pool->submit([] { return 20; }).value();
+    JoinHandle<int> end = std::move(job).then(*pool, [&](absl::StatusOr<int> answer) {
+      ++calls;
+      return answer.value() + 1;
+    });
+    MODEL_ASSERT(end.get() == 21);
+    MODEL_ASSERT(calls == 1);
+    check_rest(*pool);
+  });
+  // Here the function is called by whoever comes second: this thread, or the worker with the answer.
+  must_pass({.name = "job, then where the answer comes"}, [] {
+    int calls = 0;
+    {
+      const auto pool = make_pool(1, OverflowPolicy::kReject);
+      Job<int> job = pool->submit([] { return 20; }).value();
+      static_cast<void>(std::move(job).then(Executor::inline_executor(), [&](absl::StatusOr<int> answer) {
+        MODEL_ASSERT(*answer == 20);
+        ++calls;
+      }));
+    }
+    MODEL_ASSERT(calls == 1);  // although nobody has waited for it
+  });
+}
+
+TEST_CASE("Job::then: against a cancellation", "[model][worker_pool][job_then]") {
+  must_pass({.name = "job, then against cancel"}, [] {
+    const Context::Cancellable caller = Context::background().with_cancel();
+    const auto pool = make_pool(1, OverflowPolicy::kReject);
+    int ran = 0;
+    int calls = 0;
+    Job<int> job = pool->submit([&] { return ++ran; }, {.context = caller.context}).value();
+    world::Thread canceller([&] { caller.source.cancel(); });
+    JoinHandle<absl::Status> end =
+        std::move(job).then(Executor::inline_executor(), [&](const absl::StatusOr<int>& answer) {
+          ++calls;
+          return answer.status();
+        });
+    const absl::Status answer = end.get();
+    MODEL_ASSERT(calls == 1);
+    MODEL_ASSERT(answer.ok() ? ran == 1 : ran == 0 && absl::IsCancelled(answer));
+    canceller.join();
+    check_rest(*pool);
+  });
+}
+
+TEST_CASE("Job::then: against a shutdown without time", "[model][worker_pool][job_then]") {
+  must_pass({.name = "job, then against shutdown"}, [] {
+    const Context::Cancellable closing = Context::background().with_cancel();
+    closing.source.cancel();
+    const auto pool = make_pool(1, OverflowPolicy::kReject);
+    int ran = 0;
+    Job<int> job = pool->submit([&] { return ++ran; }).value();
+    world::Thread closer([&] { pool->shutdown(closing.context); });
+    const absl::Status answer =
+        std::move(job)
+            .then(Executor::inline_executor(), [](const absl::StatusOr<int>& came) { return came.status(); })
+            .get();
+    MODEL_ASSERT(answer.ok() ? ran == 1 : ran == 0 && absl::IsCancelled(answer));
+    closer.join();
+  });
+}
+
 TEST_CASE("WorkerPool: posted work and a job that is called off before it is queued", "[model][worker_pool]") {
   must_pass({.name = "pool, posted work and a cancelled job"}, [] {
     const auto pool = make_pool(0, OverflowPolicy::kReject);
