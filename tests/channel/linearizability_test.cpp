@@ -14,6 +14,7 @@
 #include "channel/linearizability_program.hpp"
 #include "channel/linearizability_runner.hpp"
 #include "support/catch.hpp"
+#include "support/rounds.hpp"
 
 namespace penstock {
 namespace {
@@ -33,8 +34,8 @@ TEST_CASE("Channel: every history of a random program has an explanation", "[cha
   if (std::getenv("PENSTOCK_LONG") != nullptr) count = 500'000;
   const char* const replay = std::getenv("PENSTOCK_SEED");
   if (replay != nullptr) first = std::strtoull(replay, nullptr, 10);
-  for (std::uint64_t i = 0; i != count; ++i) {
-    const std::uint64_t seed = replay != nullptr ? first : first + i;
+  for (testing::Rounds rounds(count); rounds.next();) {
+    const std::uint64_t seed = replay != nullptr ? first : first + rounds.begun();
     const std::optional<std::string> problem = run_program(crew, seed);
     if (problem) FAIL("PENSTOCK_SEED=" << seed << ": " << *problem);
   }

@@ -10,6 +10,7 @@
 
 #include "penstock/channel/select.hpp"
 #include "support/catch.hpp"
+#include "support/rounds.hpp"
 
 namespace penstock {
 namespace {
@@ -17,7 +18,7 @@ namespace {
 /// Two threads, each with a channel: it sends there, and then looks into the other one's.
 class Announcers {
  public:
-  explicit Announcers(std::uint32_t rounds) : rounds_(rounds) {
+  explicit Announcers(std::uint32_t most_rounds) : most_(most_rounds) {
     for (std::size_t i = 0; i != 2; ++i) {
       looks_[i].on_receive(channels_[1 - i], [this, i](int) { saw_[i] = true; });
     }
@@ -27,19 +28,21 @@ class Announcers {
   int blind_rounds() {
     int blind = 0;
     std::thread other([this] {
-      for (std::uint32_t round = 0; round != rounds_; ++round) run(1);
+      for (meet(); !over_; meet()) run(1);
     });
-    for (std::uint32_t round = 0; round != rounds_; ++round) {
+    for (testing::Rounds rounds(most_); rounds.next();) {
+      meet();
       run(0);
       if (!saw_[0] && !saw_[1]) ++blind;
     }
+    over_ = true;
+    meet();
     other.join();
     return blind;
   }
 
  private:
   void run(std::size_t me) {
-    meet();
     random_[me] = random_[me] * 1664525U + 1013904223U;
     // One of them has to see the meeting first; a random delay makes up for that.
     for (std::uint32_t i = (random_[me] >> 16) % (me == 0 ? 512 : 64); i != 0; --i) asm volatile("");
@@ -60,11 +63,12 @@ class Announcers {
     }
   }
 
-  const std::uint32_t rounds_;
+  const std::uint32_t most_;
   std::array<Channel<int>, 2> channels_{Channel<int>(1), Channel<int>(1)};
   std::array<Selector, 2> looks_;
   alignas(128) std::atomic<std::uint32_t> arrived_{0};
   alignas(128) std::array<bool, 2> saw_{};
+  bool over_ = false;  // told by meet()
   std::array<std::uint32_t, 2> random_{777, 12345};
 };
 

@@ -10,6 +10,7 @@
 
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/rounds.hpp"
 
 namespace penstock {
 namespace {
@@ -193,19 +194,15 @@ TEST_CASE("ManualClock: a timer may be gone before arming it has returned", "[co
       ::operator delete(memory);
     }
   };
-  for (int round = 0; round < 3000; ++round) {
+  for (testing::Rounds rounds(3000); rounds.next();) {
     ManualClock clock(TimePoint(0s));
     auto timer = std::make_unique<Transient>();
-    std::atomic<int> ready{0};
-    const auto meet = [&] {
-      for (++ready; ready < 2;) {
-      }
-    };
+    testing::Meeting meeting(2);
     std::thread advancing([&] {
-      meet();
+      meeting.arrive();
       clock.advance(1s);
     });
-    meet();
+    meeting.arrive();
     Transient* const raw = timer.release();
     const bool armed = clock.arm(*raw, TimePoint(1s));
     advancing.join();
@@ -215,7 +212,7 @@ TEST_CASE("ManualClock: a timer may be gone before arming it has returned", "[co
 }
 
 TEST_CASE("ManualClock: arming races with advancing and no timer is forgotten", "[core][manual_clock][stress]") {
-  for (int round = 0; round < 2000; ++round) {
+  for (testing::Rounds rounds(2000); rounds.next();) {
     ManualClock clock(TimePoint(0s));
     CountingTimer timer;
     std::atomic<bool> armed{false};

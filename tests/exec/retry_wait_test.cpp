@@ -2,7 +2,6 @@
 
 // async_retry and retry: the wait between two attempts, of coroutines and of threads.
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <thread>
@@ -15,6 +14,7 @@
 #include "support/catch.hpp"
 #include "support/detached.hpp"
 #include "support/eventually.hpp"
+#include "support/rounds.hpp"
 
 namespace penstock {
 namespace {
@@ -144,21 +144,16 @@ TEST_CASE("async_retry: time, cancellation and resumption race", "[exec][retry][
     std::vector<JoinHandle<absl::StatusOr<int>>> handles;
     for (Flaky& each : flaky) handles.push_back(spawn(loop, async_retry(retrier, attempts_of(each), ctx)));
     loop.run_ready();
-    std::atomic<int> ready{0};
-    const auto together = [&ready] {
-      ++ready;
-      while (ready != 3) {
-      }
-    };
+    testing::Meeting meeting(3);
     std::thread timer([&] {
-      together();
+      meeting.arrive();
       clock.advance(500ms);
     });
     std::thread canceller([&, &cancel = source] {
-      together();
+      meeting.arrive();
       cancel.cancel();
     });
-    together();
+    meeting.arrive();
     loop.run_ready();
     timer.join();
     canceller.join();
