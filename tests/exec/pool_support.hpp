@@ -27,11 +27,18 @@
 
 namespace penstock::testing {
 
-/// A pool that opens the gate of its jobs before it is destroyed, so that a failed test does not hang.
+/// A pool that opens the gate of its jobs before it is destroyed, so that a failed test does not hang. On the machine's
+/// clock it has only the limits that the test gives it: the default ones may be over where the machine is busy.
 class TestPool {
  public:
   TestPool(WorkerPoolOptions options, Gate* gate) : gate_(gate) {
     if (options.name.empty()) options.name = "p";
+    const WorkerPoolOptions defaults;
+    for (Duration WorkerPoolOptions::*limit :
+         {&WorkerPoolOptions::enqueue_timeout, &WorkerPoolOptions::queue_wait_limit,
+          &WorkerPoolOptions::processing_timeout, &WorkerPoolOptions::shutdown_timeout}) {
+      if (options.clock == defaults.clock && options.*limit == defaults.*limit) options.*limit = std::chrono::hours(1);
+    }
     auto pool = WorkerPool::create(std::move(options));
     if (!pool.ok()) throw std::runtime_error(std::string(pool.status().message()));
     pool_ = *std::move(pool);
