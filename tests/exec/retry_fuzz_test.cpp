@@ -148,15 +148,19 @@ TEST_CASE("decide_retry: as the reference decides, for random policies and failu
       const RetryStop expected = reference_stop(options, failure, wait, now, reference_budget, now_ms);
       const RetryDecision decision = decide_retry(options, failure, &budget);
       ++seen[static_cast<std::size_t>(decision.stop)];
+      const long double got = static_cast<long double>(decision.wait.count()) / kNanoseconds;
+      const bool waits_right = !decision.retries() || std::abs(got - wait) <= 1e-8L;
+      // A hundred thousand times the words for what is right take most of the time.
+      if (decision.stop == expected && decision.verdict == failure.verdict && decision.wait >= Duration::zero() &&
+          decision.at == failure.now + decision.wait && waits_right) {
+        continue;
+      }
       CAPTURE(policy, step, failure.attempt, static_cast<int>(failure.verdict), now_ms);
       REQUIRE(static_cast<int>(decision.stop) == static_cast<int>(expected));
       REQUIRE(decision.verdict == failure.verdict);
       REQUIRE(decision.wait >= Duration::zero());
       REQUIRE(decision.at == failure.now + decision.wait);
-      if (decision.retries()) {
-        const long double got = static_cast<long double>(decision.wait.count()) / kNanoseconds;
-        REQUIRE(std::abs(got - wait) <= 1e-8L);
-      }
+      REQUIRE(waits_right);
     }
   }
   for (const auto why :
