@@ -77,8 +77,8 @@ class WorkerPool final : public Executor {
   /// Returns: the job; or, with a text that gives the numbers and `function` untouched: ResourceExhausted (full),
   ///          DeadlineExceeded (no place in time), Cancelled, Unavailable (shut down), FailedPrecondition (full, and
   ///          called from a job of this pool), InvalidArgument (nothing to call, bad options).
-  /// Cost:    one allocation for the job and its function, and one for a function that takes a JobContext; two short
-  ///          locks; moves or copies `function` once.
+  /// Cost:    one allocation for the job and its function, one for options of its own, and two for a function that
+  ///          takes a JobContext; two short locks; moves or copies `function` once.
   template <class F>
   absl::StatusOr<detail::JobOf<F>> submit(F&& function, SubmitOptions options = {});
 
