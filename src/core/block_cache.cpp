@@ -6,9 +6,16 @@
 #include <new>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+
 #include "penstock/core/detail/cache_padded.hpp"
 #include "penstock/core/detail/spin_lock.hpp"
 #include "penstock/core/detail/world.hpp"
+
+#if (defined(__unix__) || defined(__APPLE__)) && !defined(PENSTOCK_MODEL)
+#include <pthread.h>
+#define PENSTOCK_HAS_FORK 1
+#endif
 
 #if defined(PENSTOCK_MODEL) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define PENSTOCK_NO_BLOCK_CACHE 1
@@ -59,10 +66,15 @@ struct Magazine {
   }
 };
 
+/// Sees to it that no fork comes while a thread has the lock of a depot: the child would find it locked for ever, and
+/// half of a list behind it.
+void keep_forks_out() noexcept;
+
 /// Full magazines of one size. Never destroyed: threads may end after everything else has.
 class alignas(kCachePadding) Depot {
  public:
   Magazine take() noexcept {
+    keep_forks_out();
     const std::lock_guard lock(lock_);
     Magazine magazine;
     if (first_ != nullptr) {
@@ -75,6 +87,7 @@ class alignas(kCachePadding) Depot {
 
   /// Takes a full one.
   void put(Magazine magazine) noexcept {
+    keep_forks_out();
     {
       const std::lock_guard lock(lock_);
       if (count_ != kDepot) {
@@ -86,6 +99,10 @@ class alignas(kCachePadding) Depot {
     magazine.free_all();
   }
 
+  // For who forks.
+  void lock() noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.lock(); }
+  void unlock() noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.unlock(); }
+
  private:
   SpinLock lock_;
   Block* first_ = nullptr;  // guarded by lock_, as is count_
@@ -93,6 +110,20 @@ class alignas(kCachePadding) Depot {
 };
 
 constinit Depot depots[kSizes];
+
+void keep_forks_out() noexcept {
+#if defined(PENSTOCK_HAS_FORK)
+  const auto lock_all = [] {
+    for (Depot& depot : depots) depot.lock();
+  };
+  const auto unlock_all = [] {
+    for (Depot& depot : depots) depot.unlock();
+  };
+  // A system without memory for the registration leaves it out: a child is then as lost as without us.
+  static const int registered = pthread_atfork(lock_all, unlock_all, unlock_all);
+  static_cast<void>(registered);
+#endif
+}
 
 /// A thread's own blocks of one size. Two magazines, so that a thread at the edge of one does not go to the depot each
 /// time.
