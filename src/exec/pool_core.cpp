@@ -213,7 +213,7 @@ absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexce
         const bool is_past_callers = terms != nullptr && terms->context.deadline() <= now;
         return with_stage(
             absl::Status(code, fmt::format("{} not finished after running for {} ({})", subject,
-                                           duration_text(now - static_cast<const AnsweredJob&>(job).started_at_),
+                                           duration_text(now - static_cast<const AnsweredJob&>(job).expires_at_),
                                            is_past_callers ? std::string("the caller's deadline")
                                                            : "limit " + duration_text(limit))),
             "run");

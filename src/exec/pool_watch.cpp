@@ -91,7 +91,7 @@ void PoolCore::overrun(Runner& runner, EndedJobs& ended) noexcept {
   auto& answered = static_cast<AnsweredJob&>(job);
   answered.retain();  // the pool's share stays with the thread that runs it
   answered.ending_ = Ending::kRunExpired;
-  answered.started_at_ = runner.started_at;
+  answered.expires_at_ = runner.started_at;
   ++settling_;
   ended.push(job);
 }

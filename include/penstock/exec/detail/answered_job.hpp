@@ -99,6 +99,9 @@ class AnsweredJob : public JobState {
   AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_context);
   ~AnsweredJob() override = default;
 
+  /// Whether this is the first call; the handle's.
+  bool take_once() noexcept { return !std::exchange(taken_, true); }
+
  private:
   friend class JobQueue;
   friend class JobState;
@@ -122,18 +125,18 @@ class AnsweredJob : public JobState {
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
 
   PoolCore& pool_;
-  TimePoint expires_at_ = TimePoint::max();  // the latest start
+  TimePoint expires_at_ = TimePoint::max();  // the latest start; of one that has overrun its time, when it started
   std::unique_ptr<JobTerms> terms_;          // null: those of the pool
-  bool unannounced_ = false;                 // the observer has to be told first that it was submitted
   // R1  release by the first owner to go -> acquire by the last, who frees the job.
   world::Atomic<std::uint32_t> references_{2};
-  mutable SpinLock lock_;  // before the pool's; no other is taken with it
-  WaitList waiting_ ABSL_GUARDED_BY(lock_);
+  mutable SpinLock lock_;     // before the pool's; no other is taken with it
+  bool unannounced_ = false;  // the observer has to be told first that it was submitted
+  bool taken_ = false;        // the value has been
   // Written under lock_; read without it too.
   //   J2  release in publish() -> acquire in is_done(): the answer, the value and all the job did are visible.
   world::Atomic<bool> answered_{false};
-  absl::Status answer_;     // written by the deciding thread before answered_, constant afterwards
-  TimePoint started_at_{};  // of one that has overrun its time
+  WaitList waiting_ ABSL_GUARDED_BY(lock_);
+  absl::Status answer_;  // written by the deciding thread before answered_, constant afterwards
 };
 
 inline JobTerms* JobState::terms() const noexcept {
@@ -151,7 +154,7 @@ class ResultJob : public AnsweredJob {
   /// Hands the value out, once.
   absl::StatusOr<Value> take() {
     if (!answer().ok()) return answer();
-    if (std::exchange(taken_, true)) return absl::FailedPreconditionError("job: its value has been taken before");
+    if (!take_once()) return absl::FailedPreconditionError("job: its value has been taken before");
     return std::move(*value_);
   }
 
@@ -167,7 +170,6 @@ class ResultJob : public AnsweredJob {
   void discard_value() noexcept override { value_.reset(); }
 
   std::optional<Value> value_;  // the function's thread's until the answer is published, then the handle's
-  bool taken_ = false;          // the handle's
 };
 
 template <>
