@@ -17,6 +17,15 @@ namespace {
 constexpr std::size_t kMaxPostedInARow = 16;
 // Pieces of posted work that are taken in under the locks at once.
 constexpr std::size_t kMostPosted = 64;
+// A job that comes so few looks after the last one is one of many.
+constexpr std::uint32_t kDense = 64;
+constexpr std::uint32_t kPausesForMore = 32;
+
+/// A worker that is faster than who submits would meet them at the locks for each job, which costs both sides more than
+/// the job: so it lets some of them come together.
+void pause_for_more() noexcept {
+  for (std::uint32_t left = std::min(kPausesForMore, world::spin_limit()); left != 0; --left) world::pause();
+}
 
 }  // namespace
 
@@ -145,7 +154,7 @@ Found PoolCore::next_quickly(Worker& me, TimePoint now, JobState*& done) noexcep
 JobState* PoolCore::next_of_all() noexcept {
   SpinLockGuard lock(intake_);
   take_in();
-  return queue_.next(2 * depth(free_workers() + 1) > capacity_);  // the caller is free, though not yet booked as such
+  return queue_.next(2 * depth(1) > capacity_);  // the caller is free, though not yet booked as such
 }
 
 /// Before it sleeps, for as long as that would cost, or as long as the options say.
@@ -153,8 +162,11 @@ void PoolCore::look_for_work() const noexcept {
   const auto looks_busy = [this] { return hint_.load(std::memory_order_relaxed) || is(kStopping | kCrowded); };
   Patience patience;
   if (options_.idle_spin == Duration::zero()) {
-    while (patience.has_more()) {
-      if (looks_busy()) return patience.paid();
+    for (std::uint32_t looks = 0; patience.has_more(); ++looks) {
+      if (!looks_busy()) continue;
+      patience.paid();
+      if (looks < kDense) pause_for_more();
+      return;
     }
     return;
   }

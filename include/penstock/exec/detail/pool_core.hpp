@@ -254,6 +254,7 @@ class PoolCore {
   void tell_state(PoolState state) noexcept;
 
   // Steps of a submission.
+  [[nodiscard]] bool places_trickle() noexcept ABSL_LOCKS_EXCLUDED(intake_);
   [[nodiscard]] bool has_place_quickly() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
   Admitted admit_slowly(const SubmitOptions& options, Wait wait, OpStatus ended, absl::Status* refusal)
       ABSL_LOCKS_EXCLUDED(serve_, intake_);
@@ -293,11 +294,9 @@ class PoolCore {
   [[nodiscard]] bool has_place() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
     return queued() + reserved_ < capacity_ + free_workers();
   }
-  [[nodiscard]] std::size_t depth(std::size_t free) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    return queued() > free ? queued() - free : 0;
-  }
-  [[nodiscard]] std::size_t depth() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    return depth(free_workers());
+  /// Jobs that wait, without those that free workers, and `more` of them, will take.
+  [[nodiscard]] std::size_t depth(std::size_t more = 0) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
+    return queued() > free_workers() + more ? queued() - free_workers() - more : 0;
   }
   /// Whether a worker that comes now is owed to a job: one in the queue, or one that is still being made.
   [[nodiscard]] bool is_promised() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
@@ -340,6 +339,7 @@ class PoolCore {
   std::size_t capacity_ ABSL_GUARDED_BY(intake_);  // written under both
   std::uint64_t entered_ ABSL_GUARDED_BY(intake_) = 0;
   std::uint64_t left_seen_ ABSL_GUARDED_BY(intake_) = 0;
+  std::uint64_t entered_when_full_ ABSL_GUARDED_BY(intake_) = 0;  // the last time it was
   std::size_t reserved_ ABSL_GUARDED_BY(intake_) = 0;
   std::size_t submitting_ ABSL_GUARDED_BY(intake_) = 0;  // the reserved ones too
   std::uint64_t submitted_ ABSL_GUARDED_BY(intake_) = 0;
