@@ -16,11 +16,12 @@ constexpr std::uint32_t kVainInARow = 32;
 
 }  // namespace
 
-Patience::Patience(bool coarse) noexcept
+Patience::Patience(bool coarse, bool gives_way) noexcept
     : vain_in_a_row_(world::thread_local_value<VainLooks, std::uint32_t>()),
       pauses_(world::spin_limit()),
       yields_(world::kMayYield ? kYields : 0),
-      step_(coarse ? kLongestStep : 1) {
+      step_(coarse ? kLongestStep : 1),
+      gives_way_(gives_way && world::kMayYield) {
   if (vain_in_a_row_ < kVainInARow || vain_in_a_row_ % 8 == 0) return;
   pauses_ /= 8;
   yields_ = 0;
@@ -28,6 +29,7 @@ Patience::Patience(bool coarse) noexcept
 
 bool Patience::has_more() noexcept {
   if (pauses_ != 0) {
+    if (gives_way_) world::yield();
     const std::uint32_t now = std::min(step_, pauses_);
     for (std::uint32_t i = 0; i != now; ++i) world::pause();
     pauses_ -= now;

@@ -12,6 +12,12 @@
 #include "penstock/exec/detail/typed_job.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
+namespace {
+
+// Jobs that found a place between two submissions that did not.
+constexpr std::uint64_t kTrickle = 2;
+
+}  // namespace
 
 // --- places ---
 
@@ -32,6 +38,13 @@ bool PoolCore::admit_quickly() noexcept {
   return true;
 }
 
+/// Whether places come one by one, as where jobs take longer than their submission: then the workers want the
+/// processor.
+bool PoolCore::places_trickle() noexcept {
+  SpinLockGuard lock(intake_);
+  return entered_ - std::exchange(entered_when_full_, entered_) <= kTrickle;
+}
+
 PoolCore::Admitted PoolCore::admit(const SubmitOptions& options, Wait wait, absl::Status* refusal) {
   if (is_forked()) {
     if (refusal != nullptr) *refusal = forked();
@@ -49,7 +62,7 @@ PoolCore::Admitted PoolCore::admit(const SubmitOptions& options, Wait wait, absl
         options.enqueue_timeout.value_or(options_.enqueue_timeout) > Duration::zero()) {
       // To sleep and be woken for each place costs more than the jobs. Nobody is overtaken meanwhile: who stands in
       // line makes admit_quickly() refuse.
-      Patience patience(true);
+      Patience patience(true, places_trickle());
       while (!is(kSubmittersDetour) && patience.has_more()) {
         if (!admit_quickly()) continue;
         patience.paid();

@@ -25,8 +25,9 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 /// what it waits for, which may be gone when a wait has ended.
 class Patience {
  public:
-  /// With `coarse`, the first looks are further apart.
-  explicit Patience(bool coarse = false) noexcept;
+  /// With `coarse`, the first looks are further apart. With `gives_way`, the thread lets others have the processor
+  /// before each of them: for who would take it from those it waits for.
+  explicit Patience(bool coarse = false, bool gives_way = false) noexcept;
   Patience(const Patience&) = delete;
   Patience& operator=(const Patience&) = delete;
 
@@ -41,6 +42,7 @@ class Patience {
   std::uint32_t pauses_;
   std::uint32_t yields_;
   std::uint32_t step_;
+  bool gives_way_;
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail
