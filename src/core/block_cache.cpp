@@ -66,15 +66,10 @@ struct Magazine {
   }
 };
 
-/// Sees to it that no fork comes while a thread has the lock of a depot: the child would find it locked for ever, and
-/// half of a list behind it.
-void keep_forks_out() noexcept;
-
 /// Full magazines of one size. Never destroyed: threads may end after everything else has.
 class alignas(kCachePadding) Depot {
  public:
   Magazine take() noexcept {
-    keep_forks_out();
     const std::lock_guard lock(lock_);
     Magazine magazine;
     if (first_ != nullptr) {
@@ -87,7 +82,6 @@ class alignas(kCachePadding) Depot {
 
   /// Takes a full one.
   void put(Magazine magazine) noexcept {
-    keep_forks_out();
     {
       const std::lock_guard lock(lock_);
       if (count_ != kDepot) {
@@ -111,19 +105,21 @@ class alignas(kCachePadding) Depot {
 
 constinit Depot depots[kSizes];
 
-void keep_forks_out() noexcept {
 #if defined(PENSTOCK_HAS_FORK)
-  const auto lock_all = [] {
-    for (Depot& depot : depots) depot.lock();
-  };
-  const auto unlock_all = [] {
-    for (Depot& depot : depots) depot.unlock();
-  };
-  // A system without memory for the registration leaves it out: a child is then as lost as without us.
-  static const int registered = pthread_atfork(lock_all, unlock_all, unlock_all);
-  static_cast<void>(registered);
-#endif
+
+void lock_all() noexcept {
+  for (Depot& depot : depots) depot.lock();
 }
+void unlock_all() noexcept {
+  for (Depot& depot : depots) depot.unlock();
+}
+
+// No fork comes while a thread has the lock of a depot: the child would find it locked for ever, and half of a list
+// behind it. Registered when the library is loaded, so that handlers of the user, which may use the library, run while
+// the locks are free. A system without memory for it leaves it out: a child is then as lost as without us.
+[[maybe_unused]] const int registered = pthread_atfork(lock_all, unlock_all, unlock_all);
+
+#endif
 
 /// A thread's own blocks of one size. Two magazines, so that a thread at the edge of one does not go to the depot each
 /// time.

@@ -17,14 +17,14 @@ namespace {
 // Written by the one thread of a child before anything else runs there; orders nothing.
 constinit world::Atomic<std::uint32_t> forks{0};
 
+// When the library is loaded: a fork in the middle of a later registration would leave the child half of it. A system
+// without memory for it leaves `forks` at 0: a child is then as lost as without us.
+[[maybe_unused]] const int registered =
+    pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
+
 }  // namespace
 
-std::uint32_t fork_generation() noexcept {
-  // A system without memory for the registration leaves it at 0: a child is then as lost as without us.
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
-  static_cast<void>(registered);
-  return forks.load(std::memory_order_relaxed);
-}
+std::uint32_t fork_generation() noexcept { return forks.load(std::memory_order_relaxed); }
 
 #else
 

@@ -11,10 +11,10 @@
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
-/// How often this process has come out of a fork, counted from the first object that asked. For who has threads: keep
-/// what it says at the start, and touch nothing of your own once it says something else.
+/// How often this process has come out of a fork since the library was loaded. For who has threads: keep what it says
+/// at the start, and touch nothing of your own once it says something else.
 ///
-/// Cost: one load; the first call registers with the system. Where there is no fork it is always 0.
+/// Cost: one load. Where there is no fork it is always 0.
 std::uint32_t fork_generation() noexcept;
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail
