@@ -48,7 +48,10 @@ class Submitter {
 };
 
 bool await_blocked(WorkerPool& pool, std::uint64_t count) {
-  return eventually([&] { return pool.stats().submitting == count; });
+  return eventually([&] {
+    const WorkerPoolStats stats = pool.stats();
+    return stats.submitting == count && stats.blocked >= count;  // a submission stands in line only later
+  });
 }
 
 TEST_CASE("WorkerPool: kBlock waits for a place", "[exec][worker_pool]") {

@@ -292,7 +292,8 @@ TEST_CASE("WorkerPool: whatever it calls may use it", "[exec][worker_pool]") {
     pool->resume();
     CHECK(pool->resize(3).ok());
     CHECK(pool->resize(1).ok());
-    CHECK(eventually([&] { return stops == 2; }));
+    // What the hooks submit may bring one of them back.
+    CHECK(eventually([&] { return stops >= 1 && pool->stats().retiring == 0; }));
     meddler.pool = nullptr;
     pool->shutdown(Context::background());
     for (const auto& calls : meddler.calls) CHECK(calls > 0);
