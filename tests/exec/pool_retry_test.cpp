@@ -106,14 +106,18 @@ TEST_CASE("async_retry_on: many calls wait on one worker", "[exec][retry][pool_r
   options.budget.capacity = 1'000'000;
   Retrier retrier(options);
   std::atomic<int> made{0};
+  Gate gate;
+  Job<void> held = scene.pool->submit([&] { gate.pass(); }).value();
+  REQUIRE(gate.await(1));
   std::vector<JoinHandle<Answer>> calls;
   for (int i = 0; i < kCalls; ++i) calls.push_back(scene.start(retrier, failing(made, 1)));
+  REQUIRE(scene.until([&] { return scene.pool->stats().blocked == kCalls - 10; }));
+  gate.open();
   REQUIRE(scene.until([&] { return retrier.stats().backoff_total == kCalls * 500ms; }));
   scene.clock.advance(500ms);
   REQUIRE(scene.ended(retrier));
   for (auto& call : calls) CHECK(call.get().value() == 2);
   CHECK(made == 2 * kCalls);
-  CHECK(scene.pool->stats().blocked > 0);
 }
 
 TEST_CASE("async_retry_on: another attempt goes in front of the jobs that are queued", "[exec][retry][pool_retry]") {
@@ -418,6 +422,16 @@ TEST_CASE("async_retry: each attempt takes another resource, and is a job of a p
       sync_wait(async_retry(retrier, [&caller](const RetryAttempt& attempt) { return caller.attempt(attempt); }));
   CHECK(answer.value() == 2);
   CHECK(retrier.stats().retries == 1);
+}
+
+TEST_CASE("async_retry_on: there has to be a function", "[exec][retry][pool_retry]") {
+  const auto pool = make_pool({.workers = 1});
+  Retrier retrier(without_jitter());
+  absl::Status (*const none)(const RetryAttempt&) = nullptr;
+  CHECK(absl::IsInvalidArgument(sync_wait(async_retry_on(*pool, retrier, none))));
+  const std::function<absl::Status(const RetryAttempt&)> empty;
+  CHECK(absl::IsInvalidArgument(sync_wait(async_retry_on(*pool, retrier, empty))));
+  CHECK(retrier.stats().calls == 0);
 }
 
 }  // namespace

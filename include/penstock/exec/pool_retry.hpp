@@ -46,11 +46,11 @@ namespace penstock::inline PENSTOCK_ABI {
 /// has outrun its time may still run beside the next. `attempt.context` is the job's own: it ends with
 /// `options.context`, when the time of the attempt is up, and when the pool stops waiting for it at shutdown.
 ///
-/// All attempts are submitted with `options`, those after the first with `front`. What the pool answers in the place of
-/// `function` is a failure like others: a full queue, an exception, a time-out in the queue or while running (that one
-/// is retried unless `RetryOptions::classify` says otherwise). But a pool that is shut down ends the call. Waits are on
-/// the clock of `options.context`, or on the pool's if that context never ends; only a deadline on that clock keeps the
-/// retrier from a wait that would outlast it.
+/// Each attempt is a job with an id of its own. All are submitted with `options`, those after the first with `front`.
+/// What the pool answers in the place of `function` is a failure like others: a full queue, an exception, a time-out in
+/// the queue or while running (that one is retried unless `RetryOptions::classify` says otherwise). But a pool that is
+/// shut down ends the call. Waits are on the clock of `options.context`, or on the pool's if that context never ends;
+/// only a deadline on that clock keeps the retrier from a wait that would outlast it.
 ///
 /// Returns: what the last attempt did, with "(after 3 attempts)" if these were all; once `options.context` ends between
 ///          two attempts, why it ended, with the last failure in the message. While an attempt runs, its answer is
@@ -58,6 +58,8 @@ namespace penstock::inline PENSTOCK_ABI {
 /// Threads: one runs it at a time, as for any coroutine: it may run on `pool`. For a thread that can wait,
 ///          `sync_wait(async_retry_on(...))` does; in a job of the same pool that could be for ever. `pool`, `retrier`
 ///          and the clock outlive it. It may be destroyed where it is suspended: then its job is called off, too.
+/// Throws:  what copying or moving `function` throws; std::bad_alloc or std::system_error if the clock needs a timer
+///          thread and cannot start it.
 /// Cost:    one allocation, of its frame, and those of a job with a context for each attempt; a wait takes none.
 template <class F>
 Task<detail::RetryResult<F>> async_retry_on(WorkerPool& pool, Retrier& retrier, F function);
@@ -113,6 +115,7 @@ class CalledOff {
 
 template <class F>
 Task<RetryResult<F>> retry_on_pool(WorkerPool& pool, Retrier& retrier, F function, SubmitOptions options) {
+  if (is_empty_function(function)) co_return absl::InvalidArgumentError("async_retry_on: there is no function to call");
   if (!options.context.can_end()) options.context = Context(pool.clock());
   const Context ctx = options.context;
   RetryRun run(retrier, ctx);
