@@ -19,6 +19,8 @@ void PoolCore::run_here(JobState& job) noexcept {
     accept_past_queue(job);
     if (cancelled || job.stop_asked_) {
       decide(job, Ending::kCancelled, ended);
+    } else if (is(kCalledOff)) {
+      decide(job, Ending::kAbandoned, ended);
     } else {
       ++counts_.caller_runs;
       list_runner(runner);
@@ -53,7 +55,7 @@ void PoolCore::run_in(Activation& here, Runner& runner) noexcept {
 bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
   // The pool may be gone unless the calling thread is one of its workers: so only its address is looked at first.
   const std::size_t worker_id = own_worker_id();
-  if (worker_id == kCallerThread) return true;
+  if (worker_id == kCallerThread || is_forked()) return true;
   if (options_.inside_wait == InsideWait::kRefuse) return false;
   Activation here(*this, kCallerThread, 1);
   Runner runner(others_, worker_id, false);

@@ -71,6 +71,7 @@ bool PoolCore::is_inside() const noexcept {
 // --- endings ---
 
 AnsweredJob::Stop PoolCore::take_back(AnsweredJob& job, EndedJobs& ended, WakeList& wake) noexcept {
+  if (is_forked()) return AnsweredJob::Stop::kDone;
   const TimePoint now = time();
   Both lock(*this);
   switch (job.state_.load(std::memory_order_relaxed)) {

@@ -223,14 +223,15 @@ bool PoolCore::join_crew(Worker& me) noexcept {
       }
     }
     note_crew();
+    grant_places(now, wake);  // a free worker is one
     if (joining_ == 0) arrivals_.claim_all(Waiter::kServed, wake);
   }
-  wake.wake_all();
   if (me.hiring != nullptr) {
     MutexLock lock(me.hiring->mutex);
     ++me.hiring->settled;
     me.hiring->changed.notify_all();  // under the lock: without it, whoever waits for the last one could end it all
   }
+  wake.wake_all();
   return stays;
 }
 

@@ -94,6 +94,7 @@ Waiter::Outcome PoolCore::line_up(AnsweredJob& job, WaitNode& node) noexcept {
 }
 
 absl::Status PoolCore::leave_line(AnsweredJob& job, WaitNode& node, Waiter::Outcome outcome, TimePoint since) noexcept {
+  if (is_forked()) return absl::FailedPreconditionError({});
   {
     Both lock(*this);
     blocked_.remove(node);
@@ -170,7 +171,10 @@ LineWait::~LineWait() {
   }
 }
 
-void LineWait::discard(AnsweredJob& job) noexcept { pool_.discard(job); }
+void LineWait::discard(AnsweredJob& job) noexcept {
+  const Activation here(pool_, kCallerThread, 1);  // this submission
+  pool_.discard(job);
+}
 
 bool LineWait::admit(const SubmitOptions& options) {
   PENSTOCK_CHECK(stage_ == Stage::kNew, "a submission was awaited twice");

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "penstock/exec/detail/pool_core.hpp"
@@ -8,31 +10,25 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 
 absl::Status PoolCore::resize(std::size_t workers) {
   MutexLock control(control_mutex_);
-  return change_to(workers);
+  return change_to([workers](std::size_t /*now*/) { return workers; });
 }
 
 absl::Status PoolCore::add_workers(std::size_t count) {
   MutexLock control(control_mutex_);
-  const std::size_t now = configured();
-  return change_to(count > options_.largest() ? options_.largest() + 1 : now + count);
+  const std::size_t most = options_.largest();
+  return change_to([=](std::size_t now) { return count > most ? most + 1 : now + count; });
 }
 
 absl::Status PoolCore::remove_workers(std::size_t count) {
   MutexLock control(control_mutex_);
-  const std::size_t now = configured();
-  return change_to(count > now ? 0 : now - count);
+  return change_to([count](std::size_t now) { return count > now ? 0 : now - count; });
 }
 
-std::size_t PoolCore::configured() const noexcept {
-  Both lock(*this);
-  return configured_;
-}
-
-absl::Status PoolCore::change_to(std::size_t workers) {
-  if (workers < options_.smallest() || workers > options_.largest()) {
-    return absl::InvalidArgumentError(fmt::format("worker pool '{}': the number of workers must be in [{}, {}], got {}",
-                                                  options_.name, options_.smallest(), options_.largest(), workers));
-  }
+/// `target(now)`: how many there are to be, where there are so many.
+template <class Target>
+absl::Status PoolCore::change_to(Target target) {
+  std::size_t workers = 0;
+  bool possible = true;
   // Who asks for more finds all of them there, also those with which the pool had begun to grow by itself. Nobody may
   // have started these yet, and the watching thread, which would, may be the one that calls.
   std::size_t more = 0;
@@ -47,12 +43,16 @@ absl::Status PoolCore::change_to(std::size_t workers) {
     {
       Both lock(*this);
       closed = is(kClosed);
-      const bool may_grow = !closed && workers >= configured_;
+      workers = target(configured_);
+      possible = workers >= options_.smallest() && workers <= options_.largest();
+      const bool may_grow = !closed && possible && workers >= configured_;
       if (may_grow && now >= grow_not_before_) starting = missing();
       joining_ += starting;
       settled = !may_grow || joining_ == 0;
       if (!settled && starting == 0) arrivals_.push(node);
-      if (settled && !closed) more = set_configured(workers, wake);
+      // Of those that did not start, too, this one says why.
+      if (settled && may_grow) configured_ -= std::min(missing(), configured_ - options_.smallest());
+      if (settled && !closed && possible) more = set_configured(workers, wake);
     }
     wake.wake_all();
     if (starting != 0) {
@@ -61,13 +61,20 @@ absl::Status PoolCore::change_to(std::size_t workers) {
       static_cast<void>(waiter.wait());
     }
   }
+  if (!possible) {
+    return absl::InvalidArgumentError(fmt::format("worker pool '{}': the number of workers must be in [{}, {}], got {}",
+                                                  options_.name, options_.smallest(), options_.largest(), workers));
+  }
   if (closed) return absl::UnavailableError(fmt::format("worker pool '{}': shut down", options_.name));
   if (more == 0) return absl::OkStatus();
   absl::Status status = hire(more, nullptr);
-  if (status.ok()) {
+  WakeList wake;
+  {
     Both lock(*this);
-    counts_.workers_added += more;
+    if (status.ok()) counts_.workers_added += more;
+    pass_on(wake);  // a job may have been waiting for one of them
   }
+  wake.wake_all();
   return status;
 }
 

@@ -86,6 +86,7 @@ Found PoolCore::next(Worker& me) noexcept {
     WaitNode node(waiter, nullptr);
     {
       Both lock(*this);
+      note_depth();  // before this one is free to take one of them
       come_back(me, done);
       hint_.store(false, std::memory_order_relaxed);
       take_in();
@@ -129,7 +130,7 @@ Found PoolCore::next(Worker& me) noexcept {
       idle_.remove(node);
       me.seeking = true;  // it is neither listed nor busy until it has looked once more: no reason to grow
       ++seekers_;
-      if (configured_ > options_.smallest() && !is_promised()) {
+      if (configured_ > options_.smallest() && !is_promised() && queued() == 0) {
         ++counts_.workers_removed;
         --configured_;
         note_crew();
@@ -334,7 +335,7 @@ Ran PoolCore::run(Runner& runner) noexcept {
 
 // --- what follows from a change ---
 
-void PoolCore::note_depth() noexcept { counts_.queue_high_water = std::max(counts_.queue_high_water, depth()); }
+void PoolCore::note_depth() const noexcept { counts_.queue_high_water = std::max(counts_.queue_high_water, depth()); }
 
 void PoolCore::wake_seeker(WakeList& wake) noexcept {
   if (!hint_.load(std::memory_order_relaxed)) hint_.store(true, std::memory_order_relaxed);

@@ -105,6 +105,7 @@ void PoolCore::call_off_everything() noexcept {
   EndedJobs ended;
   for (bool is_more = true; is_more;) {
     Both lock(*this);
+    set_detour(kCalledOff, true);  // so that what is being submitted ends, too
     take_in();
     for (std::size_t i = 0; i != kMostEnded && is_more; ++i) {
       JobState* const job = queue_.oldest();

@@ -223,18 +223,18 @@ absl::Status PoolCore::forked() const {
 }
 
 void PoolCore::give_back(bool runs_here) noexcept {
+  if (is_forked()) return;
   const TimePoint now = time();
+  const Activation here(*this, kCallerThread, 1);  // this submission, which counts until all are woken
   WakeList wake;
-  {
+  if (!runs_here) {
     Both lock(*this);
-    ++counts_.enqueue_failures;
-    --submitting_;
-    if (!runs_here) --reserved_;
+    --reserved_;
     grant_places(now, wake);
     pass_on(wake);  // a worker may have left posted work alone for the job that does not come
-    claim_closers(wake);
   }
   wake.wake_all();
+  leave(&WorkerPoolCounts::enqueue_failures);
 }
 
 // --- jobs ---
@@ -310,8 +310,9 @@ bool PoolCore::enqueue_quickly(JobState& job) noexcept {
 
 void PoolCore::enqueue(JobState& job) noexcept {
   bool cancelled = !job.plain_ && !static_cast<AnsweredJob&>(job).hook();
+  bool abandoned = false;
   set_limits(job, time());
-  const bool is_observed = options_.observer != nullptr;  // then this is not the last use of the pool
+  const std::size_t announced = options_.observer == nullptr ? 0 : 1;  // then this is not the last use of the pool
   bool is_in = false;
   WakeList wake;
   if (!cancelled) {
@@ -319,7 +320,8 @@ void PoolCore::enqueue(JobState& job) noexcept {
     cancelled = job.stop_asked_;
     if (!cancelled && !is_in_front(job) && is_everyday(job.expires_at(wait_limit_))) {
       --reserved_;
-      if (!is_observed) --submitting_;
+      submitting_ -= 1 - announced;
+      announcing_ += announced;
       put(job, wake);
       is_in = true;
     }
@@ -327,27 +329,32 @@ void PoolCore::enqueue(JobState& job) noexcept {
   if (!cancelled && !is_in) {
     Both lock(*this);
     cancelled = job.stop_asked_;
-    if (!cancelled) {
+    abandoned = !cancelled && is(kCalledOff);
+    if (!cancelled && !abandoned) {
       --reserved_;
-      if (!is_observed) --submitting_;
+      submitting_ -= 1 - announced;
+      announcing_ += announced;
       put_first(job, wake);
       claim_closers(wake);  // a shutdown that all workers are in waits for the submission, but not for the job
     }
   }
-  if (cancelled) return cancel_new(job);
+  if (cancelled) return end_new(job, Ending::kCancelled);
+  if (abandoned) return end_new(job, Ending::kAbandoned);
   wake.wake_all();
-  if (!is_observed) return;
+  if (announced == 0) return;
   observe_submit(job);  // which its submitter has a share of
   WakeList closers;
   {
     Both lock(*this);
     --submitting_;
+    --announcing_;
     claim_closers(closers);
   }
   closers.wake_all();
 }
 
-void PoolCore::cancel_new(JobState& job) noexcept {
+/// Accepts a job, and ends it at once.
+void PoolCore::end_new(JobState& job, Ending ending) noexcept {
   const TimePoint now = time();
   EndedJobs ended;
   WakeList wake;
@@ -355,7 +362,7 @@ void PoolCore::cancel_new(JobState& job) noexcept {
     Both lock(*this);
     --reserved_;
     accept_past_queue(job);
-    decide(job, Ending::kCancelled, ended);
+    decide(job, ending, ended);
     grant_places(now, wake);
     pass_on(wake);  // as in give_back()
   }

@@ -36,9 +36,9 @@ void PoolCore::watch() noexcept {
       watched_until_.store(until.time_since_epoch().count(), std::memory_order_relaxed);
       grant_places(now, wake);
     }
-    wake.wake_all();
     if (leavers != nullptr) join_leavers(leavers);
     if (starting != 0) grow(starting, now);
+    wake.wake_all();  // last: it may run a coroutine, which may wait for these workers
     if (expired.size() != 0) {
       settle(expired);
       continue;

@@ -14,9 +14,10 @@ namespace penstock::inline PENSTOCK_ABI {
 WorkerPoolStats detail::PoolCore::stats() const {
   WorkerPoolStats stats;
   const TimePoint now = clock_.now();
-  if (times_) times_->write_to(stats);  // first, so that they show no job that the counts do not
+  if (times_) times_->write_to(stats);  // before the counts: no wait that is not counted as started
   {
     Both lock(*this);
+    note_depth();
     static_cast<WorkerPoolCounts&>(stats) = counts_;
     stats.configured = configured_;
     stats.live = live_;
@@ -30,13 +31,12 @@ WorkerPoolStats detail::PoolCore::stats() const {
       stats.configured -= wanted() - live_ - stats.joining;  // they do not come any more
     stats.paused = is(kPaused);
     stats.submitted = submitted_;
-    stats.submitting = submitting_;
+    stats.submitting = submitting_ - announcing_;
     stats.accepted = entered_;
     stats.started = started_;
     stats.queue_depth = depth();
     stats.starting = queued() - stats.queue_depth;
     stats.queue_capacity = capacity_;
-    stats.queue_high_water = std::max(stats.queue_high_water, stats.queue_depth);
     stats.codel_dropping = codel_ && codel_->is_dropping();
     const JobState* oldest = queue_.oldest();
     if (oldest == nullptr) oldest = incoming_.front();

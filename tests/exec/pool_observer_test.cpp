@@ -16,6 +16,7 @@ namespace penstock {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::discrepancies;
 using testing::eventually;
 using testing::Gate;
 using testing::held_pool;
@@ -223,6 +224,21 @@ TEST_CASE("PoolObserver: what it throws is counted, and changes nothing", "[exec
   CHECK(reported == 6);
   CHECK(pool->stats().succeeded == 1);
   CHECK(pool->stats().cancelled == 1);
+}
+
+TEST_CASE("PoolObserver: a job that it is being told of is accepted, and no more being submitted", "[exec][observer]") {
+  class Asks : public PoolObserver {
+   public:
+    void on_submit(const JobEvent& /*event*/) override { findings += discrepancies(pool->stats()); }
+    WorkerPool* pool = nullptr;
+    std::string findings;
+  };
+  Asks asks;
+  const auto pool = make_pool({.workers = 1, .observer = &asks});
+  asks.pool = &*pool;
+  REQUIRE(pool->submit([] {}).ok());
+  CHECK(pool->shutdown(Context::background()).is_drained());
+  CHECK(asks.findings.empty());
 }
 
 }  // namespace

@@ -282,5 +282,16 @@ TEST_CASE("WorkerPool: a queue that cannot be is refused", "[exec][worker_pool]"
   CHECK(pool->stats().queue_capacity == 100);
 }
 
+TEST_CASE("WorkerPool: how deep its queue was is not forgotten", "[exec][worker_pool]") {
+  const auto pool = make_pool({.workers = 1, .queue_capacity = 10});
+  pool->pause();
+  for (int i = 0; i < 5; ++i) REQUIRE(pool->execute([] {}) == OpStatus::kOk);
+  const std::size_t deepest = pool->stats().queue_high_water;
+  CHECK(deepest == pool->stats().queue_depth);
+  pool->resume();
+  CHECK(pool->shutdown(Context::background()).is_drained());
+  CHECK(pool->stats().queue_high_water == deepest);
+}
+
 }  // namespace
 }  // namespace penstock

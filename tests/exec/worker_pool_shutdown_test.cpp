@@ -290,5 +290,40 @@ TEST_CASE("WorkerPool: the destructor waits for who answers a job elsewhere", "[
   CHECK(absl::IsCancelled(job.get()));
 }
 
+// A function whose copy takes its time: until a shutdown has given up waiting for the submission.
+TEST_CASE("WorkerPool: a job that is made while a shutdown runs out of time is not run", "[exec][worker_pool]") {
+  struct ShutsDown {
+    ShutsDown(WorkerPool& of, bool& flag) : pool(of), ran(flag) {}
+    ShutsDown(const ShutsDown& other) : pool(other.pool), ran(other.ran) {
+      const Context::Cancellable closing = Context::background().with_cancel();
+      closing.source.cancel();
+      CHECK_FALSE(pool.shutdown(closing.context).in_time);
+    }
+    void operator()() const { ran = true; }
+    WorkerPool& pool;
+    bool& ran;
+  };
+  for (const OverflowPolicy policy : {OverflowPolicy::kBlock, OverflowPolicy::kCallerRuns}) {
+    Gate gate;
+    const auto pool = make_pool(gate, {.workers = 1, .queue_capacity = 0, .overflow = policy});
+    const bool is_full = policy == OverflowPolicy::kCallerRuns;
+    if (is_full) {
+      hold(*pool, gate);
+      REQUIRE(gate.await(1));
+    }
+    bool ran = false;
+    const ShutsDown function(*pool, ran);
+    Job<void> job = pool->submit(function).value();
+    const absl::Status answer = job.get();
+    CHECK(absl::IsCancelled(answer));
+    CHECK(answer.GetPayload("type.penstock/stage") == absl::Cord("shutdown"));
+    gate.open();
+    CHECK(pool->shutdown(Context::background()).is_drained());
+    CHECK_FALSE(ran);
+    CHECK(pool->stats().abandoned == 1);
+    CHECK(discrepancies(pool->stats()).empty());
+  }
+}
+
 }  // namespace
 }  // namespace penstock

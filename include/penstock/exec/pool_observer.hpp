@@ -44,7 +44,7 @@ class PoolObserver {
  public:
   virtual ~PoolObserver() = default;
 
-  /// The job was accepted.
+  /// The job was accepted. Of one that a coroutine had in line for a place it is told before it starts, or ends.
   virtual void on_submit(const JobEvent& /*event*/) {}
   /// Its function is about to be called.
   virtual void on_start(const JobEvent& /*event*/) {}

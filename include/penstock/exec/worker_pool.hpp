@@ -125,7 +125,7 @@ class WorkerPool final : public Executor {
   ///
   /// Returns: kOk; kFull, kClosed; kTimedOut or kCancelled if there was no place before the context or
   ///          `enqueue_timeout` ended.
-  /// Cost:    the least that there is: without options, for a function of up to 64 bytes, 128 bytes of memory.
+  /// Cost:    the least that there is: without options, for a function of up to 16 bytes, 64 bytes of memory.
   template <class F>
   OpStatus execute(F&& function, SubmitOptions options);
   template <class F>
@@ -164,7 +164,7 @@ class WorkerPool final : public Executor {
 
   /// Changes the number of workers, within `min_workers` and `max_workers`. More are there when this returns, those too
   /// with which the pool had begun to grow by itself; or none of them if one could not start. Of fewer, idle ones go
-  /// first, busy ones after their job. Not called from `on_worker_start`.
+  /// first, busy ones after their job. Not called from `on_worker_start` or `on_worker_stop`.
   ///
   /// Returns: InvalidArgument outside of these limits; Unavailable after a shutdown; as `create` for workers that do
   ///          not start.

@@ -103,7 +103,7 @@ struct WorkerPoolOptions {
   /// A worker that has had nothing to do for this long goes, down to `min_workers`; positive.
   Duration idle_timeout = Duration::max();
   /// Called in each worker that goes, after its last job; also in one that has run `on_worker_start` but does not stay
-  /// since another one failed.
+  /// since another one or the health check failed.
   std::function<void(std::size_t worker_id)> on_worker_stop = {};
   /// So many workers whose job has outrun its processing time may be replaced at once, until that job ends; up to 4096.
   std::size_t max_replacements = 0;
@@ -125,8 +125,8 @@ struct WorkerPoolOptions {
   std::function<absl::Status(const Context&)> health_check = {};
   Duration health_check_timeout = std::chrono::seconds(5);
   /// Whether to record how long each job waits and runs. Costs two reads of the clock for each job, and less than 10 ns
-  /// besides. Without it, limits are kept to within some ticks of the system's timer: they end about 12 ms late, and not
-  /// early unless the timer itself is held up for longer than that.
+  /// besides. Without it, limits are kept to within some ticks of the system's timer: they end about 12 ms late, and
+  /// not early unless the timer itself is held up for longer than that.
   bool measure = true;
   /// Told about each job's way through the pool, if not null; outlives the pool. Not called under a lock.
   PoolObserver* observer = nullptr;

@@ -52,7 +52,7 @@ struct WorkerPoolCounts {
   std::uint64_t workers_replaced = 0;  ///< replacements started for stuck workers
   std::uint64_t worker_failures = 0;   ///< workers that could not start
 
-  std::size_t queue_high_water = 0;  ///< the deepest it was when a worker came for more, a job was refused, or now
+  std::size_t queue_high_water = 0;  ///< the deepest that was seen: by who takes in what has come, is refused, or asks
 };
 
 /// How many jobs waited for how long and ran for how long: whether those that wait long are those that run long.
@@ -88,7 +88,7 @@ struct WorkerPoolStats : WorkerPoolCounts {
   std::uint64_t jobs_per_worker_max = 0;
 
   // Jobs.
-  std::size_t submitting = 0;   ///< submissions inside `submit` now
+  std::size_t submitting = 0;   ///< submissions inside `submit` now, and coroutines in line
   std::size_t starting = 0;     ///< accepted jobs for which a free worker is on its way
   std::size_t queue_depth = 0;  ///< jobs that wait for a worker, at most queue_capacity
   std::size_t running = 0;      ///< jobs that run, in time
@@ -97,7 +97,7 @@ struct WorkerPoolStats : WorkerPoolCounts {
   Duration oldest_queued_age{};
   bool codel_dropping = false;
 
-  /// `failed`, by the code of the status. Those of jobs that end meanwhile may be missing.
+  /// `failed`, by the code of the status. Those of jobs that end meanwhile may be in it already.
   std::array<std::uint64_t, 17> failed_with{};
 
   LatencyHistogram::Snapshot queue_wait;  ///< of started jobs, if the pool measures
@@ -108,8 +108,8 @@ struct WorkerPoolStats : WorkerPoolCounts {
   WaitRunTable wait_run;
 
   /// Functions that returned or threw, per second, over the last second, ten seconds and minute. They are counted back
-  /// to an earlier `stats` or `collect`: the latest that the time has passed since, so up to an eighth of it longer if
-  /// somebody asks often, as long as nobody has asked if that is longer, and from the start of the pool on at first.
+  /// to an earlier `stats` or `collect`: the latest that the time has passed since, so longer by up to
+  /// an eighth of it, or by the time between two who asked if that is more; from the start of the pool on at first.
   double throughput_1s = 0;
   double throughput_10s = 0;
   double throughput_60s = 0;

@@ -94,8 +94,8 @@ class JobState {
   /// The latest start, in a pool whose jobs may wait for `wait_limit`.
   [[nodiscard]] inline TimePoint expires_at(Duration wait_limit) const noexcept;
 
-  // With the address of the virtual functions, that of `state_` and a plain job's small function it is one line of the
-  // cache, which goes from the submitter's to the worker's and back.
+  // With the address of the virtual functions and a plain job's small function it is one line of the cache, which goes
+  // from the submitter's to the worker's and back.
   JobState* next_ = nullptr;  // in a list
   JobState* previous_ = nullptr;
   std::uint64_t id_ = 0;  // set with the acceptance, before a handle is given out

@@ -128,8 +128,6 @@ class PoolCore {
   bool may_wait_for(AnsweredJob& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   /// Answers jobs that have been decided, as the last use of the pool.
   void settle(EndedJobs& ended) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
-
-  // As an executor.
   void post(Work& work) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   bool revoke(Work& work) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void report(const std::exception_ptr& exception, const JobState* job) noexcept;
@@ -145,13 +143,14 @@ class PoolCore {
 
   /// Why submitters and workers have to take the long way.
   enum Detour : std::uint32_t {
-    kBlocked = 1,   // submitters wait for places
-    kClosed = 2,    // no more intake
-    kStopping = 4,  // the workers go
-    kPaused = 8,    // no job is started
-    kCrowded = 16,  // more workers than wanted
-    kChoosy = 32,   // a job may be shed, or it matters who takes it
-    kGrowing = 64,  // there may be more workers
+    kBlocked = 1,      // submitters wait for places
+    kClosed = 2,       // no more intake
+    kStopping = 4,     // the workers go
+    kPaused = 8,       // no job is started
+    kCrowded = 16,     // more workers than wanted
+    kChoosy = 32,      // a job may be shed, or it matters who takes it
+    kGrowing = 64,     // there may be more workers
+    kCalledOff = 128,  // a shutdown has run out of time
   };
   static constexpr std::size_t kMostEnded = 64;  // jobs that are decided under the locks at once
   static constexpr std::uint32_t kSubmittersDetour = kBlocked | kClosed;
@@ -171,8 +170,8 @@ class PoolCore {
   [[nodiscard]] absl::Status check_health() const noexcept;
   void join_leavers(Worker* leavers) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   /// With control_mutex_ held.
-  absl::Status change_to(std::size_t workers) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
-  [[nodiscard]] std::size_t configured() const noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  template <class Target>
+  absl::Status change_to(Target target) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   std::size_t set_configured(std::size_t workers, WakeList& wake) noexcept
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void grow(std::size_t count, TimePoint now) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
@@ -271,7 +270,7 @@ class PoolCore {
   void refuse_waiting(AnsweredJob& job, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void leave(std::uint64_t WorkerPoolCounts::*count) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void accept_past_queue(JobState& job) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
-  void cancel_new(JobState& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void end_new(JobState& job, Ending ending) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void set_limits(JobState& job, TimePoint now) const noexcept;
   void run_in(Activation& here, Runner& runner) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
 
@@ -309,7 +308,7 @@ class PoolCore {
     const std::uint32_t before = detour_.load(std::memory_order_relaxed);
     detour_.store(on ? before | why : before & ~std::uint32_t{why}, std::memory_order_relaxed);
   }
-  void note_depth() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  void note_depth() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void grant_places(TimePoint now, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void wake_seeker(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
   void pass_on(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
@@ -342,6 +341,7 @@ class PoolCore {
   std::uint64_t entered_when_full_ ABSL_GUARDED_BY(intake_) = 0;  // the last time it was
   std::size_t reserved_ ABSL_GUARDED_BY(intake_) = 0;
   std::size_t submitting_ ABSL_GUARDED_BY(intake_) = 0;  // the reserved ones too
+  std::size_t announcing_ ABSL_GUARDED_BY(intake_) = 0;  // of them: accepted, and the observer is being told
   std::uint64_t submitted_ ABSL_GUARDED_BY(intake_) = 0;
   JobList incoming_ ABSL_GUARDED_BY(intake_);
   bool incoming_is_plain_ ABSL_GUARDED_BY(intake_) = true;  // no limits of their own among them
@@ -380,7 +380,7 @@ class PoolCore {
   TimePoint grow_not_before_ ABSL_GUARDED_BY(serve_) = TimePoint::min();
   Worker* leavers_ ABSL_GUARDED_BY(serve_) = nullptr;
   // Its counts of submissions and of jobs that never ran or ran out of time; the rest is made on demand.
-  WorkerPoolCounts counts_ ABSL_GUARDED_BY(serve_);
+  mutable WorkerPoolCounts counts_ ABSL_GUARDED_BY(serve_);  // who looks notes how deep the queue is
   mutable Throughput throughput_ ABSL_GUARDED_BY(serve_);
 
   // --- without a lock ---
