@@ -154,10 +154,10 @@ LineWait::~LineWait() {
     case Stage::kNew:
     case Stage::kOver:
       return;
-    case Stage::kReserved:
+    case Stage::kPlaced:
     case Stage::kRunsHere:
     case Stage::kCounted:
-      pool_.give_back(stage_ != Stage::kReserved);
+      pool_.give_back(stage_ != Stage::kPlaced);
       return;
     case Stage::kWaiting:
       break;
@@ -187,7 +187,7 @@ bool LineWait::admit(const SubmitOptions& options) {
     stage_ = Stage::kCounted;
     return false;
   } else {
-    stage_ = admitted.runs_here ? Stage::kRunsHere : Stage::kReserved;
+    stage_ = admitted.runs_here ? Stage::kRunsHere : Stage::kPlaced;
   }
   return true;
 }

@@ -56,7 +56,7 @@ class LineWait {
  private:
   enum class Stage : std::uint8_t {
     kNew,
-    kReserved,  // there is a place
+    kPlaced,    // there is a place
     kRunsHere,  // there is none, but it needs none
     kCounted,   // as submitting
     kWaiting,   // with a job, in line unless there is an `immediate_` end
