@@ -91,7 +91,7 @@ BENCHMARK(storm_locked)->Name("retry/withdraw_deposit@mutex")->ThreadRange(1, 2)
 void success(benchmark::State& state) {
   static Retrier retrier;
   for (auto _ : state) {
-    retrier.begin(1);
+    benchmark::DoNotOptimize(retrier.begin(1));
     retrier.succeeded(1);
   }
   state.SetItemsProcessed(state.iterations());
@@ -103,9 +103,9 @@ void failure(benchmark::State& state) {
   static Retrier retrier({.budget = {.ratio = 1, .capacity = 1'000'000}});
   const absl::Status status = absl::UnavailableError("refused");
   for (auto _ : state) {
-    retrier.begin(1);
+    benchmark::DoNotOptimize(retrier.begin(1));
     benchmark::DoNotOptimize(retrier.after_failure(1, status, kNow));
-    retrier.begin(2);
+    benchmark::DoNotOptimize(retrier.begin(2));
     retrier.succeeded(2);
   }
   state.SetItemsProcessed(state.iterations());

@@ -33,10 +33,18 @@ double random_unit(std::uint64_t seed, std::uint64_t index) noexcept {
 
 Retrier::Retrier(RetryOptions options) : options_(checked(std::move(options))), budget_(options_.budget) {}
 
-void Retrier::begin(std::uint32_t attempt) noexcept {
-  if (attempt > 1) return counts_.add(kRetries);
-  counts_.add(kCalls);
-  budget_.deposit();
+bool Retrier::begin(std::uint32_t attempt) noexcept {
+  if (attempt <= 1) {
+    counts_.add(kCalls);
+    budget_.deposit();
+    return true;
+  }
+  if (is_breaker_open()) {
+    count_stop(RetryStop::kBreaker);
+    return false;
+  }
+  counts_.add(kRetries);
+  return true;
 }
 
 void Retrier::succeeded(std::uint32_t attempt) noexcept {
@@ -139,10 +147,13 @@ bool RetryRun::begin() {
     end_with_context();
     return false;
   }
-  attempt_.number = ++made_;
-  retrier_.begin(made_);
-  open_ = true;
-  return true;
+  open_ = retrier_.begin(made_ + 1);
+  if (open_) {
+    attempt_.number = ++made_;
+  } else {
+    status_ = std::move(attempt_.previous);
+  }
+  return open_;
 }
 
 void RetryRun::end_with_context() {

@@ -203,7 +203,7 @@ TEST_CASE("async_retry_on: stops early when it makes no sense", "[exec][retry][p
   Retrier retrier(options);
   if (uses_budget_up) {
     for (bool is_more = true; is_more;) {
-      retrier.begin();
+      CHECK(retrier.begin());
       is_more = retrier.after_failure(1, kRefused, scene.clock.now()).retries();
       if (is_more) retrier.stopped(RetryStop::kAbandoned);
     }

@@ -186,6 +186,24 @@ TEST_CASE("async_retry: no wait while the circuit breaker is open", "[exec][retr
   CHECK(retrier.stats().stopped(RetryStop::kBreaker) == 1);
 }
 
+TEST_CASE("async_retry: no attempt once the circuit breaker has opened during the wait for it", "[exec][retry]") {
+  RetryScenery scene;
+  RetryOptions options = without_jitter();
+  bool open = false;
+  options.breaker_open = [&open] { return open; };
+  Retrier retrier(options);
+  Flaky flaky{.failures = 99};
+  auto handle = scene.start(retrier, attempts_of(flaky));
+  CHECK(scene.clock.armed() == 1);
+  open = true;
+  scene.pass(500ms);
+  CHECK(handle.get().status() == kRefused);
+  CHECK(flaky.made == 1);
+  const RetryStats stats = retrier.stats();
+  CHECK(stats.stopped(RetryStop::kBreaker) == 1);
+  CHECK(stats.running == 0);
+}
+
 TEST_CASE("async_retry: an exception of the function or of its task is the caller's", "[exec][retry]") {
   RetryScenery scene;
   Retrier retrier(without_jitter());

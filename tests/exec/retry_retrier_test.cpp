@@ -28,7 +28,7 @@ const absl::Status kRefused = absl::UnavailableError("refused");
 std::uint32_t fail(Retrier& retrier, const absl::Status& status, TimePoint now = kNow,
                    TimePoint deadline = TimePoint::max()) {
   for (std::uint32_t attempt = 1;; ++attempt) {
-    retrier.begin(attempt);
+    static_cast<void>(retrier.begin(attempt));
     const RetryDecision decision = retrier.after_failure(attempt, status, now, deadline);
     if (!decision.retries()) return attempt;
     now = decision.at;
@@ -45,15 +45,15 @@ void check_sums(const RetryStats& stats) {
 
 TEST_CASE("Retrier: every call ends in one figure", "[exec][retry]") {
   Retrier retrier({.max_attempts = 3, .jitter = 0, .budget = {.capacity = 4, .per_second = 0}});
-  retrier.begin(1);
+  CHECK(retrier.begin(1));
   CHECK(retrier.stats().running == 1);
   retrier.succeeded(1);
 
-  retrier.begin(1);
+  CHECK(retrier.begin(1));
   CHECK(retrier.after_failure(1, kRefused, kNow).wait == 500ms);
-  retrier.begin(2);
+  CHECK(retrier.begin(2));
   CHECK(retrier.after_failure(2, kRefused, kNow).wait == 1s);
-  retrier.begin(3);
+  CHECK(retrier.begin(3));
   retrier.succeeded(3);
 
   CHECK(fail(retrier, kRefused) == 3);
@@ -63,11 +63,11 @@ TEST_CASE("Retrier: every call ends in one figure", "[exec][retry]") {
   CHECK(fail(retrier, kRefused, kNow, kNow + 1ms) == 1);
   CHECK(fail(retrier, with_retry_after(kRefused, 1h)) == 1);
 
-  retrier.begin(1);
+  CHECK(retrier.begin(1));
   CHECK(retrier.after_failure(1, kRefused, kNow, TimePoint::max(), {.cancelled = true}).stop == RetryStop::kCancelled);
-  retrier.begin(1);
+  CHECK(retrier.begin(1));
   CHECK(retrier.after_failure(1, kRefused, kNow, TimePoint::max(), {.breaker_open = true}).stop == RetryStop::kBreaker);
-  retrier.begin(1);
+  CHECK(retrier.begin(1));
   retrier.stopped(RetryStop::kAbandoned);
 
   const RetryStats stats = retrier.stats();
@@ -160,15 +160,35 @@ TEST_CASE("Retrier: asks for the breaker only where it matters", "[exec][retry]"
   CHECK(asked == 2);
 }
 
+TEST_CASE("Retrier: no retry begins while the circuit breaker is open, whatever was decided before", "[exec][retry]") {
+  bool open = false;
+  Retrier retrier({.breaker_open = [&open] { return open; }});
+  REQUIRE(retrier.begin(1));
+  REQUIRE(retrier.after_failure(1, kRefused, kNow).retries());
+  open = true;
+  CHECK_FALSE(retrier.begin(2));
+  CHECK(retrier.begin(1));  // whether a first attempt is made is its caller's business
+  open = false;
+  REQUIRE(retrier.after_failure(1, kRefused, kNow).retries());
+  CHECK(retrier.begin(2));
+  retrier.succeeded(2);
+  const RetryStats stats = retrier.stats();
+  check_sums(stats);
+  CHECK(stats.calls == 2);
+  CHECK(stats.retries == 1);
+  CHECK(stats.stopped(RetryStop::kBreaker) == 1);
+  CHECK(stats.running == 0);
+}
+
 TEST_CASE("Retrier: a failure costs no allocation, and one that runs out of memory is decided all the same",
           "[exec][retry]") {
   Retrier retrier({.max_attempts = 1000, .jitter = 0, .budget = {.capacity = 1000}});
   const absl::Status asks = with_retry_after(kRefused, 3s);
   CHECK(retrier.after_failure(1, asks, kNow).wait == 3s);  // the first one of a thread may allocate for the figures
   const testing::Allocations before = testing::Allocations::now();
-  retrier.begin(1);
+  CHECK(retrier.begin(1));
   const RetryDecision decision = retrier.after_failure(1, kRefused, kNow);
-  retrier.begin(2);
+  CHECK(retrier.begin(2));
   retrier.succeeded(2);
   const bool allocated = testing::Allocations::now() != before;
   CHECK(decision.wait == 500ms);
@@ -194,7 +214,7 @@ TEST_CASE("Retrier: exact however many threads use it", "[exec][retry][stress]")
     threads.emplace_back([&, thread] {
       for (std::uint64_t call = 0; call < kCalls; ++call) {
         if ((call + thread) % 3 == 0) {
-          retrier.begin();
+          if (!retrier.begin()) ++broken;
           retrier.succeeded(1);
         } else {
           fail(retrier, kRefused);
@@ -242,7 +262,7 @@ class Samples final : public MetricSink {
 
 TEST_CASE("Retrier: collect", "[exec][retry]") {
   Retrier retrier({.name = "openai", .jitter = 0, .budget = {.capacity = 3, .per_second = 0}});
-  retrier.begin();
+  CHECK(retrier.begin());
   retrier.succeeded(1);
   fail(retrier, kRefused);
   fail(retrier, kRefused);

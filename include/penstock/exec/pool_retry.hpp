@@ -52,9 +52,10 @@ namespace penstock::inline PENSTOCK_ABI {
 /// shut down ends the call. Waits are on the clock of `options.context`, or on the pool's if that context never ends;
 /// only a deadline on that clock keeps the retrier from a wait that would outlast it.
 ///
-/// Returns: what the last attempt did, with "(after 3 attempts)" if these were all; once `options.context` ends between
-///          two attempts, why it ended, with the last failure in the message. While an attempt runs, its answer is
-///          waited for also if the context has ended: `function` should look at `attempt.context`.
+/// Returns: what the last attempt did, with "(after 3 attempts)" if these were all, and the same if the circuit breaker
+///          opens before the next one; once `options.context` ends between two attempts, why it ended, with the last
+///          failure in the message. While an attempt runs, its answer is waited for also if the context has ended:
+///          `function` should look at `attempt.context`.
 /// Threads: one runs it at a time, as for any coroutine: it may run on `pool`. For a thread that can wait,
 ///          `sync_wait(async_retry_on(...))` does; in a job of the same pool that could be for ever. `pool`, `retrier`
 ///          and the clock outlive it. It may be destroyed where it is suspended: then its job is called off, too.

@@ -100,8 +100,8 @@ struct RetryOptions {
 
   /// `classify_retry` if empty, or if it throws. By many threads at once.
   std::function<RetryVerdict(const absl::Status&)> classify = {};
-  /// Whether a circuit breaker refuses calls now: asked before each retry. By many threads at once. One that throws has
-  /// said no.
+  /// Whether a circuit breaker refuses calls now: asked when a retry is decided on, and after its wait. By many threads
+  /// at once. One that throws has said no.
   std::function<bool()> breaker_open = {};
   /// 0: the waits differ from run to run. Otherwise they follow from it, for tests.
   std::uint64_t seed = 0;
@@ -173,7 +173,7 @@ struct RetryScene {
 
 /// The retry policy of one provider. It never waits and reads no clock; who uses it directly keeps to this:
 ///
-///     retrier.begin(n);                                      // before attempt n, from 1
+///     if (!retrier.begin(n)) return last;                    // before attempt n, from 1; false: the call has ended
 ///     ...
 ///     retrier.succeeded(n);                                  // it succeeded: the call has ended
 ///
@@ -191,8 +191,10 @@ class Retrier {
   Retrier(const Retrier&) = delete;
   Retrier& operator=(const Retrier&) = delete;
 
-  /// An attempt begins; the first one of a call is 1, and pays into the budget. Cost: a few ns; no lock.
-  void begin(std::uint32_t attempt = 1) noexcept;
+  /// An attempt begins; the first one of a call is 1, and pays into the budget. False if it must not, since the circuit
+  /// breaker has opened while the call waited for it: then the call has ended, by kBreaker. The first attempt always
+  /// begins. Calls `options.breaker_open`. Cost: a few ns besides; no lock.
+  [[nodiscard]] bool begin(std::uint32_t attempt = 1) noexcept;
   /// The attempt succeeded, and the call has ended.
   void succeeded(std::uint32_t attempt) noexcept;
   /// The attempt failed with `status`: whether there is to be another one, and when. If not, the call has ended. Calls
@@ -257,7 +259,7 @@ class RetryRun {
   RetryRun(const RetryRun&) = delete;
   RetryRun& operator=(const RetryRun&) = delete;
 
-  /// False if the context has ended: then `take_status` is the result.
+  /// False if the call has ended while it waited: then `take_status` is the result.
   [[nodiscard]] bool begin();
   [[nodiscard]] const RetryAttempt& attempt() const noexcept { return attempt_; }
   [[nodiscard]] Next settle(const absl::Status& status);
@@ -292,8 +294,9 @@ class RetryRun {
 ///     absl::StatusOr<Answer> answer = co_await async_retry(
 ///         retrier, [&](const RetryAttempt& attempt) { return ask(question, attempt.context); }, ctx);
 ///
-/// Returns: what the last attempt did, with "(after 3 attempts)" if these were all; once `ctx` ends between two
-///          attempts, why it ended, with the last failure in the message. Throws: what `function` or its task throws;
+/// Returns: what the last attempt did, with "(after 3 attempts)" if these were all, and the same if the circuit breaker
+///          opens before the next one; once `ctx` ends between two attempts, why it ended, with the last failure in the
+///          message. Throws: what `function` or its task throws;
 ///          std::bad_alloc or std::system_error if the clock of `ctx` needs a timer thread and cannot start it.
 /// Threads: one runs it at a time, as for any coroutine. `retrier` and the clock of `ctx` outlive it. It may be
 ///          destroyed where it is suspended. Cost: one allocation, of its frame; a wait takes none.
