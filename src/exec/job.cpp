@@ -122,8 +122,9 @@ AnsweredJob::Stop AnsweredJob::stop() noexcept {
     if (answered_.load(std::memory_order_relaxed)) return stop;
     stop = pool.take_back(*this, ended, wake);
   }
-  wake.wake_all();
-  if (ended.size() != 0) pool.settle(ended);  // else the pool, and this job, may be gone
+  if (ended.size() == 0) return stop;  // the pool, and this job, may be gone
+  pool.wake_all(wake, ended.size());
+  pool.settle(ended);
   return stop;
 }
 

@@ -57,6 +57,9 @@ bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
   const std::size_t worker_id = own_worker_id();
   if (worker_id == kCallerThread || is_forked()) return true;
   if (options_.inside_wait == InsideWait::kRefuse) return false;
+  for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
+    if (at->job == &job) return false;  // nobody but the calling thread can bring it to its end
+  }
   Activation here(*this, kCallerThread, 1);
   Runner runner(others_, worker_id, false);
   const TimePoint now = time();
@@ -74,6 +77,7 @@ bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
       ++counts_.caller_runs;
       list_runner(runner);
       start_job(job, runner, now);
+      here.job = &job;
     }
     grant_places(now, wake);
   }

@@ -133,6 +133,12 @@ void PoolCore::decide(JobState& job, Ending ending, EndedJobs& ended) noexcept {
   ended.push(job);
 }
 
+void PoolCore::wake_all(WakeList& list, std::size_t owed, const JobState* job) const noexcept {
+  Activation here(*this, kCallerThread, owed);
+  here.job = job;
+  list.wake_all();
+}
+
 void PoolCore::settle(EndedJobs& ended) noexcept {
   const std::size_t count = ended.size();
   const Activation here(*this, kCallerThread, count);

@@ -47,6 +47,7 @@ void PoolCore::grant_places(TimePoint now, WakeList& wake) noexcept {
 
 void PoolCore::put_from_line(AnsweredJob& job, TimePoint now, WakeList& wake) noexcept {
   --submitting_;
+  --lined_up_;
   set_limits(job, now);
   job.unannounced_ = options_.observer != nullptr;
   put_first(job, wake);
@@ -59,6 +60,7 @@ bool PoolCore::is_unannounced(const JobState& job) noexcept {
 /// The pool is closed. The answer says so.
 void PoolCore::refuse_waiting(AnsweredJob& job, EndedJobs& ended) noexcept {
   --submitting_;
+  --lined_up_;
   decide(job, Ending::kRefused, ended);
 }
 
@@ -67,17 +69,18 @@ Context PoolCore::line_context(const AnsweredJob& job, TimePoint until) const {
 }
 
 Waiter::Outcome PoolCore::line_up(AnsweredJob& job, WaitNode& node) noexcept {
-  if (!job.hook()) return Waiter::kCancelled;
+  const bool hooked = job.hook();
   const TimePoint now = time();
   Waiter::Outcome outcome = Waiter::kPending;
   EndedJobs refused;
   WakeList wake;
   {
     Both lock(*this);
+    ++lined_up_;
     if (is(kClosed)) {
       refuse_waiting(job, refused);
       outcome = Waiter::kClosed;
-    } else if (job.stop_asked_) {
+    } else if (!hooked || job.stop_asked_) {
       outcome = Waiter::kCancelled;
     } else if (has_place()) {
       put_from_line(job, now, wake);
@@ -97,6 +100,7 @@ absl::Status PoolCore::leave_line(AnsweredJob& job, WaitNode& node, Waiter::Outc
   if (is_forked()) return absl::FailedPreconditionError({});
   {
     Both lock(*this);
+    --lined_up_;
     blocked_.remove(node);
     set_detour(kBlocked, !blocked_.empty());
   }

@@ -114,7 +114,7 @@ Found PoolCore::next(Worker& me) noexcept {
       pass_on(wake);
       claim_closers(wake);
     }
-    wake.wake_all();
+    wake_all(wake, ended.size() + (found.job == nullptr ? 0 : 1), found.job);
     if (done != nullptr) std::exchange(done, nullptr)->release();
     if (ended.size() != 0) {
       settle(ended);
@@ -356,7 +356,7 @@ void PoolCore::pass_on(WakeList& wake) noexcept {
 }
 
 void PoolCore::claim_closers(WakeList& wake) noexcept {
-  if (is(kClosed) && executing_ + settling_ + submitting_ <= inside_weight_) {
+  if (is(kClosed) && executing_ + settling_ + submitting_ - lined_up_ <= inside_weight_) {
     closers_.claim_all(Waiter::kServed, wake);
   }
 }

@@ -96,9 +96,10 @@ ShutdownReport PoolCore::shutdown(const Context& ctx) {
 
 bool PoolCore::is_quiet(bool inside) const noexcept {
   if (!inside) return queued() == 0 && executing_ + settling_ + submitting_ == 0;
-  // A queue that only workers in here could serve is left to them.
-  const bool can_drain = inside_workers_ < live_;
-  return executing_ + settling_ + submitting_ <= inside_weight_ && (queued() == 0 || !can_drain);
+  if (inside_workers_ < live_) return queued() == 0 && executing_ + settling_ + submitting_ <= inside_weight_;
+  // What only workers in here could serve is left to them: the queue, and coroutines that have given up their
+  // submission, but may have to be resumed by the pool to say so.
+  return executing_ + settling_ + submitting_ - lined_up_ <= inside_weight_;
 }
 
 void PoolCore::call_off_everything() noexcept {

@@ -366,7 +366,7 @@ void PoolCore::end_new(JobState& job, Ending ending) noexcept {
     grant_places(now, wake);
     pass_on(wake);  // as in give_back()
   }
-  wake.wake_all();
+  wake_all(wake, ended.size());
   observe_submit(job);
   settle(ended);
 }

@@ -38,7 +38,7 @@ void PoolCore::watch() noexcept {
     }
     if (leavers != nullptr) join_leavers(leavers);
     if (starting != 0) grow(starting, now);
-    wake.wake_all();  // last: it may run a coroutine, which may wait for these workers
+    wake_all(wake, expired.size());  // last: it may run a coroutine, which may wait for these workers
     if (expired.size() != 0) {
       settle(expired);
       continue;

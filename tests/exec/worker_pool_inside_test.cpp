@@ -2,6 +2,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -173,6 +174,30 @@ TEST_CASE("WorkerPool: a helped job that outruns its time is answered", "[exec][
   CHECK(outer.get().ok());
   CHECK(inner_answer.code() == absl::StatusCode::kDeadlineExceeded);
   CHECK(pool->stats().late_results == 1);
+}
+
+TEST_CASE("WorkerPool: a job does not wait for its own answer, not even under kHelp", "[exec][worker_pool]") {
+  Gate gate;
+  std::optional<Job<OpStatus>> itself;
+  const auto pool = make_pool(gate, {.workers = 1, .inside_wait = InsideWait::kHelp});
+  SECTION("that a worker runs") {
+    itself = pool->submit([&] {
+                   gate.pass();
+                   return itself->wait();
+                 })
+                 .value();
+    REQUIRE(gate.await(1));
+    gate.open();
+  }
+  SECTION("that a waiting worker runs") {
+    Job<void> outer = pool->submit([&] {
+                            itself = pool->submit([&] { return itself->wait(); }).value();
+                            static_cast<void>(itself->wait());
+                          })
+                          .value();
+    REQUIRE(outer.get().ok());
+  }
+  CHECK(itself->get().value() == OpStatus::kFull);
 }
 
 TEST_CASE("WorkerPool: a job that a waiting worker takes out of the queue makes room", "[exec][worker_pool]") {

@@ -126,6 +126,10 @@ class PoolCore {
       ABSL_LOCKS_EXCLUDED(serve_, intake_);
   /// Before the calling thread waits for `job`: whether it may. A worker that helps may have run it meanwhile.
   bool may_wait_for(AnsweredJob& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  /// Wakes, while the calling thread has still so many of the counted things to bring to an end, of them `job`: for
+  /// coroutines that run at once, inside the call, and wait for the pool.
+  void wake_all(WakeList& list, std::size_t owed, const JobState* job = nullptr) const noexcept
+      ABSL_LOCKS_EXCLUDED(serve_, intake_);
   /// Answers jobs that have been decided, as the last use of the pool.
   void settle(EndedJobs& ended) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void post(Work& work) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
@@ -290,17 +294,11 @@ class PoolCore {
   [[nodiscard]] std::size_t free_workers() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
     return live_ - busy_;
   }
-  [[nodiscard]] bool has_place() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    return queued() + reserved_ < capacity_ + free_workers();
-  }
+  [[nodiscard]] bool has_place() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   /// Jobs that wait, without those that free workers, and `more` of them, will take.
-  [[nodiscard]] std::size_t depth(std::size_t more = 0) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    return queued() > free_workers() + more ? queued() - free_workers() - more : 0;
-  }
+  [[nodiscard]] std::size_t depth(std::size_t more = 0) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   /// Whether a worker that comes now is owed to a job: one in the queue, or one that is still being made.
-  [[nodiscard]] bool is_promised() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    return queued() + reserved_ + 1 > capacity_ + free_workers();
-  }
+  [[nodiscard]] bool is_promised() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] bool is(std::uint32_t detours) const noexcept {
     return (detour_.load(std::memory_order_relaxed) & detours) != 0;
   }
@@ -369,6 +367,7 @@ class PoolCore {
   WaitList watching_ ABSL_GUARDED_BY(serve_);                        // the watching thread
   WaitList arrivals_ ABSL_GUARDED_BY(serve_);                        // who waits for the workers that join
   std::size_t settling_ ABSL_GUARDED_BY(serve_) = 0;
+  std::size_t lined_up_ ABSL_GUARDED_BY(serve_) = 0;        // coroutines, of those that are submitting
   std::size_t inside_weight_ ABSL_GUARDED_BY(serve_) = 0;   // of the threads in shutdown() that are ours
   std::size_t inside_workers_ ABSL_GUARDED_BY(serve_) = 0;  // how many of them are workers
   std::size_t live_ ABSL_GUARDED_BY(serve_) = 0;

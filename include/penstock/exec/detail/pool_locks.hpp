@@ -2,7 +2,7 @@
 #pragma once
 
 /// \file
-/// The two locks of a pool, for what takes both.
+/// The two locks of a pool, for what takes both, and what they who hold both may ask.
 
 #include "penstock/exec/detail/pool_core.hpp"
 
@@ -25,5 +25,13 @@ class ABSL_SCOPED_LOCKABLE PoolCore::Both {
  private:
   const PoolCore& pool_;
 };
+
+inline bool PoolCore::has_place() const noexcept { return queued() + reserved_ < capacity_ + free_workers(); }
+
+inline bool PoolCore::is_promised() const noexcept { return queued() + reserved_ + 1 > capacity_ + free_workers(); }
+
+inline std::size_t PoolCore::depth(std::size_t more) const noexcept {
+  return queued() > free_workers() + more ? queued() - free_workers() - more : 0;
+}
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail
