@@ -191,10 +191,11 @@ absl::Status PoolCore::describe(Refusal refusal, const Context& ctx, Duration wa
     case Refusal::kClosed:
       return absl::UnavailableError(fmt::format("worker pool '{}': shut down", name));
     case Refusal::kFull:
-      return absl::ResourceExhaustedError(fmt::format("worker pool '{}': queue full (capacity {})", name, capacity));
     case Refusal::kDropped:
-      return absl::ResourceExhaustedError(
-          fmt::format("worker pool '{}': job dropped, queue full (capacity {})", name, capacity));
+      return with_stage(
+          absl::ResourceExhaustedError(fmt::format("worker pool '{}': {}queue full (capacity {})", name,
+                                                   refusal == Refusal::kDropped ? "job dropped, " : "", capacity)),
+          "enqueue");
     case Refusal::kWaited:
       return with_stage(absl::DeadlineExceededError(fmt::format("worker pool '{}': queue full (capacity {}, waited {})",
                                                                 name, capacity, duration_text(waited))),

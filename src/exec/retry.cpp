@@ -10,14 +10,13 @@
 namespace penstock::inline PENSTOCK_ABI {
 
 RetryVerdict classify_retry(const absl::Status& status) {
+  if (const auto stage = status.GetPayload("type.penstock/stage")) {
+    return absl::IsDeadlineExceeded(status) && *stage == "run" ? RetryVerdict::kRetry : RetryVerdict::kStop;
+  }
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kAborted:
       return RetryVerdict::kRetry;
-    case absl::StatusCode::kDeadlineExceeded: {
-      const auto stage = status.GetPayload("type.penstock/stage");
-      return stage.has_value() && *stage == "run" ? RetryVerdict::kRetry : RetryVerdict::kStop;
-    }
     case absl::StatusCode::kResourceExhausted:
       return RetryVerdict::kRetryOtherResource;
     case absl::StatusCode::kUnauthenticated:

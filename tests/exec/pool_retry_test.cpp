@@ -292,10 +292,28 @@ TEST_CASE("async_retry_on: an attempt that outruns its time is made again beside
   CHECK(eventually([&] { return owned.use_count() == 1; }));
 }
 
-TEST_CASE("async_retry_on: a full queue is a failure like others", "[exec][retry][pool_retry]") {
+TEST_CASE("async_retry_on: a full queue ends the call", "[exec][retry][pool_retry]") {
+  Gate gate;
   Scenery scene({.queue_capacity = 0, .overflow = OverflowPolicy::kReject});
   Retrier retrier(without_jitter());
+  Job<void> held = scene.pool->submit([&] { gate.pass(); }).value();
+  REQUIRE(gate.await(1));
+  std::atomic<int> made{0};
+  auto call = scene.start(retrier, failing(made, 0));
+  CHECK(scene.ended(retrier));
+  gate.open();
+  CHECK(absl::IsResourceExhausted(call.get().status()));
+  CHECK(retrier.stats().stopped(RetryStop::kVerdict) == 1);
+  CHECK(made == 0);
+}
+
+TEST_CASE("async_retry_on: a full queue is a failure like others, where a verdict says so",
+          "[exec][retry][pool_retry]") {
   Gate gate;
+  Scenery scene({.queue_capacity = 0, .overflow = OverflowPolicy::kReject});
+  RetryOptions options = without_jitter();
+  options.classify = [](const absl::Status&) { return RetryVerdict::kRetry; };
+  Retrier retrier(options);
   Job<void> held = scene.pool->submit([&] { gate.pass(); }).value();
   REQUIRE(gate.await(1));
   std::atomic<int> made{0};

@@ -103,6 +103,9 @@ TEST_CASE("classify_retry: the table", "[exec][retry]") {
     CAPTURE(static_cast<int>(code));
     CHECK(verdict(code) == kStop);
   }
+  // Our own overload is not the provider's.
+  CHECK(classify_retry(detail::with_stage(absl::ResourceExhaustedError("full"), "enqueue")) == kStop);
+  CHECK(classify_retry(detail::with_stage(absl::AbortedError("evicted"), "queue")) == kStop);
   CHECK(stage("run") == kRetry);
   CHECK(stage("queue") == kStop);
   CHECK(stage("enqueue") == kStop);

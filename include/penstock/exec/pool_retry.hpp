@@ -47,10 +47,11 @@ namespace penstock::inline PENSTOCK_ABI {
 /// `options.context`, when the time of the attempt is up, and when the pool stops waiting for it at shutdown.
 ///
 /// Each attempt is a job with an id of its own. All are submitted with `options`, those after the first with `front`.
-/// What the pool answers in the place of `function` is a failure like others: a full queue, an exception, a time-out in
-/// the queue or while running (that one is retried unless `RetryOptions::classify` says otherwise). But a pool that is
-/// shut down ends the call. Waits are on the clock of `options.context`, or on the pool's if that context never ends;
-/// only a deadline on that clock keeps the retrier from a wait that would outlast it.
+/// What the pool answers in the place of `function` is a failure like others: unless `RetryOptions::classify` says
+/// otherwise, an attempt that has run for too long is made again, and a full queue, too long a wait in it or an
+/// exception ends the call. A pool that is shut down always does. Waits are on the clock of `options.context`, or on
+/// the pool's if that context never ends; only a deadline on that clock keeps the retrier from a wait that would
+/// outlast it.
 ///
 /// Returns: what the last attempt did, with "(after 3 attempts)" if these were all, and the same if the circuit breaker
 ///          opens before the next one; once `options.context` ends between two attempts, why it ended, with the last

@@ -73,11 +73,13 @@ std::string_view to_string(RetryStop stop) noexcept;
 /// The verdict on a failure where nothing else is known:
 ///
 ///   Unavailable, Aborted                         kRetry
-///   DeadlineExceeded while the attempt ran       kRetry: a pool says so in the payload `type.penstock/stage` ("run").
-///                                                Without one, and in a queue, it was the caller's time that ran out
 ///   ResourceExhausted                            kRetryOtherResource
 ///   Unauthenticated, PermissionDenied            kRetryResourceDead
-///   all others                                   kStop
+///   all others                                   kStop: DeadlineExceeded, too, since it is the caller's time that ran
+///   out
+///
+/// What pools answer themselves has the payload `type.penstock/stage`. Of that only a DeadlineExceeded of the stage
+/// "run" is kRetry; a full queue, say, is kStop, for it is our own overload and not the provider's.
 RetryVerdict classify_retry(const absl::Status& status);
 
 struct RetryOptions {
