@@ -13,8 +13,6 @@
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
-// A pool that resumes coroutines all the time still starts a job now and then.
-constexpr std::size_t kMaxPostedInARow = 16;
 // Pieces of posted work that are taken in under the locks at once.
 constexpr std::size_t kMostPosted = 64;
 // A job that comes so few looks after the last one is one of many.
@@ -141,7 +139,13 @@ Found PoolCore::next(Worker& me) noexcept {
 
 Found PoolCore::next_quickly(Worker& me, TimePoint now, JobState*& done) noexcept {
   SpinLockGuard lock(serve_);
-  if (is(kWorkersDetour) || me.runner.stuck || has_posted_.load(std::memory_order_relaxed)) return {};
+  if (is(kWorkersDetour) || me.runner.stuck) return {};
+  if (has_posted_.load(std::memory_order_relaxed)) {
+    if (Work* const work = next_posted()) {
+      retire_job(me.runner, done);
+      return {nullptr, work};
+    }
+  }
   JobState* const job = queue_.is_fifo() ? queue_.next(false) : next_of_all();
   if (job == nullptr || queue_.has_expired(*job, now)) return {};
   take_out(*job);
@@ -151,11 +155,12 @@ Found PoolCore::next_quickly(Worker& me, TimePoint now, JobState*& done) noexcep
   return {job, nullptr};
 }
 
-/// Where what has come since a worker looked last may be next.
+/// Where what has come since a worker looked last may be next. For a caller that is free, though not yet booked as
+/// such.
 JobState* PoolCore::next_of_all() noexcept {
   SpinLockGuard lock(intake_);
   take_in();
-  return queue_.next(2 * depth(1) > capacity_);  // the caller is free, though not yet booked as such
+  return queue_.next(2 * depth(1) > capacity_);
 }
 
 /// Before it sleeps, for as long as that would cost, or as long as the options say.
@@ -359,26 +364,6 @@ void PoolCore::claim_closers(WakeList& wake) noexcept {
   if (is(kClosed) && executing_ + settling_ + submitting_ - lined_up_ <= inside_weight_) {
     closers_.claim_all(Waiter::kServed, wake);
   }
-}
-
-// --- as an executor ---
-
-void PoolCore::post(Work& work) noexcept {
-  WakeList wake;
-  {
-    SpinLockGuard lock(intake_);
-    posted_incoming_.push(work);
-    if (!has_posted_.load(std::memory_order_relaxed)) has_posted_.store(true, std::memory_order_relaxed);
-    wake_seeker(wake);
-  }
-  wake.wake_all();
-}
-
-// The worker that was woken for it, if there is one, finds nothing and goes back to sleep.
-bool PoolCore::revoke(Work& work) noexcept {
-  work.wait_until_posted();
-  Both lock(*this);
-  return posted_incoming_.remove(work) || posted_.remove(work);
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -156,7 +156,8 @@ class PoolCore {
     kGrowing = 64,     // there may be more workers
     kCalledOff = 128,  // a shutdown has run out of time
   };
-  static constexpr std::size_t kMostEnded = 64;  // jobs that are decided under the locks at once
+  static constexpr std::size_t kMostEnded = 64;        // jobs that are decided under the locks at once
+  static constexpr std::size_t kMaxPostedInARow = 16;  // then a job is started, if there is one
   static constexpr std::uint32_t kSubmittersDetour = kBlocked | kClosed;
   static constexpr std::uint32_t kWorkersDetour = ~std::uint32_t{kGrowing};
 
@@ -201,6 +202,7 @@ class PoolCore {
   void work(Worker& me) noexcept;
   Found next(Worker& me) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   Found next_quickly(Worker& me, TimePoint now, JobState*& done) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  Work* next_posted() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_) ABSL_LOCKS_EXCLUDED(intake_);
   JobState* next_of_all() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_) ABSL_LOCKS_EXCLUDED(intake_);
   void look_for_work() const noexcept;
   Found pick(TimePoint now, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
@@ -298,7 +300,7 @@ class PoolCore {
   /// Jobs that wait, without those that free workers, and `more` of them, will take.
   [[nodiscard]] std::size_t depth(std::size_t more = 0) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   /// Whether a worker that comes now is owed to a job: one in the queue, or one that is still being made.
-  [[nodiscard]] bool is_promised() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  [[nodiscard]] bool is_promised(std::size_t more = 0) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] bool is(std::uint32_t detours) const noexcept {
     return (detour_.load(std::memory_order_relaxed) & detours) != 0;
   }
@@ -323,8 +325,7 @@ class PoolCore {
   // Read without a lock by who looks before it sleeps, else under one of them: orders nothing.
   alignas(kCachePadding) world::Atomic<std::uint32_t> detour_{0};
   world::Atomic<OverflowPolicy> overflow_;
-  world::Atomic<Duration::rep> watched_until_{
-      TimePoint::max().time_since_epoch().count()};  // when the watch looks next
+  world::Atomic<Duration::rep> watched_until_{Duration::max().count()};  // when the watch looks next
   // That there is something for who looks before it sleeps, which reads it without a lock. Written under intake_, and
   // cleared under both by who looks properly. A stale one costs a look.
   world::Atomic<bool> hint_{false};

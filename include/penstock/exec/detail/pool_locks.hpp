@@ -28,7 +28,9 @@ class ABSL_SCOPED_LOCKABLE PoolCore::Both {
 
 inline bool PoolCore::has_place() const noexcept { return queued() + reserved_ < capacity_ + free_workers(); }
 
-inline bool PoolCore::is_promised() const noexcept { return queued() + reserved_ + 1 > capacity_ + free_workers(); }
+inline bool PoolCore::is_promised(std::size_t more) const noexcept {
+  return queued() + reserved_ + 1 > capacity_ + free_workers() + more;
+}
 
 inline std::size_t PoolCore::depth(std::size_t more) const noexcept {
   return queued() > free_workers() + more ? queued() - free_workers() - more : 0;

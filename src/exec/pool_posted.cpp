@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+
+// Posted work, which is never refused: the pool as an executor.
+
+#include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/exec/detail/pool_locks.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+void PoolCore::post(Work& work) noexcept {
+  WakeList wake;
+  {
+    SpinLockGuard lock(intake_);
+    posted_incoming_.push(work);
+    if (!has_posted_.load(std::memory_order_relaxed)) has_posted_.store(true, std::memory_order_relaxed);
+    wake_seeker(wake);
+  }
+  wake.wake_all();
+}
+
+// The worker that was woken for it, if there is one, finds nothing and goes back to sleep.
+bool PoolCore::revoke(Work& work) noexcept {
+  work.wait_until_posted();
+  Both lock(*this);
+  return posted_incoming_.remove(work) || posted_.remove(work);
+}
+
+/// As in pick(), for a caller that is free, though not yet booked as such.
+Work* PoolCore::next_posted() noexcept {
+  SpinLockGuard lock(intake_);
+  take_in();
+  if (is_promised(1) || (posted_in_a_row_ >= kMaxPostedInARow && !queue_.empty())) return nullptr;
+  Work* const work = posted_.pop();
+  if (work != nullptr) ++posted_in_a_row_;
+  return work;
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail
