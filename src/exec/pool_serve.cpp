@@ -43,6 +43,7 @@ void PoolCore::work(Worker& me) noexcept {
       here.job = nullptr;
       me.knows_time = ran.knows_time;
       me.time = ran.time;
+      me.retires = ran.threw && options_.retire_worker_after_panic;
     }
     here.serves = false;
     run_stop_hook(me.runner.worker_id);
@@ -62,7 +63,7 @@ void PoolCore::work(Worker& me) noexcept {
 Found PoolCore::next(Worker& me) noexcept {
   TimePoint now = std::exchange(me.knows_time, false) ? me.time : time();
   JobState* done = nullptr;
-  if (me.busy) {
+  if (me.busy && !me.retires) {
     const Found found = next_quickly(me, now, done);
     if (found) {
       if (done != nullptr) done->release();
@@ -88,8 +89,9 @@ Found PoolCore::next(Worker& me) noexcept {
       come_back(me, done);
       hint_.store(false, std::memory_order_relaxed);
       take_in();
-      if (live_ > wanted()) {
+      if (me.retires || live_ > wanted()) {
         leaves = true;
+        counts_.workers_retired += me.retires ? 1 : 0;
       } else {
         found = pick(now, ended);
       }
@@ -306,7 +308,7 @@ Ran PoolCore::run(Runner& runner) noexcept {
     escaped = nullptr;  // the caller's exception is gone before the caller is answered
   }
 
-  Ran ran;
+  Ran ran{.threw = threw};
   if (is_timed()) {
     ran.time = clock_.now();
     ran.knows_time = job.plain_;  // what follows else is the user's: its time is not the next job's

@@ -192,6 +192,8 @@ void WorkerPool::collect(MetricSink& sink) const {
                stats.workers_removed);
   sink.counter("penstock_pool_workers_replaced_total", "replacements started for stuck workers", {pool},
                stats.workers_replaced);
+  sink.counter("penstock_pool_workers_retired_total", "workers that went since their job had thrown", {pool},
+               stats.workers_retired);
   sink.counter("penstock_pool_worker_failures_total", "workers that could not start", {pool}, stats.worker_failures);
 
   sink.gauge("penstock_pool_paused", "whether no job is started", {pool}, stats.paused ? 1 : 0);

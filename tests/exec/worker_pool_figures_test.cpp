@@ -389,9 +389,9 @@ TEST_CASE("WorkerPool: all that it knows reaches a sink", "[exec][worker_pool]")
   CHECK(after.at("penstock_pool_wait_run_jobs_total p 10 0.00001") == 3);
   CHECK(is_near(after.at("penstock_pool_wait_run_correlation p"), -1, 1e-12));
   for (const char* name :
-       {"workers_added_total", "workers_removed_total", "workers_replaced_total", "worker_failures_total",
-        "late_results_total", "blocked_total", "caller_runs_total", "submitting", "starting", "paused", "started_total",
-        "running", "overdue", "queue_capacity", "queue_high_water"}) {
+       {"workers_added_total", "workers_removed_total", "workers_replaced_total", "workers_retired_total",
+        "worker_failures_total", "late_results_total", "blocked_total", "caller_runs_total", "submitting", "starting",
+        "paused", "started_total", "running", "overdue", "queue_capacity", "queue_high_water"}) {
     CHECK(after.at("penstock_pool_" + std::string(name) + " p") >= 0);
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <atomic>
 #include <chrono>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -57,6 +58,43 @@ TEST_CASE("WorkerPool: a stuck worker is replaced until its job ends", "[exec][w
   CHECK(stats.late_results == 1);
   CHECK(discrepancies(stats).empty());
   CHECK(pool->submit([] { return 7; }).value().get().value() == 7);
+}
+
+TEST_CASE("WorkerPool: a worker whose job has thrown is replaced, where that is wanted", "[exec][worker_pool]") {
+  const bool retires = GENERATE(false, true);
+  Recorder<std::size_t> started;
+  Recorder<std::size_t> stopped;
+  auto pool = make_pool({.workers = 1,
+                         .on_worker_start =
+                             [&started](std::size_t id) {
+                               started.record(id);
+                               return absl::OkStatus();
+                             },
+                         .on_worker_stop = [&stopped](std::size_t id) { stopped.record(id); },
+                         .retire_worker_after_panic = retires});
+  thread_local int of_thread = 0;
+  const auto next = [] { return ++of_thread; };
+  CHECK(pool->submit(next).value().get().value() == 1);
+  CHECK(pool->submit(next).value().get().value() == 2);
+  CHECK_FALSE(pool->submit([]() -> absl::Status { return absl::InternalError("not thrown"); }).value().get().ok());
+  CHECK(pool->submit(next).value().get().value() == 3);
+  SECTION("the job is answered") {
+    CHECK_FALSE(pool->submit([]() -> int { throw std::runtime_error("boom"); }).value().get().ok());
+  }
+  SECTION("the job is not") {
+    CHECK(pool->execute([] { throw std::runtime_error("boom"); }) == OpStatus::kOk);
+  }
+  CHECK(pool->submit(next).value().get().value() == (retires ? 1 : 4));
+  const WorkerPoolStats stats = pool->stats();
+  CHECK(stats.panicked == 1);
+  CHECK(stats.workers_retired == (retires ? 1 : 0));
+  CHECK(stats.live == 1);
+  CHECK(stats.configured == 1);
+  CHECK(discrepancies(stats).empty());
+  CHECK(started.size() == (retires ? 2 : 1));
+  CHECK(stopped.size() == (retires ? 1 : 0));
+  pool.destroy();
+  CHECK(stopped.size() == started.size());
 }
 
 TEST_CASE("WorkerPool: no more stuck workers are replaced than the options say", "[exec][worker_pool]") {

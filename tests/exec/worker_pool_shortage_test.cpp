@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 #include "exec/pool_support.hpp"
@@ -128,6 +129,28 @@ TEST_CASE("WorkerPool: growth for which the system has no thread is tried again 
   CHECK(gate.await(2));
   CHECK(pool->stats().live == 2);
   CHECK(pool->stats().worker_failures == 1);
+  CHECK(discrepancies(pool->stats()).empty());
+}
+
+TEST_CASE("WorkerPool: a worker that has gone since its job threw has a successor once the system has a thread",
+          "[exec][worker_pool]") {
+  ManualClock clock;
+  auto pool = make_pool({.workers = 1, .clock = &clock, .retire_worker_after_panic = true});
+  Job<int> waiting;
+  {
+    const ThreadShortage shortage(0);
+    REQUIRE(pool->execute([] { throw std::runtime_error("boom"); }) == OpStatus::kOk);
+    REQUIRE(eventually([&] { return pool->stats().worker_failures == 1; }));
+    CHECK(pool->stats().live == 0);
+    CHECK(discrepancies(pool->stats()).empty());
+    waiting = pool->submit([] { return 7; }).value();
+  }
+  REQUIRE(eventually([&] { return clock.armed() == 1; }));  // the watch sleeps until it may try again
+  CHECK_FALSE(waiting.is_done());
+  clock.advance(1s);
+  CHECK(waiting.get().value() == 7);
+  CHECK(pool->stats().live == 1);
+  CHECK(pool->stats().workers_retired == 1);
   CHECK(discrepancies(pool->stats()).empty());
 }
 

@@ -112,6 +112,9 @@ struct WorkerPoolOptions {
 
   QueueDiscipline discipline = QueueDiscipline::kFifo;
   std::optional<CodelOptions> codel = std::nullopt;
+  /// A worker whose job has thrown goes, and another one comes in its place: for jobs that keep state in their thread
+  /// which an exception may leave broken. Until it has come, or if it cannot start, there is one worker less.
+  bool retire_worker_after_panic = false;
   DispatchMode dispatch = DispatchMode::kSharedQueue;
   InsideWait inside_wait = InsideWait::kRefuse;
   /// How long an idle worker looks for work before it sleeps, at the price of a processor: a job then starts within a

@@ -50,6 +50,7 @@ struct WorkerPoolCounts {
   std::uint64_t workers_added = 0;     ///< beyond the first crew, if only by the attempt to grow
   std::uint64_t workers_removed = 0;   ///< asked to go, or idle for too long
   std::uint64_t workers_replaced = 0;  ///< replacements started for stuck workers
+  std::uint64_t workers_retired = 0;   ///< workers that went since their job had thrown
   std::uint64_t worker_failures = 0;   ///< workers that could not start
 
   std::size_t queue_high_water = 0;  ///< the deepest that was seen: by who takes in what has come, is refused, or asks

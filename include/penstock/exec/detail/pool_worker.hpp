@@ -89,8 +89,9 @@ struct Found {
   [[nodiscard]] explicit operator bool() const noexcept { return job != nullptr || work != nullptr; }
 };
 
-/// When a job ended, if its worker had to know.
+/// How a job ended, and when, if its worker had to know.
 struct Ran {
+  bool threw = false;
   bool knows_time = false;
   TimePoint time{};
 };
@@ -117,6 +118,7 @@ struct alignas(kCachePadding) Worker {
   // The thread's own.
   bool busy = false;        // counted in busy_
   bool seeking = false;     // counted in seekers_
+  bool retires = false;     // since its last job has thrown
   bool knows_time = false;  // `time` was read at the end of its last job
   TimePoint time{};
   Worker* next_leaver = nullptr;  // guarded by the pool's locks
