@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kMaxNameBytes = detail::kMaxPoolNameBytes;
 constexpr std::size_t kMaxWorkers = 4096;
 constexpr std::size_t kMaxCapacity = 1'000'000;
+constexpr Duration kSlow = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -59,6 +60,28 @@ absl::Status WorkerPoolOptions::validate() const {
   return violations.status(fmt::format("worker pool '{}'", std::string_view(name).substr(0, kMaxNameBytes)));
 }
 
+std::vector<std::string> WorkerPoolOptions::warnings() const {
+  std::vector<std::string> warnings;
+  const auto expect = [&](bool holds, std::string_view field, std::string_view usual, const auto& got) {
+    if (holds) return;
+    warnings.push_back(fmt::format("worker pool '{}': {} is usually {}, got {}",
+                                   std::string_view(name).substr(0, kMaxNameBytes), field, usual, got));
+  };
+  const auto expect_time = [&](std::string_view field, std::chrono::seconds least, std::chrono::seconds most,
+                               Duration got) {
+    expect(got >= least && got <= most, field, fmt::format("{} to {} s", least.count(), most.count()),
+           detail::duration_text(got));
+  };
+  expect(workers >= 10 && workers <= 100, "workers", "10 to 100", workers);
+  expect(queue_capacity >= 100 && queue_capacity <= 1000, "queue_capacity", "100 to 1000", queue_capacity);
+  expect(queue_capacity >= largest(), "queue_capacity", fmt::format("at least one for each worker ({})", largest()),
+         queue_capacity);
+  expect_time("queue_wait_limit", std::chrono::seconds(1), std::chrono::seconds(10), queue_wait_limit);
+  expect_time("processing_timeout", std::chrono::seconds(30), std::chrono::seconds(300), processing_timeout);
+  expect_time("shutdown_timeout", std::chrono::seconds(5), std::chrono::seconds(30), shutdown_timeout);
+  return warnings;
+}
+
 absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::create(WorkerPoolOptions options, StartupReport* report) {
   if (report != nullptr) report->steps.clear();
   if (absl::Status status = options.validate(); !status.ok()) {
@@ -74,15 +97,24 @@ WorkerPool::WorkerPool(WorkerPoolOptions options)
     : is_observed_(options.observer != nullptr), core_(std::make_unique<detail::PoolCore>(std::move(options))) {}
 
 WorkerPool::~WorkerPool() {
-  PENSTOCK_CHECK(!core_->is_inside(), "a worker pool is not destroyed by one of its jobs or workers");
   if (core_->is_forked()) {
     static_cast<void>(core_.release());  // what its threads held is held for ever
     return;
   }
+  PENSTOCK_CHECK(!core_->is_inside(), "a worker pool is not destroyed by one of its jobs or workers");
   const WorkerPoolOptions& options = core_->options();
   shutdown(Context(*options.clock).with_timeout(options.shutdown_timeout));
   // Whoever still runs or answers a job uses the pool once more.
-  shutdown(Context(*options.clock));
+  for (bool is_over = false; !is_over;) {
+    const Context forever(*options.clock);
+    const ShutdownReport left = shutdown(options.on_slow_shutdown ? forever.with_timeout(kSlow) : forever);
+    is_over = left.in_time;
+    try {
+      if (!is_over) options.on_slow_shutdown(left);
+    } catch (...) {
+      core_->report(std::current_exception(), nullptr);
+    }
+  }
   core_->stop();
 }
 
@@ -146,7 +178,9 @@ const std::string& WorkerPool::name() const noexcept { return core_->options().n
 
 Clock& WorkerPool::clock() const noexcept { return *core_->options().clock; }
 
-bool WorkerPool::on_worker_thread() const noexcept { return core_->own_worker_id() != kCallerThread; }
+bool WorkerPool::on_worker_thread() const noexcept {
+  return !core_->is_forked() && core_->own_worker_id() != kCallerThread;
+}
 
 absl::Status WorkerPool::check(bool empty_function, const SubmitOptions& options) const {
   if (empty_function) {

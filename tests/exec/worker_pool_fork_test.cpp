@@ -121,6 +121,13 @@ TEST_CASE("WorkerPool: a forked child's copy refuses everything, and the parent'
   CHECK(pool->stats().succeeded == 4);
 }
 
+TEST_CASE("WorkerPool: a child forked by a job can destroy its copy", "[exec][worker_pool]") {
+  auto pool = make_pool({.workers = 1});
+  std::atomic<int> told{0};
+  auto law = pool->submit([&] { return testing::answer_of_child([&] { return broken_law(pool, told); }); });
+  CHECK(law.value().get().value() == 0);
+}
+
 // In the middle of work some lock is held by a thread that the child does not have.
 TEST_CASE("WorkerPool: a fork in the middle of work leaves nothing to wait for", "[exec][worker_pool]") {
   std::atomic<int> told{0};

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "exec/pool_support.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "support/catch.hpp"
+#include "support/recorder.hpp"
 
 namespace penstock {
 namespace {
@@ -256,6 +258,46 @@ TEST_CASE("WorkerPool: the destructor answers every job", "[exec][worker_pool]")
   gate.open();
   destroyer.join();
   CHECK(absl::IsCancelled(heeds.get()));
+}
+
+TEST_CASE("WorkerPool: a destructor that has to wait says each second what for", "[exec][worker_pool]") {
+  ManualClock clock;
+  Gate gate;
+  testing::Recorder<std::string> told;
+  std::atomic<int> caught{0};
+  auto pool = std::make_unique<testing::TestPool>(
+      WorkerPoolOptions{.workers = 1,
+                        .queue_wait_limit = Duration::max(),
+                        .processing_timeout = Duration::max(),
+                        .shutdown_timeout = 2s,
+                        .on_slow_shutdown =
+                            [&told](const ShutdownReport& report) {
+                              for (const auto& left : report.running) {
+                                told.record(left.tag + " " + std::to_string(left.age / 1s));
+                              }
+                              if (told.size() == 2) throw std::runtime_error("in the hook");
+                            },
+                        .clock = &clock,
+                        .on_exception = [&caught](const CaughtException&) { ++caught; }},
+      nullptr);
+  REQUIRE((*pool)->submit([&gate] { gate.pass(); }, {.tag = "deaf"}).ok());
+  REQUIRE(gate.await(1));
+  std::thread destroyer([&] { pool.reset(); });
+  const auto pass = [&](Duration time) {
+    const bool waits = eventually([&] { return clock.armed() == 1; });  // the destructor; nothing else has a deadline
+    clock.advance(time);
+    return waits;
+  };
+  CHECK(pass(2s));
+  CHECK(pass(1s - 1ns));
+  CHECK(told.size() == 0);
+  CHECK(pass(1ns));
+  CHECK(pass(1s));
+  CHECK(eventually([&] { return told.size() == 2; }));
+  gate.open();
+  destroyer.join();
+  CHECK(told.events() == std::vector<std::string>{"deaf 3", "deaf 4"});
+  CHECK(caught == 1);
 }
 
 TEST_CASE("WorkerPool: the destructor waits for who answers a job elsewhere", "[exec][worker_pool]") {

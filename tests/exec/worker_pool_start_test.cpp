@@ -237,6 +237,30 @@ TEST_CASE("WorkerPool: without options it is as the manual says", "[exec][worker
   CHECK(options.queue_wait_limit == 10s);
   CHECK(options.processing_timeout == 30s);
   CHECK(options.shutdown_timeout == 5s);
+  CHECK(options.warnings().empty());
+}
+
+TEST_CASE("WorkerPool: options that are valid but unusual are named, with the numbers", "[exec][worker_pool]") {
+  const WorkerPoolOptions far_out{.name = "p",
+                                  .workers = 101,
+                                  .queue_capacity = 99,
+                                  .queue_wait_limit = 11s,
+                                  .processing_timeout = 29s,
+                                  .shutdown_timeout = 4s,
+                                  .max_workers = 120};
+  CHECK(far_out.validate().ok());
+  CHECK(
+      far_out.warnings() ==
+      std::vector<std::string>{"worker pool 'p': workers is usually 10 to 100, got 101",
+                               "worker pool 'p': queue_capacity is usually 100 to 1000, got 99",
+                               "worker pool 'p': queue_capacity is usually at least one for each worker (120), got 99",
+                               "worker pool 'p': queue_wait_limit is usually 1 to 10 s, got 11 s",
+                               "worker pool 'p': processing_timeout is usually 30 to 300 s, got 29 s",
+                               "worker pool 'p': shutdown_timeout is usually 5 to 30 s, got 4 s"});
+  WorkerPoolOptions usual{.name = "p", .workers = 100, .queue_capacity = 1000, .queue_wait_limit = 1s};
+  usual.processing_timeout = 300s;
+  usual.shutdown_timeout = 30s;
+  CHECK(usual.warnings().empty());
 }
 
 }  // namespace

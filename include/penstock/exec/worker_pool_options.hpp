@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -21,6 +22,7 @@
 namespace penstock::inline PENSTOCK_ABI {
 
 class PoolObserver;
+struct ShutdownReport;
 
 /// Which of the jobs that wait is started next.
 enum class QueueDiscipline : std::uint8_t {
@@ -86,6 +88,9 @@ struct WorkerPoolOptions {
   Duration processing_timeout = std::chrono::seconds(30);
   /// How long the destructor drains the queue before it calls off what is left, at least 0.
   Duration shutdown_timeout = std::chrono::seconds(5);
+  /// Called by the destructor for each second that it has waited, after all was called off, for functions that do not
+  /// end: `report.running` says which. There is no way to leave them behind: they may use what goes with the pool.
+  std::function<void(const ShutdownReport& report)> on_slow_shutdown = {};
   /// Decides all these times; outlives the pool.
   Clock* clock = &Clock::steady();
   /// Called once in each worker before the first job. If one fails, no pool is made, or no worker added.
@@ -107,14 +112,14 @@ struct WorkerPoolOptions {
   std::function<void(std::size_t worker_id)> on_worker_stop = {};
   /// So many workers whose job has outrun its processing time may be replaced at once, until that job ends; up to 4096.
   std::size_t max_replacements = 0;
+  /// A worker whose job has thrown goes, and another one comes in its place: for jobs that keep state in their thread
+  /// which an exception may leave broken. Until it has come, or if it cannot start, there is one worker less.
+  bool retire_worker_after_panic = false;
 
   // Which job is next, and where.
 
   QueueDiscipline discipline = QueueDiscipline::kFifo;
   std::optional<CodelOptions> codel = std::nullopt;
-  /// A worker whose job has thrown goes, and another one comes in its place: for jobs that keep state in their thread
-  /// which an exception may leave broken. Until it has come, or if it cannot start, there is one worker less.
-  bool retire_worker_after_panic = false;
   DispatchMode dispatch = DispatchMode::kSharedQueue;
   InsideWait inside_wait = InsideWait::kRefuse;
   /// How long an idle worker looks for work before it sleeps, at the price of a processor: a job then starts within a
@@ -136,6 +141,10 @@ struct WorkerPoolOptions {
 
   /// OK, or InvalidArgument with all that is wrong.
   [[nodiscard]] absl::Status validate() const;
+  /// What is valid but unusual, each with the range that most servers keep to: a queue of 100 to 1000 jobs and no
+  /// shorter than the crew is large, 10 to 100 workers, queue_wait_limit 1 to 10 s, processing_timeout 30 to 300 s,
+  /// shutdown_timeout 5 to 30 s. Nothing else looks at it; for a log when a server starts.
+  [[nodiscard]] std::vector<std::string> warnings() const;
   /// With 0 replaced: what the pool goes by.
   [[nodiscard]] std::size_t smallest() const noexcept { return min_workers == 0 ? workers : min_workers; }
   [[nodiscard]] std::size_t largest() const noexcept { return max_workers == 0 ? workers : max_workers; }
