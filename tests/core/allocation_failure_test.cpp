@@ -122,12 +122,14 @@ TEST_CASE("Allocation failure: posting a function", "[core][allocation_failure]"
 
 Task<int> increment(std::shared_ptr<int> number) { co_return ++*number; }
 
+// How many of the allocations of frames can fail: all of them where a sanitizer looks on, else those for which no frame
+// of that size has been kept.
 TEST_CASE("Allocation failure: spawning a task", "[core][allocation_failure]") {
   RunLoop loop;
   auto number = std::make_shared<int>(0);
   std::optional<JoinHandle<int>> handle;
   long uses = 0;
-  CHECK(failures_of([&] { handle = spawn(loop, increment(number)); }, [&] { uses += number.use_count() - 1; }) == 2);
+  CHECK(failures_of([&] { handle = spawn(loop, increment(number)); }, [&] { uses += number.use_count() - 1; }) >= 1);
   CHECK(uses == 0);
   REQUIRE(handle.has_value());
   CHECK(loop.run_ready() == 1);  // what failed was not started
@@ -141,7 +143,7 @@ TEST_CASE("Allocation failure: awaiting a task that cannot be made", "[core][all
     co_return co_await increment(each);
   };
   int result = 0;
-  CHECK(failures_of([&] { result = sync_wait(twice(number)); }, [&] { *number = 0; }) >= 3);
+  CHECK(failures_of([&] { result = sync_wait(twice(number)); }, [&] { *number = 0; }) >= 1);
   CHECK(result == 2);
   CHECK(number.use_count() == 1);
 }

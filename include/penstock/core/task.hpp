@@ -32,7 +32,7 @@ namespace penstock::inline PENSTOCK_ABI {
 /// A loop that awaits does not grow the stack, whether the awaited tasks finish at once or later; tasks that await
 /// tasks use stack in proportion to their depth, as function calls do.
 ///
-/// Cost: one allocation, of the coroutine's frame.
+/// Cost: one allocation, of the coroutine's frame; small frames are kept for later tasks.
 template <class T = void>
 class [[nodiscard]] Task {
  public:

@@ -2,7 +2,7 @@
 #pragma once
 
 /// \file
-/// Memory for things that one thread makes and another one ends, by the million: jobs.
+/// Memory for things that one thread makes and another one ends, by the million: jobs, and the frames of tasks.
 ///
 /// An ordinary allocator gives a block back to the thread that it came from, under a lock of that thread's; here that
 /// costs more than the job. So each thread keeps freed blocks in two magazines for each size, and exchanges whole

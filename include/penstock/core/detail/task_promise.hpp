@@ -5,6 +5,7 @@
 /// The machinery behind `Task`: promises, and the root coroutine of a spawned task.
 
 #include <coroutine>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <optional>
@@ -12,6 +13,7 @@
 #include <utility>
 
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/block_cache.hpp"
 #include "penstock/core/detail/check.hpp"
 #include "penstock/core/detail/coroutine_wait.hpp"
 #include "penstock/core/detail/wait_list.hpp"
@@ -67,6 +69,12 @@ class TaskResult<void> {
   bool taken_ = false;
 };
 
+/// Where the frames of tasks come from: like jobs they are made by one thread and end in another.
+struct TaskFrame {
+  static void* operator new(std::size_t bytes) { return allocate_block(bytes); }
+  static void operator delete(void* frame, std::size_t bytes) noexcept { free_block(frame, bytes); }
+};
+
 /// The promise of `Task<T>`.
 ///
 /// The awaiting coroutine resumes the task as a plain call, and afterwards both say that they are done with their half:
@@ -74,7 +82,7 @@ class TaskResult<void> {
 /// run. So a task that ends at once returns into its caller and a loop over such tasks uses no stack. Symmetric
 /// transfer would do the same, but g++ 12 makes it a real tail call only when it optimises.
 template <class T>
-class TaskPromise : public TaskResult<T> {
+class TaskPromise : public TaskResult<T>, public TaskFrame {
  public:
   Task<T> get_return_object() noexcept;
   std::suspend_always initial_suspend() const noexcept { return {}; }
@@ -132,7 +140,7 @@ struct SpawnedRoot {
 /// The promise of the coroutine that runs a spawned task, shared by that coroutine and its `JoinHandle`: the frame goes
 /// with the later of the two.
 template <class T>
-class SpawnedTask : public TaskResult<T> {
+class SpawnedTask : public TaskResult<T>, public TaskFrame {
  public:
   SpawnedTask(Executor* executor, const Task<T>& /*task*/) noexcept : executor_(executor) {}
 
