@@ -97,10 +97,15 @@ class Executor {
 ///     }                                               return queue_.remove(work);
 ///                                                   }
 ///
+/// Queues may make up a group, as where work that comes and work that is next have a lock each: all that is in one of
+/// them can be appended to another one at once. A group is guarded as one where work is removed.
+///
 /// Threads: none of its own, its owner guards it.
 class WorkQueue {
  public:
-  WorkQueue() = default;
+  WorkQueue() noexcept : group_(this) {}
+  /// One more of the group that `other`, which outlives it, is of.
+  explicit WorkQueue(const WorkQueue* other) noexcept : group_(other->group_) {}
   WorkQueue(const WorkQueue&) = delete;
   WorkQueue& operator=(const WorkQueue&) = delete;
 
@@ -109,7 +114,7 @@ class WorkQueue {
   void push(Work& work) noexcept {
     work.next = nullptr;
     work.previous = tail_;
-    work.place.store(this, std::memory_order_relaxed);
+    work.place.store(group_, std::memory_order_relaxed);
     (tail_ == nullptr ? head_ : tail_->next) = &work;
     tail_ = &work;
   }
@@ -124,12 +129,24 @@ class WorkQueue {
   /// Takes `work` out. False if it is not in this queue.
   bool remove(Work& work) noexcept {
     if (!contains(work)) return false;
+    const bool is_elsewhere = (work.previous == nullptr && head_ != &work) || (work.next == nullptr && tail_ != &work);
+    if (is_elsewhere) return false;  // at an end of another one of the group: between two, it does not matter which
     unlink(work);
     return true;
   }
 
+  /// Whether `work` is in this queue, or another one of the group.
   [[nodiscard]] bool contains(const Work& work) const noexcept {
-    return work.place.load(std::memory_order_relaxed) == this;
+    return work.place.load(std::memory_order_relaxed) == group_;
+  }
+
+  /// Moves all of `other`, of the same group, to the end of this one. Cost: O(1).
+  void append(WorkQueue& other) noexcept {
+    if (other.head_ == nullptr) return;
+    other.head_->previous = tail_;
+    (tail_ == nullptr ? head_ : tail_->next) = other.head_;
+    tail_ = std::exchange(other.tail_, nullptr);
+    other.head_ = nullptr;
   }
 
   /// Moves the oldest `most` of `other`, or all, to the end of this one, and returns how many. Cost: O(their number).
@@ -137,7 +154,7 @@ class WorkQueue {
     std::size_t count = 0;
     Work* last = nullptr;
     for (Work* work = other.head_; work != nullptr && count < most; work = work->next, ++count) {
-      work->place.store(this, std::memory_order_relaxed);
+      work->place.store(group_, std::memory_order_relaxed);
       last = work;
     }
     if (last == nullptr) return 0;
@@ -157,6 +174,7 @@ class WorkQueue {
     work.place.store(&work, std::memory_order_relaxed);
   }
 
+  const WorkQueue* const group_;  // the first one of it
   Work* head_ = nullptr;
   Work* tail_ = nullptr;
 };
