@@ -27,9 +27,12 @@ bool PoolCore::revoke(Work& work) noexcept {
 
 /// As in pick(), for a caller that is free, though not yet booked as such.
 Work* PoolCore::next_posted() noexcept {
-  SpinLockGuard lock(intake_);
-  take_in();
-  if (is_promised(1) || (posted_in_a_row_ >= kMaxPostedInARow && !queue_.empty())) return nullptr;
+  if (posted_.empty() || posted_in_a_row_ >= kMaxPostedInARow || is(kPromised)) {
+    SpinLockGuard lock(intake_);
+    take_in();
+    if (is_promised(1) || (posted_in_a_row_ >= kMaxPostedInARow && !queue_.empty())) return nullptr;
+    if (queue_.empty()) posted_in_a_row_ = 0;  // nobody has waited for it
+  }
   Work* const work = posted_.pop();
   if (work != nullptr) ++posted_in_a_row_;
   return work;

@@ -13,8 +13,6 @@
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
-// Pieces of posted work that are taken in under the locks at once.
-constexpr std::size_t kMostPosted = 64;
 // A job that comes so few looks after the last one is one of many.
 constexpr std::uint32_t kDense = 64;
 constexpr std::uint32_t kPausesForMore = 32;
@@ -86,6 +84,7 @@ Found PoolCore::next(Worker& me) noexcept {
     {
       Both lock(*this);
       note_depth();  // before this one is free to take one of them
+      note_promises();
       come_back(me, done);
       hint_.store(false, std::memory_order_relaxed);
       take_in();
@@ -220,10 +219,8 @@ void PoolCore::take_in() noexcept {
     queue_.push_all(incoming_, incoming_is_plain_);
     incoming_is_plain_ = true;
   }
-  if (posted_.empty()) {
-    posted_.take(posted_incoming_, kMostPosted);
-    if (posted_.empty()) has_posted_.store(false, std::memory_order_relaxed);
-  }
+  posted_.append(posted_incoming_);
+  if (posted_.empty()) has_posted_.store(false, std::memory_order_relaxed);
 }
 
 void PoolCore::take_out(JobState& job) noexcept {

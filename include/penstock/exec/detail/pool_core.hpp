@@ -155,11 +155,12 @@ class PoolCore {
     kChoosy = 32,      // a job may be shed, or it matters who takes it
     kGrowing = 64,     // there may be more workers
     kCalledOff = 128,  // a shutdown has run out of time
+    kPromised = 256,   // free workers may be promised to jobs; without it, they are not
   };
   static constexpr std::size_t kMostEnded = 64;        // jobs that are decided under the locks at once
   static constexpr std::size_t kMaxPostedInARow = 16;  // then a job is started, if there is one
   static constexpr std::uint32_t kSubmittersDetour = kBlocked | kClosed;
-  static constexpr std::uint32_t kWorkersDetour = ~std::uint32_t{kGrowing};
+  static constexpr std::uint32_t kWorkersDetour = ~std::uint32_t{kGrowing | kPromised};
 
   /// How a submission that is refused is called, and what it was like.
   enum class Refusal : std::uint8_t { kClosed, kFull, kDropped, kWaited, kCancelled, kLate, kOwnWorker };
@@ -231,9 +232,7 @@ class PoolCore {
   void overrun(Runner& runner, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void watch_from(TimePoint when, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void watch_from(TimePoint when) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
-  [[nodiscard]] bool is_watched_too_late(TimePoint when) const noexcept {
-    return when.time_since_epoch().count() < watched_until_.load(std::memory_order_relaxed);
-  }
+  [[nodiscard]] bool is_watched_too_late(TimePoint when) const noexcept;
 
   /// What to allow for a limit of so much, so that nothing ends too early.
   [[nodiscard]] Duration lagged(Duration limit) const noexcept;
@@ -308,6 +307,7 @@ class PoolCore {
     const std::uint32_t before = detour_.load(std::memory_order_relaxed);
     detour_.store(on ? before | why : before & ~std::uint32_t{why}, std::memory_order_relaxed);
   }
+  void note_promises() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void note_depth() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void grant_places(TimePoint now, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void wake_seeker(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
@@ -351,7 +351,7 @@ class PoolCore {
   // --- the workers' side ---
   alignas(kCachePadding) mutable SpinLock serve_;
   JobQueue queue_ ABSL_GUARDED_BY(serve_);
-  WorkQueue posted_ ABSL_GUARDED_BY(serve_);
+  WorkQueue posted_ ABSL_GUARDED_BY(serve_){&posted_incoming_};
   std::size_t posted_in_a_row_ ABSL_GUARDED_BY(serve_) = 0;
   // How many jobs have left the queue.
   //   Q1  release under serve_ -> acquire by a submitter: the place is free.

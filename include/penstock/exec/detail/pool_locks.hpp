@@ -2,7 +2,7 @@
 #pragma once
 
 /// \file
-/// The two locks of a pool, for what takes both, and what they who hold both may ask.
+/// The two locks of a pool, for what takes both, and some short questions.
 
 #include "penstock/exec/detail/pool_core.hpp"
 
@@ -34,6 +34,12 @@ inline bool PoolCore::is_promised(std::size_t more) const noexcept {
 
 inline std::size_t PoolCore::depth(std::size_t more) const noexcept {
   return queued() > free_workers() + more ? queued() - free_workers() - more : 0;
+}
+
+inline void PoolCore::note_promises() noexcept { set_detour(kPromised, queued() + reserved_ > capacity_); }
+
+inline bool PoolCore::is_watched_too_late(TimePoint when) const noexcept {
+  return when.time_since_epoch().count() < watched_until_.load(std::memory_order_relaxed);
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail
