@@ -43,7 +43,6 @@ void PoolCore::grant_places(TimePoint now, WakeList& wake) noexcept {
     wake.push(*node);
   }
   set_detour(kBlocked, !blocked_.empty());
-  note_promises();
 }
 
 void PoolCore::put_from_line(AnsweredJob& job, TimePoint now, WakeList& wake) noexcept {
@@ -85,7 +84,6 @@ Waiter::Outcome PoolCore::line_up(AnsweredJob& job, WaitNode& node) noexcept {
       outcome = Waiter::kCancelled;
     } else if (has_place()) {
       put_from_line(job, now, wake);
-      note_promises();
       outcome = Waiter::kServed;
     } else {
       blocked_.push(node);

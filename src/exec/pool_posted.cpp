@@ -25,13 +25,14 @@ bool PoolCore::revoke(Work& work) noexcept {
   return posted_incoming_.remove(work) || posted_.remove(work);
 }
 
-/// As in pick(), for a caller that is free, though not yet booked as such.
+/// For a busy worker, which is promised to no job.
 Work* PoolCore::next_posted() noexcept {
-  if (posted_.empty() || posted_in_a_row_ >= kMaxPostedInARow || is(kPromised)) {
+  const bool enough = posted_in_a_row_ >= kMaxPostedInARow;
+  if (enough || posted_.empty()) {
     SpinLockGuard lock(intake_);
     take_in();
-    if (is_promised(1) || (posted_in_a_row_ >= kMaxPostedInARow && !queue_.empty())) return nullptr;
-    if (queue_.empty()) posted_in_a_row_ = 0;  // nobody has waited for it
+    if (enough && !queue_.empty()) return nullptr;
+    if (enough) posted_in_a_row_ = 0;  // it kept nobody waiting
   }
   Work* const work = posted_.pop();
   if (work != nullptr) ++posted_in_a_row_;

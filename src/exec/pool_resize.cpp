@@ -118,7 +118,6 @@ void PoolCore::set_capacity(std::size_t capacity) noexcept {
   {
     Both lock(*this);
     capacity_ = capacity;
-    note_promises();
     grant_places(now, wake);
     pass_on(wake);  // posted work that was left alone for a promised job
   }

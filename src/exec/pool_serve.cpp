@@ -84,7 +84,6 @@ Found PoolCore::next(Worker& me) noexcept {
     {
       Both lock(*this);
       note_depth();  // before this one is free to take one of them
-      note_promises();
       come_back(me, done);
       hint_.store(false, std::memory_order_relaxed);
       take_in();

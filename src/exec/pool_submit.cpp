@@ -123,7 +123,6 @@ PoolCore::Admitted PoolCore::admit_slowly(const SubmitOptions& options, Wait wai
       }
     }
     if (result.status == OpStatus::kOk || must_wait) ++submitting_;
-    note_promises();
   }
   wake.wake_all();
   if (must_wait && wait == Wait::kThread) return wait_for_place(options, start, patience, refusal);
@@ -151,7 +150,6 @@ PoolCore::Admitted PoolCore::wait_for_place(const SubmitOptions& options, TimePo
         outcome = Waiter::kClosed;
       } else if (has_place()) {
         ++reserved_;
-        note_promises();
       } else {
         blocked_.push(node);
         ++counts_.blocked;  // here, so that whoever is counted stands in line

@@ -155,12 +155,11 @@ class PoolCore {
     kChoosy = 32,      // a job may be shed, or it matters who takes it
     kGrowing = 64,     // there may be more workers
     kCalledOff = 128,  // a shutdown has run out of time
-    kPromised = 256,   // free workers may be promised to jobs; without it, they are not
   };
   static constexpr std::size_t kMostEnded = 64;        // jobs that are decided under the locks at once
   static constexpr std::size_t kMaxPostedInARow = 16;  // then a job is started, if there is one
   static constexpr std::uint32_t kSubmittersDetour = kBlocked | kClosed;
-  static constexpr std::uint32_t kWorkersDetour = ~std::uint32_t{kGrowing | kPromised};
+  static constexpr std::uint32_t kWorkersDetour = ~std::uint32_t{kGrowing};
 
   /// How a submission that is refused is called, and what it was like.
   enum class Refusal : std::uint8_t { kClosed, kFull, kDropped, kWaited, kCancelled, kLate, kOwnWorker };
@@ -299,7 +298,7 @@ class PoolCore {
   /// Jobs that wait, without those that free workers, and `more` of them, will take.
   [[nodiscard]] std::size_t depth(std::size_t more = 0) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   /// Whether a worker that comes now is owed to a job: one in the queue, or one that is still being made.
-  [[nodiscard]] bool is_promised(std::size_t more = 0) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
+  [[nodiscard]] bool is_promised() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] bool is(std::uint32_t detours) const noexcept {
     return (detour_.load(std::memory_order_relaxed) & detours) != 0;
   }
@@ -307,7 +306,6 @@ class PoolCore {
     const std::uint32_t before = detour_.load(std::memory_order_relaxed);
     detour_.store(on ? before | why : before & ~std::uint32_t{why}, std::memory_order_relaxed);
   }
-  void note_promises() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void note_depth() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void grant_places(TimePoint now, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void wake_seeker(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);

@@ -28,15 +28,11 @@ class ABSL_SCOPED_LOCKABLE PoolCore::Both {
 
 inline bool PoolCore::has_place() const noexcept { return queued() + reserved_ < capacity_ + free_workers(); }
 
-inline bool PoolCore::is_promised(std::size_t more) const noexcept {
-  return queued() + reserved_ + 1 > capacity_ + free_workers() + more;
-}
+inline bool PoolCore::is_promised() const noexcept { return queued() + reserved_ + 1 > capacity_ + free_workers(); }
 
 inline std::size_t PoolCore::depth(std::size_t more) const noexcept {
   return queued() > free_workers() + more ? queued() - free_workers() - more : 0;
 }
-
-inline void PoolCore::note_promises() noexcept { set_detour(kPromised, queued() + reserved_ > capacity_); }
 
 inline bool PoolCore::is_watched_too_late(TimePoint when) const noexcept {
   return when.time_since_epoch().count() < watched_until_.load(std::memory_order_relaxed);
