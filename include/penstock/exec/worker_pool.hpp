@@ -31,7 +31,9 @@ namespace penstock::inline PENSTOCK_ABI {
 class MetricSink;
 
 /// Threads that run jobs from a bounded queue; first come, first served, unless the options say otherwise. A pool
-/// shares no lock, queue or thread with any other pool: what hangs in one is not felt in the next.
+/// shares no queue, no worker and no lock under which anything can wait with any other pool: what hangs in one is not
+/// felt in the next. (They share a depot of memory, locked for some instructions, and the timer of their clock: a
+/// SteadyClock of its own gives a pool its own.)
 ///
 ///     auto pool = WorkerPool::create({.name = "openai", .workers = 10, .queue_capacity = 100});
 ///     absl::StatusOr<Job<Response>> job = (*pool)->submit([&](const JobContext& job) { return call(job.context); });
