@@ -146,6 +146,62 @@ TEST_CASE("WorkerPool: CoDel leaves a burst alone that is gone after an interval
   CHECK_FALSE(backlog.pool().stats().codel_dropping);
 }
 
+// Three workers without deadlines. Each that sleeps arms its idle time-out, and nothing else is armed.
+WorkerPoolOptions sleepers(ManualClock& clock) {
+  return {.workers = 3,
+          .queue_wait_limit = Duration::max(),
+          .processing_timeout = Duration::max(),
+          .clock = &clock,
+          .min_workers = 3,
+          .idle_timeout = 1h};
+}
+
+TEST_CASE("WorkerPool: kSharedQueue gives each job to the worker that fell idle last", "[exec][worker_pool]") {
+  ManualClock clock;
+  std::array<Gate, 4> gates;
+  Recorder<std::size_t> slept;
+  Recorder<std::size_t> woken;
+  const auto pool = make_pool(sleepers(clock));
+  const testing::OpenAtEnd at_end(gates);
+  const auto await_asleep = [&clock](std::size_t workers) {
+    return eventually([&] { return clock.armed() == workers; });
+  };
+  const auto run = [&pool] {
+    return pool->submit([](const JobContext& job) { return job.worker_id; }).value().get().value();
+  };
+
+  // A chain of single jobs stays with one worker, also when that one has slept in between.
+  REQUIRE(await_asleep(3));
+  const std::size_t first = run();
+  for (int i = 0; i < 100; ++i) {
+    REQUIRE(await_asleep(3));
+    REQUIRE(run() == first);
+  }
+
+  // They are let go one by one, and asked the other way round.
+  for (std::size_t i = 0; i < 3; ++i) {
+    REQUIRE(pool->try_submit([&, i](const JobContext& job) {
+      gates.at(i).pass();
+      slept.record(job.worker_id);
+    }) == OpStatus::kOk);
+    REQUIRE(gates.at(i).await(1));
+  }
+  for (std::size_t i = 0; i < 3; ++i) {
+    gates.at(i).open();
+    REQUIRE(await_asleep(i + 1));
+  }
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(pool->try_submit([&](const JobContext& job) {
+      woken.record(job.worker_id);
+      gates[3].pass();
+    }) == OpStatus::kOk);
+    REQUIRE(gates[3].await(i + 1));
+  }
+  std::vector<std::size_t> backwards = woken.events();
+  std::reverse(backwards.begin(), backwards.end());
+  CHECK(backwards == slept.events());
+}
+
 TEST_CASE("WorkerPool: kRoundRobin gives each worker as many jobs", "[exec][worker_pool]") {
   constexpr int kJobs = 10'000;
   const auto pool = make_pool({.workers = 4, .dispatch = DispatchMode::kRoundRobin});

@@ -43,4 +43,19 @@ class Gate {
   bool open_ = false;
 };
 
+/// Opens gates at the end of a scope, so that a failed test does not hang.
+template <class Gates>
+class OpenAtEnd {
+ public:
+  explicit OpenAtEnd(Gates& gates) : gates_(gates) {}
+  OpenAtEnd(const OpenAtEnd&) = delete;
+  OpenAtEnd& operator=(const OpenAtEnd&) = delete;
+  ~OpenAtEnd() {
+    for (Gate& gate : gates_) gate.open();
+  }
+
+ private:
+  Gates& gates_;
+};
+
 }  // namespace penstock::testing
