@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
@@ -113,6 +114,59 @@ TEST_CASE("WorkerPool: no more stuck workers are replaced than the options say",
   gate.open();
   CHECK(eventually([&] { return pool->stats().live == 3 && pool->stats().stuck == 0; }));
   CHECK(discrepancies(pool->stats()).empty());
+}
+
+TEST_CASE("WorkerPool: growth and stuck workers together keep to max_workers and max_replacements",
+          "[exec][worker_pool]") {
+  constexpr std::size_t kLargest = 3 + 2;
+  ManualClock clock;
+  std::array<Gate, 2> gates;
+  auto pool = make_pool({.workers = 1,
+                         .queue_capacity = 100,
+                         .queue_wait_limit = Duration::max(),
+                         .processing_timeout = 30s,
+                         .clock = &clock,
+                         .max_workers = 3,
+                         .max_replacements = 2});
+  const testing::OpenAtEnd at_end(gates);
+  const auto look = [&] {
+    const WorkerPoolStats stats = pool->stats();
+    CHECK(stats.live + stats.joining <= kLargest);
+    CHECK(stats.configured <= 3);
+    CHECK(stats.replacements <= 2);
+    CHECK(discrepancies(stats).empty());
+    return stats;
+  };
+  // One job after the other gets stuck, and the queue behind it makes the pool grow meanwhile.
+  hold(*pool, gates[0], 20);
+  for (int at_work = 1; at_work <= static_cast<int>(kLargest); ++at_work) {
+    REQUIRE(gates[0].await(at_work));
+    look();
+    clock.advance(10s);
+  }
+  // From here on nothing can come that a worker more would not have to do.
+  hold(*pool, gates[0], 20);
+  for (int i = 0; i < 10; ++i) {
+    clock.advance(10s);
+    for (int looks = 0; looks < 100; ++looks) look();
+  }
+  REQUIRE(eventually([&] { return look().stuck == kLargest; }));
+  const WorkerPoolStats stats = look();
+  CHECK(stats.live == kLargest);
+  CHECK(stats.busy == kLargest);
+  CHECK(threads_of("p") <= kLargest + 1);  // and the watch
+  CHECK(gates[0].arrived() == static_cast<int>(kLargest));
+
+  // Who ends makes room for one, not for two.
+  gates[0].open();
+  hold(*pool, gates[1], 10);
+  REQUIRE(gates[1].await(3));
+  look();
+  clock.advance(30s);
+  REQUIRE(gates[1].await(static_cast<int>(kLargest)));
+  for (int looks = 0; looks < 100; ++looks) look();
+  gates[1].open();
+  CHECK(eventually([&] { return look().stuck == 0 && pool->stats().queue_depth == 0; }));
 }
 
 TEST_CASE("WorkerPool: without replacements a stuck worker is only counted", "[exec][worker_pool]") {
