@@ -110,7 +110,10 @@ TEST_CASE("WorkerPool: an answer that is none of the job's own names its stage",
   Job<void> cancelled = pool->submit([] {}).value();
   cancelled.cancel();
   CHECK(stage(cancelled.get()) == "queue");
-  Job<void> queued = pool->submit([] {}).value();
+  Job<void> evicted = pool->submit([] {}).value();
+  Job<void> queued = pool->submit([] {}, {.overflow = OverflowPolicy::kDropOldest}).value();
+  CHECK(absl::IsAborted(evicted.get()));
+  CHECK(stage(evicted.get()) == "queue");
   pool->shutdown(Context::background().with_timeout(0s));
   CHECK(absl::IsCancelled(queued.get()));
   CHECK(stage(queued.get()) == "shutdown");
