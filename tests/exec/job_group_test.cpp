@@ -143,8 +143,61 @@ TEST_CASE("JobGroup: a coroutine waits for all", "[exec][job_group]") {
   CHECK(sum.get() == 45);
 }
 
+Task<absl::Status> first_error_of(JobGroup<absl::Status>& group) { co_return co_await group.async_first_error(); }
+
+TEST_CASE("JobGroup: a coroutine is told the first error in time, and the rest is cancelled", "[exec][job_group]") {
+  for (const bool cancels : {false, true}) {
+    Gate gate;
+    Gate second;
+    const auto slow = held_pool(gate, {.name = "slow"});
+    const auto quick = held_pool(second, {.name = "quick"});
+    JobGroup<absl::Status> group({.cancel_on_error = cancels});
+    group.submit(*slow, [] { return absl::OkStatus(); });
+    group.submit(*quick, [] { return absl::OkStatus(); });
+    group.submit(*quick, [] { return absl::NotFoundError("no model"); });
+    JoinHandle<absl::Status> error =
+        spawn(Executor::inline_executor(), first_error_of(group));  // waits when this is done
+    second.open();
+    CHECK(error.get() == absl::NotFoundError("no model"));
+    CHECK(slow->stats().cancelled == (cancels ? 1 : 0));
+    CHECK(sync_wait(group.async_first_error()) == absl::NotFoundError("no model"));
+    CHECK(group.size() == 3);
+    gate.open();
+    const auto answers = group.wait_all().value();
+    CHECK(absl::IsCancelled(answers[0]) == cancels);
+    CHECK(answers[1].ok());
+    CHECK(sync_wait(group.async_first_error()).ok());  // as new
+  }
+}
+
+TEST_CASE("JobGroup: without an error a coroutine that waits for the first is told so after the last answer",
+          "[exec][job_group]") {
+  Gate gate;
+  const auto pool = held_pool(gate, {});
+  JobGroup<absl::Status> group;
+  for (int i = 0; i < 3; ++i) group.submit(*pool, [] { return absl::OkStatus(); });
+  JoinHandle<absl::Status> error = spawn(*pool, first_error_of(group));  // in a worker of their own pool
+  const absl::Status late = sync_wait(group.async_first_error(kEnded));
+  CHECK(absl::IsDeadlineExceeded(late));
+  CHECK(testing::text_of(late).find("job group: waiting for 3 of 3 jobs") == 0);
+  const Context::Cancellable caller = Context::background().with_cancel();
+  auto cancelled = spawn(Executor::inline_executor(), group.async_first_error(caller.context));
+  caller.source.cancel();
+  CHECK(absl::IsCancelled(cancelled.get()));
+  CHECK(group.pending() == 3);
+  gate.open();
+  CHECK(error.get().ok());
+  CHECK(group.pending() == 0);
+  CHECK(group.wait_all().value().size() == 3);
+}
+
 Detached wait_detached(RunLoop& /*loop*/, JobGroup<int>& group, Context ctx, bool& resumed) {
   static_cast<void>(co_await group.async_wait_all(ctx));
+  resumed = true;
+}
+
+Detached wait_detached_for_error(RunLoop& /*loop*/, JobGroup<int>& group, Context ctx, bool& resumed) {
+  static_cast<void>(co_await group.async_first_error(ctx));
   resumed = true;
 }
 
@@ -157,6 +210,7 @@ TEST_CASE("JobGroup: a coroutine may be destroyed while it waits, or be called o
   bool resumed = false;
   for (const Context& ctx : {Context::background(), Context::background().with_timeout(1h)}) {
     wait_detached(loop, group, ctx, resumed).handle.destroy();
+    wait_detached_for_error(loop, group, ctx, resumed).handle.destroy();
   }
   const Context::Cancellable caller = Context::background().with_cancel();
   auto cancelled = spawn(Executor::inline_executor(), group.async_wait_all(caller.context));

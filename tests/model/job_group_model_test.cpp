@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "penstock/core/task.hpp"
 #include "penstock/exec/job_group.hpp"
 
 #include "model/planted.hpp"
@@ -93,5 +94,18 @@ TEST_CASE("JobGroup: all answers against a cancellation of one job and the end o
     MODEL_ASSERT(answers.ok() && answers->size() == 1);
     MODEL_ASSERT((*answers)[0].value() == 1);
     closer.join();
+  });
+}
+
+TEST_CASE("JobGroup: a coroutine waits for the first error against the answers", "[model][job_group]") {
+  must_pass({.name = "group, awaited first error against answers"}, [] {
+    const auto pool = make_pool();
+    JobGroup<absl::Status> group;
+    group.submit(*pool, [] { return absl::NotFoundError(""); });
+    group.submit(*pool, [] { return absl::OkStatus(); });
+    MODEL_ASSERT(absl::IsNotFound(sync_wait(group.async_first_error())));
+    const auto answers = group.wait_all();
+    MODEL_ASSERT(answers.ok() && answers->size() == 2);
+    MODEL_ASSERT((*answers)[1].ok() || absl::IsCancelled((*answers)[1]));
   });
 }

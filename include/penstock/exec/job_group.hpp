@@ -83,6 +83,10 @@ class JobGroup {
   ///          the wait is refused, as `wait_all`, with a text that begins with "job group:".
   absl::Status first_error(const Context& ctx = Context::background());
 
+  /// `co_await group.async_first_error(ctx)`: what `first_error` does, for a coroutine; one that runs on the pool of a
+  /// job is not refused, since it holds no worker. The group must stay where it is.
+  Task<absl::Status> async_first_error(Context ctx = Context::background());
+
   /// Cancels the jobs that are not answered, and returns for how many of them that came in time (`Job::cancel`).
   std::size_t cancel() noexcept;
 
@@ -131,6 +135,7 @@ class JobGroup {
     return detail::unfinished_group(status, core_->pending(), entries_.size());
   }
   std::vector<Answer> take_all();
+  absl::Status tell_first_error();
   void let_go() noexcept;
 
   const Options options_;
@@ -203,6 +208,19 @@ auto JobGroup<R>::async_wait_all(Context ctx) -> Task<absl::StatusOr<std::vector
 template <class R>
 absl::Status JobGroup<R>::first_error(const Context& ctx) {
   if (const OpStatus status = wait(Event::kErrorOrAll, ctx); status != OpStatus::kOk) return unfinished(status);
+  return tell_first_error();
+}
+
+template <class R>
+auto JobGroup<R>::async_first_error(Context ctx) -> Task<absl::Status> {
+  const OpStatus status = co_await detail::GroupWait(*core_, Event::kErrorOrAll, ctx);
+  if (status != OpStatus::kOk) co_return unfinished(status);
+  co_return tell_first_error();
+}
+
+/// When it has come: cancels the rest.
+template <class R>
+absl::Status JobGroup<R>::tell_first_error() {
   const std::optional<std::size_t> failed = core_->first_failed();
   if (!failed) return absl::OkStatus();
   if (options_.cancel_on_error) cancel();
