@@ -65,8 +65,7 @@ int main() {
   int handled = 0;  // of the poller, which has ended when we read it
   const auto poller = threads.spawn("poller", [&](const Context& ctx) {
     while (!ctx.is_done()) {
-      ThreadManager::Waiting waiting;
-      if (requests.receive(ctx)) ++handled;
+      if (requests.receive(ctx)) ++handled;  // while it sleeps in there it counts as waiting, not as running
     }
   });
   const auto caller = threads.spawn("legacy", [&] {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "penstock/core/detail/callback_gate.hpp"
 
+#include "penstock/core/detail/sleep_observer.hpp"
+
 namespace penstock::inline PENSTOCK_ABI::detail {
 
 bool CallbackGate::await(std::unique_lock<world::Mutex>& lock, const void* subject) noexcept {
@@ -12,7 +14,10 @@ bool CallbackGate::await(std::unique_lock<world::Mutex>& lock, const void* subje
     me.next = running->awaiting_;
     running->awaiting_ = &me;
     lock.unlock();
-    me.parker.park();
+    {
+      const Asleep asleep;
+      me.parker.park();
+    }
     lock.lock();
     return true;
   }

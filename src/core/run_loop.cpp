@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "penstock/core/detail/check.hpp"
+#include "penstock/core/detail/sleep_observer.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
@@ -80,6 +81,7 @@ bool RunLoop::wait_for_mail() noexcept {
     if (std::exchange(stopping_, false)) return false;
     sleeper_ = &parker;
   }
+  const detail::Asleep asleep;
   parker.park();
   return true;
 }

@@ -2,8 +2,15 @@
 #include "penstock/core/detail/wait_list.hpp"
 
 #include "penstock/core/detail/inline_batch.hpp"
+#include "penstock/core/detail/sleep_observer.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
+
+EndlessWaiter::Outcome EndlessWaiter::wait() noexcept {
+  const Asleep asleep;
+  parker_.park();
+  return outcome();
+}
 
 Waiter::Waiter(const Context& ctx, Executor* executor, Work* work, bool needs_timer)
     : EndlessWaiter(executor, work, executor != nullptr && ctx.can_end(), false),
@@ -31,11 +38,14 @@ Waiter::Outcome Waiter::wait() noexcept {
   if (state != nullptr && !ContextAccess::add(*state, hook_)) end_with_context();
   if (needs_timer_ && !ctx_.clock().arm(deadline_, ctx_.deadline())) claim_and_wake(kTimedOut);
 
-  // A lost claim means that the winner is about to wake us, so its token is waited for without a deadline.
-  if (!sleeps_until_deadline) {
-    parker_.park();
-  } else if (!parker_.park_until(ctx_.deadline()) && !claim(kTimedOut)) {
-    parker_.park();
+  {
+    const Asleep asleep;
+    // A lost claim means that the winner is about to wake us, so its token is waited for without a deadline.
+    if (!sleeps_until_deadline) {
+      parker_.park();
+    } else if (!parker_.park_until(ctx_.deadline()) && !claim(kTimedOut)) {
+      parker_.park();
+    }
   }
   withdraw();
   return outcome();

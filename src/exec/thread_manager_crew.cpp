@@ -156,6 +156,7 @@ void ThreadCore::run(CrewThread& me) noexcept {
   static_cast<void>(events_.publish(std::shared_ptr<const ThreadEvent>(std::move(record.begun))));
 
   record.times.enter(ThreadState::kRunning, clock_.now());
+  sleep_observer() = &kManagedSleep;
   std::exception_ptr escaped;
   try {
     record.call(life_.context);
@@ -174,6 +175,7 @@ void ThreadCore::run(CrewThread& me) noexcept {
     escaped = nullptr;
   }
   name_thread(options_.name, "/idle");
+  sleep_observer() = nullptr;
   current.record = nullptr;
   current.phase = ManagedThread::Phase::kBetween;
 }

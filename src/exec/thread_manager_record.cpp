@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "penstock/exec/detail/thread_record.hpp"
 
@@ -87,5 +88,26 @@ void leave_thread_state(std::uint8_t state, std::uint64_t id) noexcept {
   if (id == 0 || me.record == nullptr || me.record->id != id) return;
   me.record->times.enter(static_cast<ThreadState>(state), me.clock->now());
 }
+
+// --- asleep ---
+
+namespace {
+
+void fall_asleep() noexcept {
+  ManagedThread& me = ManagedThread::current();
+  if (me.record == nullptr || me.record->times.state() != ThreadState::kRunning) return;
+  me.is_asleep = true;
+  me.record->times.enter(ThreadState::kWaiting, me.clock->now());
+}
+
+void wake_up() noexcept {
+  ManagedThread& me = ManagedThread::current();
+  if (!std::exchange(me.is_asleep, false)) return;
+  me.record->times.enter(ThreadState::kRunning, me.clock->now());
+}
+
+}  // namespace
+
+const SleepObserver kManagedSleep{fall_asleep, wake_up};
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <new>
 #include <numeric>
 #include <optional>
@@ -14,7 +13,6 @@
 #include <vector>
 
 #include "exec/thread_manager_support.hpp"
-#include "penstock/channel/channel.hpp"
 #include "support/catch.hpp"
 #include "support/recorder.hpp"
 
@@ -22,38 +20,13 @@ using namespace penstock;  // NOLINT(google-build-using-namespace)
 using namespace std::chrono_literals;
 using testing::eventually;
 using testing::Gate;
+using testing::Steps;
 using testing::TestManager;
 using testing::text_of;
 
 namespace {
 
 std::size_t index(ThreadState state) { return static_cast<std::size_t>(state); }
-
-/// A thread that goes from step to step as it is told.
-class Steps {
- public:
-  void run(std::function<void()> step) {
-    REQUIRE(steps_.send(std::move(step)) == OpStatus::kOk);
-    REQUIRE(done_.receive().status == OpStatus::kOk);
-  }
-  void serve() {
-    while (auto step = steps_.receive()) {
-      (*step.value)();
-      static_cast<void>(done_.send(true));
-    }
-  }
-  void end() { steps_.close(); }
-
- private:
-  Channel<std::function<void()>> steps_{0};
-  Channel<bool> done_{0};
-};
-
-ThreadInfo only(const TestManager& manager) {
-  const std::vector<ThreadInfo> threads = manager->snapshot();
-  REQUIRE(threads.size() == 1);
-  return threads[0];
-}
 
 }  // namespace
 
@@ -69,23 +42,23 @@ TEST_CASE("ThreadManager: states and the time in each, to the nanosecond", "[exe
 
   steps.run([] {});
   clock.advance(1s);
-  CHECK(only(manager).state == ThreadState::kRunning);
+  CHECK(manager.only().state == ThreadState::kRunning);
   steps.run([&] { blocking.emplace(); });
   clock.advance(20s);
-  CHECK(only(manager).state == ThreadState::kBlocking);
-  CHECK(only(manager).in_state == 20s);
+  CHECK(manager.only().state == ThreadState::kBlocking);
+  CHECK(manager.only().in_state == 20s);
   steps.run([&] { waiting.emplace(); });
   clock.advance(300s);
-  CHECK(only(manager).state == ThreadState::kWaiting);
-  CHECK(only(manager).since == start + 21s);
+  CHECK(manager.only().state == ThreadState::kWaiting);
+  CHECK(manager.only().since == start + 21s);
   steps.run([&] { waiting.reset(); });
   clock.advance(4000s);
-  CHECK(only(manager).state == ThreadState::kBlocking);
+  CHECK(manager.only().state == ThreadState::kBlocking);
   steps.run([&] { blocking.reset(); });
-  CHECK(only(manager).state == ThreadState::kRunning);
+  CHECK(manager.only().state == ThreadState::kRunning);
   steps.run([&] { maintenance.emplace(); });
   clock.advance(50000s);
-  const ThreadInfo info = only(manager);
+  const ThreadInfo info = manager.only();
   CHECK(info.state == ThreadState::kMaintenance);
   CHECK(info.id == 1);
   CHECK(info.name == "x");
@@ -117,9 +90,9 @@ TEST_CASE("ThreadManager: a scope does nothing on a thread that is not managed, 
   Steps steps;
   REQUIRE(manager->spawn("b", [&] { steps.serve(); }).ok());
   steps.run([] {});
-  CHECK(only(manager).state == ThreadState::kRunning);
+  CHECK(manager.only().state == ThreadState::kRunning);
   steps.run([&] { forgotten.reset(); });
-  CHECK(only(manager).state == ThreadState::kRunning);
+  CHECK(manager.only().state == ThreadState::kRunning);
   steps.end();
   REQUIRE(manager.is_at_rest());
 }
@@ -141,12 +114,12 @@ TEST_CASE("ThreadManager: a thread is created until its function begins, and ter
               .ok());
   REQUIRE(start.await(1));
   clock.advance(3s);
-  CHECK(only(manager).state == ThreadState::kCreated);
-  CHECK(only(manager).in_state == 3s);
+  CHECK(manager.only().state == ThreadState::kCreated);
+  CHECK(manager.only().in_state == 3s);
   start.open();
   REQUIRE(end.await(1));
-  CHECK(only(manager).state == ThreadState::kTerminated);
-  CHECK(only(manager).time_in[index(ThreadState::kCreated)] == 3s);
+  CHECK(manager.only().state == ThreadState::kTerminated);
+  CHECK(manager.only().time_in[index(ThreadState::kCreated)] == 3s);
   CHECK(manager->stats().finished == 0);
   end.open();
   REQUIRE(manager.is_at_rest());

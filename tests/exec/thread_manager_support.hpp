@@ -4,18 +4,22 @@
 /// \file
 /// What the tests of the thread manager share: managers that let their threads go, and the books.
 
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/exec/detail/thread_core.hpp"
@@ -47,6 +51,13 @@ class TestManager {
   ThreadManager& operator*() const { return *manager_; }
   void destroy() { manager_.reset(); }
 
+  /// The only thread that is at work.
+  [[nodiscard]] ThreadInfo only() const {
+    const std::vector<ThreadInfo> threads = manager_->snapshot();
+    if (threads.size() != 1) throw std::runtime_error("not one thread, but " + std::to_string(threads.size()));
+    return threads[0];
+  }
+
   /// Waits for all functions to have ended and all threads to be idle or gone.
   [[nodiscard]] bool is_at_rest() const {
     return eventually([&] {
@@ -58,6 +69,47 @@ class TestManager {
  private:
   Gate* const gate_;
   std::unique_ptr<ThreadManager> manager_;
+};
+
+/// A thread that goes from step to step as it is told. It waits for the next one by means of the standard library,
+/// which nobody notices.
+class Steps {
+ public:
+  void run(std::function<void()> step) {
+    begin(std::move(step));
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !step_; });
+  }
+  /// Without waiting for the end of it.
+  void begin(std::function<void()> step) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !step_; });
+    step_ = std::move(step);
+    changed_.notify_all();
+  }
+  void serve() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [this] { return step_ || over_; });
+      if (!step_) return;
+      lock.unlock();
+      step_();
+      lock.lock();
+      step_ = nullptr;
+      changed_.notify_all();
+    }
+  }
+  void end() {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::function<void()> step_;
+  bool over_ = false;
 };
 
 /// What does not add up in one snapshot; empty if all does.

@@ -30,8 +30,8 @@ class MetricSink;
 /// What a managed thread is doing.
 enum class ThreadState : std::uint8_t {
   kCreated,      ///< Spawned; its function has not begun.
-  kRunning,      ///< In its function, and in none of the scopes below.
-  kWaiting,      ///< In a `ThreadManager::Waiting`: for a message, a lock, an event.
+  kRunning,      ///< In its function, awake, and in none of the scopes below.
+  kWaiting,      ///< In a `ThreadManager::Waiting`, or asleep in a wait of this library: for a message, an answer.
   kBlocking,     ///< In a `ThreadManager::Blocking`: in a system call, or in code that knows no context.
   kMaintenance,  ///< In a `ThreadManager::Maintenance`: cleaning up, purging.
   kTerminated,   ///< Its function has ended, and is being destroyed.
@@ -89,7 +89,8 @@ struct CaughtThreadException {
 };
 
 /// How long a thread may stay in one state before it is called stuck; `Duration::max()` is for ever. Created,
-/// terminated and maintaining threads never are.
+/// terminated and maintaining threads never are. Who waits for a message may do so for hours: a limit for that is for
+/// managers whose threads all wait for something that has to come.
 struct StuckLimits {
   Duration running = std::chrono::seconds(60);
   Duration waiting = Duration::max();
@@ -198,8 +199,12 @@ struct ThreadShutdownReport {
 /// A thread whose function has ended is idle: the next spawn takes the one that became idle last. One that stays idle
 /// for `idle_timeout` ends, so that the threads that a burst has left behind go, and those that are needed stay.
 ///
-/// A thread says what it does by scopes, which cost two readings of the clock and no lock, and do nothing on a thread
-/// that is not managed. They may be nested, and are not held across a `co_await`:
+/// A thread that sleeps in a wait of this library, as for a channel, a job, a place in a pool, a lease, a `CondVar` or
+/// work for its `RunLoop`, is shown as waiting by itself, unless it is in a scope. That costs two readings of the clock
+/// and no lock, and only where it comes to sleeping. A `Mutex`, which is held for short, is not among these.
+///
+/// For all else a thread says what it does by scopes, which cost as much, and do nothing on a thread that is not
+/// managed. They may be nested, and are not held across a `co_await`:
 ///
 ///     { ThreadManager::Blocking blocking;  response = legacy_client.call(request); }
 ///

@@ -81,10 +81,7 @@ class EndlessWaiter {
   }
 
   /// Parks the calling thread, the owner, until a claim wins and its winner has called `wake`.
-  Outcome wait() noexcept {
-    parker_.park();
-    return outcome();
-  }
+  Outcome wait() noexcept;
 
   /// Instead of `wait`, without sleeping: kPending if it has not come to that yet.
   Outcome try_wait() noexcept { return parker_.try_park() ? outcome() : kPending; }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "penstock/core/clock.hpp"
+#include "penstock/core/detail/sleep_observer.hpp"
 #include "penstock/core/detail/world.hpp"
 #include "penstock/exec/detail/thread_call.hpp"
 #include "penstock/exec/thread_manager.hpp"
@@ -87,10 +88,14 @@ struct ManagedThread {
   ThreadRecord* record = nullptr;  // the function that runs
   Clock* clock = nullptr;          // of the core
   Phase phase = Phase::kOutside;
+  bool is_asleep = false;  // and counted as waiting for that
   bool is_leaving = false;
   bool is_shutting_down = false;
 
   static ManagedThread& current() noexcept;
 };
+
+/// For a thread while it runs a function: it waits when it sleeps, unless it has said what else it does.
+extern const SleepObserver kManagedSleep;
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail
