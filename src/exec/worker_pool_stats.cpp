@@ -22,7 +22,7 @@ WorkerPoolStats detail::PoolCore::stats() const {
     stats.configured = configured_;
     stats.live = live_;
     stats.busy = busy_;
-    stats.idle = free_workers();
+    stats.idle = live_ - busy_;
     stats.stuck = stuck_;
     stats.replacements = replacements_;
     stats.joining = joining_ + missing();

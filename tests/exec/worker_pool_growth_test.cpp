@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "exec/pool_support.hpp"
+#include "penstock/core/task.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "support/catch.hpp"
 #include "support/recorder.hpp"
@@ -167,6 +168,44 @@ TEST_CASE("WorkerPool: growth and stuck workers together keep to max_workers and
   for (int looks = 0; looks < 100; ++looks) look();
   gates[1].open();
   CHECK(eventually([&] { return look().stuck == 0 && pool->stats().queue_depth == 0; }));
+}
+
+TEST_CASE("WorkerPool: a worker that comes when it is not needed any more is nobody's place", "[exec][worker_pool]") {
+  ManualClock clock;
+  std::array<Gate, 3> gates;  // of the first job, of the second one, and of the worker
+  auto pool = make_pool({.workers = 1,
+                         .queue_capacity = 0,
+                         .clock = &clock,
+                         .on_worker_start =
+                             [&gates](std::size_t id) {
+                               if (id == 1) gates[2].pass();
+                               return absl::OkStatus();
+                             },
+                         .max_replacements = 1});
+  const testing::OpenAtEnd at_end(gates);
+  hold(*pool, gates[0]);
+  REQUIRE(gates[0].await(1));
+  clock.advance(30s);
+  REQUIRE(gates[2].await(1));
+  gates[0].open();  // it takes so long to come that the stuck worker is back before
+  REQUIRE(eventually([&] { return pool->stats().stuck == 0; }));
+  hold(*pool, gates[1]);
+  REQUIRE(gates[1].await(1));
+  // A coroutine's job is in the queue in the same step in which it is given a place.
+  JoinHandle<int> blocked = spawn(Executor::inline_executor(), [](WorkerPool& of) -> Task<int> {
+    absl::StatusOr<Job<int>> job = co_await of.async_submit([] { return 7; });
+    co_return job.ok() ? (co_await *job).value_or(0) : 0;
+  }(*pool));
+  REQUIRE(pool->stats().blocked == 1);
+  gates[2].open();
+  CHECK(eventually([&] { return pool->stats().live == 1 && pool->stats().joining == 0; }));
+  const WorkerPoolStats stats = pool->stats();
+  CHECK(stats.accepted == 2);
+  CHECK(stats.submitting == 1);
+  CHECK(discrepancies(stats).empty());
+  gates[1].open();
+  CHECK(blocked.get() == 7);
+  CHECK(discrepancies(pool->stats()).empty());
 }
 
 TEST_CASE("WorkerPool: without replacements a stuck worker is only counted", "[exec][worker_pool]") {

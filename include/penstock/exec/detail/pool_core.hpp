@@ -15,7 +15,7 @@
 ///
 ///     queued + reserved < capacity + free
 ///
-/// where `free` counts the workers that are idle or on their way to work, each of which will take one job, and
+/// where `free` counts the workers that are idle or on their way to work, and stay: each will take one job; and
 /// `reserved` the places given to submitters that are still making their job. On their short way submitters leave
 /// `free` out, and know of the jobs that have left the queue what they saw last: they look again when it seems full.
 /// Where the law would not hold with one free worker less, that worker is promised to a job and takes no posted work.
@@ -291,9 +291,7 @@ class PoolCore {
   [[nodiscard]] std::size_t queued() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
     return static_cast<std::size_t>(entered_ - left_.load(std::memory_order_relaxed));
   }
-  [[nodiscard]] std::size_t free_workers() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    return live_ - busy_;
-  }
+  [[nodiscard]] std::size_t free_workers() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] bool has_place() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   /// Jobs that wait, without those that free workers, and `more` of them, will take.
   [[nodiscard]] std::size_t depth(std::size_t more = 0) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);

@@ -4,6 +4,9 @@
 /// \file
 /// The two locks of a pool, for what takes both, and some short questions.
 
+#include <algorithm>
+#include <cstddef>
+
 #include "penstock/exec/detail/pool_core.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -25,6 +28,12 @@ class ABSL_SCOPED_LOCKABLE PoolCore::Both {
  private:
   const PoolCore& pool_;
 };
+
+/// Whoever looks for work while there are too many goes instead.
+inline std::size_t PoolCore::free_workers() const noexcept {
+  const std::size_t staying = std::min(live_, wanted());
+  return staying > busy_ ? staying - busy_ : 0;
+}
 
 inline bool PoolCore::has_place() const noexcept { return queued() + reserved_ < capacity_ + free_workers(); }
 
