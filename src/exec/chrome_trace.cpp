@@ -30,6 +30,7 @@ TraceRecord record_of(TraceKind kind, const JobEvent& event) noexcept {
   TraceRecord record{};
   record.kind = kind;
   record.code = event.code;
+  record.outcome = event.outcome;
   record.job_id = event.job_id;
   record.worker_id = event.worker_id;
   record.since = event.since;
@@ -58,7 +59,7 @@ class ChromeTrace::Text {
 
   /// Also of what still runs, as if it had ended with the newest event.
   void write_end(std::uint64_t lost) {
-    for (const auto& [key, job] : running_) run(key.first, job.worker_id, key.second, job.tag, job.since, newest_, "");
+    for (const auto& [key, job] : running_) run(key.first, job.worker_id, key.second, job.tag, job.since, newest_, {});
     running_.clear();
     open();
     text_ += fmt::format("\n],\"otherData\":{{\"lost\":{}}}}}\n", lost);
@@ -84,6 +85,13 @@ class ChromeTrace::Text {
     std::string tag;
   };
 
+  /// What is said of a slice's end; of one that still runs, that.
+  struct End {
+    std::string code = "running";
+    JobOutcome outcome = JobOutcome::kNone;
+  };
+  static End end_of(const TraceRecord& record) { return {absl::StatusCodeToString(record.code), record.outcome}; }
+
   /// Puts `record` into words.
   void add(const TraceChunk& chunk, const TraceRecord& record) {
     const std::string_view pool(chunk.text.data() + record.text_at, record.pool_bytes);
@@ -92,20 +100,18 @@ class ChromeTrace::Text {
     newest_ = std::max(newest_, record.at);
     switch (record.kind) {
       case TraceKind::kStart:
-        wait(pid, record, tag, absl::StatusCode::kOk);
+        wait(pid, record, tag);
         running_[{pid, record.job_id}] = {record.worker_id, record.at, std::string(tag)};
         break;
-      case TraceKind::kFinish: {
+      case TraceKind::kFinish:
         running_.erase({pid, record.job_id});
-        const std::string code = absl::StatusCodeToString(record.code);
-        run(pid, record.worker_id, record.job_id, tag, record.since, record.at, code);
+        run(pid, record.worker_id, record.job_id, tag, record.since, record.at, end_of(record));
         break;
-      }
       case TraceKind::kDrop:
-        wait(pid, record, tag, record.code);
+        wait(pid, record, tag);
         begin("drop", "i", pid, kPoolTrack, record.at);
         json_.key("s").value("p");
-        end(record.job_id, tag, absl::StatusCodeToString(record.code));
+        finish(record.job_id, tag, end_of(record));
         break;
       case TraceKind::kState:
         begin(to_string(record.state), "i", pid, kPoolTrack, record.at);
@@ -152,37 +158,38 @@ class ChromeTrace::Text {
     json_.key("pid").value(pid).key("tid").value(tid).key("ts").value(microseconds(at - epoch_));
   }
 
-  void end(std::uint64_t job_id, std::string_view tag, std::string_view code) {
+  void finish(std::uint64_t job_id, std::string_view tag, const End& end) {
     json_.key("args").begin_object().key("job").value(job_id);
     if (!tag.empty()) json_.key("tag").value(tag);
-    json_.key("code").value(code.empty() ? std::string_view("running") : code);
+    json_.key("code").value(end.code);
+    if (end.outcome != JobOutcome::kNone) json_.key("outcome").value(to_string(end.outcome));
     json_.end_object().end_object();
     append();
   }
 
   void asynchronous(std::string_view event, std::string_view category, std::size_t pid, std::uint64_t job_id,
-                    std::string_view tag, TimePoint since, TimePoint at, std::string_view code) {
+                    std::string_view tag, TimePoint since, TimePoint at, const End& end) {
     const std::string id = fmt::format("{}-{}", pid, job_id);
     begin(event, "b", pid, kPoolTrack, since);
     json_.key("cat").value(category).key("id").value(id).end_object();
     append();
     begin(event, "e", pid, kPoolTrack, std::max(since, at));
     json_.key("cat").value(category).key("id").value(id);
-    end(job_id, tag, code);
+    finish(job_id, tag, end);
   }
 
-  void wait(std::size_t pid, const TraceRecord& record, std::string_view tag, absl::StatusCode code) {
-    asynchronous("queued", "queue", pid, record.job_id, tag, record.since, record.at, absl::StatusCodeToString(code));
+  void wait(std::size_t pid, const TraceRecord& record, std::string_view tag) {
+    asynchronous("queued", "queue", pid, record.job_id, tag, record.since, record.at, end_of(record));
   }
 
   void run(std::size_t pid, std::size_t worker_id, std::uint64_t job_id, std::string_view tag, TimePoint since,
-           TimePoint at, std::string_view code) {
+           TimePoint at, const End& end) {
     const std::string_view event = tag.empty() ? std::string_view("job") : tag;
     // Several threads may be such callers at once, and slices of one thread must not overlap.
-    if (worker_id == kCallerThread) return asynchronous(event, "caller", pid, job_id, tag, since, at, code);
+    if (worker_id == kCallerThread) return asynchronous(event, "caller", pid, job_id, tag, since, at, end);
     begin(event, "X", pid, track(worker_id), since);
     json_.key("dur").value(microseconds(at - since));
-    end(job_id, tag, code);
+    finish(job_id, tag, end);
   }
 
   void append() {

@@ -22,6 +22,45 @@ bool is_choosy(const WorkerPoolOptions& options) noexcept {
   return options.codel || options.dispatch == DispatchMode::kRoundRobin;
 }
 
+JobOutcome outcome_of(Count count) noexcept {
+  switch (count) {
+    case Count::kSucceeded:
+      return JobOutcome::kSucceeded;
+    case Count::kFailed:
+      return JobOutcome::kFailed;
+    case Count::kPanicked:
+      return JobOutcome::kPanicked;
+    case Count::kCancelled:
+      return JobOutcome::kCancelled;
+    case Count::kLate:
+      return JobOutcome::kProcessingTimeout;
+    case Count::kReturned:
+      break;
+  }
+  return JobOutcome::kNone;
+}
+
+JobOutcome outcome_of(Ending ending) noexcept {
+  switch (ending) {
+    case Ending::kCancelled:
+      return JobOutcome::kCancelled;
+    case Ending::kQueueExpired:
+      return JobOutcome::kQueueExpired;
+    case Ending::kEvicted:
+      return JobOutcome::kDroppedOldest;
+    case Ending::kShed:
+      return JobOutcome::kShed;
+    case Ending::kAbandoned:
+      return JobOutcome::kAbandoned;
+    case Ending::kRunExpired:
+      return JobOutcome::kProcessingTimeout;
+    case Ending::kRefused:
+    case Ending::kNone:
+      break;
+  }
+  return JobOutcome::kNone;
+}
+
 }  // namespace
 
 Activation::Activation(const PoolCore& doing_for, std::size_t id, std::size_t counts) noexcept
@@ -159,6 +198,7 @@ void PoolCore::settle(EndedJobs& ended) noexcept {
         tell_observer([&](PoolObserver& observer) {
           JobEvent dropped = event(*job, kCallerThread, now, job->enqueued_at_);
           dropped.code = answer.code();
+          dropped.outcome = outcome_of(job->ending_);
           observer.on_drop(dropped);
         });
       }
@@ -268,7 +308,7 @@ std::string_view PoolCore::tag_of(const JobState& job) noexcept {
 }
 
 JobEvent PoolCore::event(const JobState& job, std::size_t worker_id, TimePoint at, TimePoint since) const noexcept {
-  return {options_.name, job.id_, tag_of(job), at, worker_id, since, absl::StatusCode::kOk};
+  return {options_.name, job.id_, tag_of(job), at, worker_id, since, absl::StatusCode::kOk, JobOutcome::kNone};
 }
 
 void PoolCore::observe_submit(const JobState& job) noexcept {
@@ -278,10 +318,13 @@ void PoolCore::observe_submit(const JobState& job) noexcept {
   });
 }
 
-void PoolCore::observe_end(const Runner& runner, const absl::Status& status, TimePoint now) noexcept {
+void PoolCore::observe_end(const Runner& runner, const absl::Status& status, Count outcome, TimePoint now) noexcept {
+  // Looked at, not decided: while the observer takes its time, that of the job goes on.
+  const bool late = runner.job->state_.load(std::memory_order_relaxed) == JobState::State::kOverdue;
   tell_observer([&](PoolObserver& observer) {
     JobEvent ended = event(*runner.job, runner.worker_id, now, runner.started_at);
     ended.code = status.code();
+    ended.outcome = outcome_of(late ? Count::kLate : outcome);
     observer.on_finish(ended);
   });
 }

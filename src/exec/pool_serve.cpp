@@ -303,6 +303,14 @@ Ran PoolCore::run(Runner& runner) noexcept {
     status = describe_exception(job, escaped);
     escaped = nullptr;  // the caller's exception is gone before the caller is answered
   }
+  Count outcome = Count::kFailed;
+  if (threw) {
+    outcome = Count::kPanicked;
+  } else if (status.ok()) {
+    outcome = Count::kSucceeded;
+  } else if (stopped) {
+    outcome = Count::kCancelled;
+  }
 
   Ran ran{.threw = threw};
   if (is_timed()) {
@@ -311,15 +319,7 @@ Ran PoolCore::run(Runner& runner) noexcept {
     if (times_) {
       times_->record_end(runner.times, runner.started_at - job.enqueued_at_, ran.time - runner.started_at);
     }
-    if (options_.observer != nullptr) observe_end(runner, status, ran.time);
-  }
-  Count outcome = Count::kFailed;
-  if (threw) {
-    outcome = Count::kPanicked;
-  } else if (status.ok()) {
-    outcome = Count::kSucceeded;
-  } else if (stopped) {
-    outcome = Count::kCancelled;
+    if (options_.observer != nullptr) observe_end(runner, status, outcome, ran.time);
   }
   if (job.plain_) {
     runner.outcome = outcome;

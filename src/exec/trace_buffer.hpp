@@ -28,6 +28,7 @@ enum class TraceKind : std::uint8_t { kStart, kFinish, kDrop, kState };
 struct TraceRecord {
   TraceKind kind;
   PoolState state;
+  JobOutcome outcome;
   std::uint16_t pool_bytes;
   std::uint16_t tag_bytes;
   std::uint32_t text_at;

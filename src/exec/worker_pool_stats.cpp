@@ -122,6 +122,32 @@ std::string_view to_string(PoolState state) noexcept {
   return "unknown state";
 }
 
+std::string_view to_string(JobOutcome outcome) noexcept {
+  switch (outcome) {
+    case JobOutcome::kNone:
+      return "none";
+    case JobOutcome::kSucceeded:
+      return "succeeded";
+    case JobOutcome::kFailed:
+      return "failed";
+    case JobOutcome::kPanicked:
+      return "panicked";
+    case JobOutcome::kProcessingTimeout:
+      return "processing_timeout";
+    case JobOutcome::kCancelled:
+      return "cancelled";
+    case JobOutcome::kQueueExpired:
+      return "queue_expired";
+    case JobOutcome::kDroppedOldest:
+      return "dropped_oldest";
+    case JobOutcome::kShed:
+      return "shed";
+    case JobOutcome::kAbandoned:
+      return "abandoned";
+  }
+  return "unknown outcome";
+}
+
 WorkerPoolStats WorkerPool::stats() const { return core_->is_forked() ? WorkerPoolStats{} : core_->stats(); }
 
 void WorkerPool::collect(MetricSink& sink) const {
@@ -132,9 +158,9 @@ void WorkerPool::collect(MetricSink& sink) const {
     sink.counter("penstock_pool_refused_total", "submissions that were refused, by reason", {pool, {"reason", reason}},
                  value);
   };
-  const auto ended = [&](std::string_view outcome, std::uint64_t value) {
+  const auto ended = [&](JobOutcome outcome, std::uint64_t value) {
     sink.counter("penstock_pool_jobs_total", "accepted jobs that have been answered, by outcome",
-                 {pool, {"outcome", outcome}}, value);
+                 {pool, {"outcome", to_string(outcome)}}, value);
   };
 
   sink.counter("penstock_pool_submitted_total", "submissions, accepted or not", {pool}, stats.submitted);
@@ -151,15 +177,15 @@ void WorkerPool::collect(MetricSink& sink) const {
              number(stats.submitting));
 
   sink.counter("penstock_pool_started_total", "jobs whose function was called", {pool}, stats.started);
-  ended("succeeded", stats.succeeded);
-  ended("failed", stats.failed);
-  ended("panicked", stats.panicked);
-  ended("cancelled", stats.cancelled);
-  ended("queue_expired", stats.queue_expired);
-  ended("dropped_oldest", stats.dropped_oldest);
-  ended("shed", stats.shed);
-  ended("processing_timeout", stats.processing_timeouts);
-  ended("abandoned", stats.abandoned);
+  ended(JobOutcome::kSucceeded, stats.succeeded);
+  ended(JobOutcome::kFailed, stats.failed);
+  ended(JobOutcome::kPanicked, stats.panicked);
+  ended(JobOutcome::kCancelled, stats.cancelled);
+  ended(JobOutcome::kQueueExpired, stats.queue_expired);
+  ended(JobOutcome::kDroppedOldest, stats.dropped_oldest);
+  ended(JobOutcome::kShed, stats.shed);
+  ended(JobOutcome::kProcessingTimeout, stats.processing_timeouts);
+  ended(JobOutcome::kAbandoned, stats.abandoned);
   sink.counter("penstock_pool_late_results_total", "functions that ended after their caller was answered", {pool},
                stats.late_results);
   sink.counter("penstock_pool_exceptions_total", "exceptions caught from jobs and posted work", {pool},

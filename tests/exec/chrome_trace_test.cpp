@@ -32,7 +32,8 @@ JobEvent event_of(std::string_view pool, std::uint64_t job, std::string_view tag
           TimePoint(std::chrono::microseconds(at)),
           worker,
           TimePoint(std::chrono::microseconds(since)),
-          absl::StatusCode::kOk};
+          absl::StatusCode::kOk,
+          JobOutcome::kNone};
 }
 
 void run_one(ChromeTrace& trace, std::string_view pool, std::uint64_t job, std::size_t worker, int since) {
@@ -94,6 +95,7 @@ TEST_CASE("ChromeTrace: a job is a wait and a slice of its worker", "[exec][chro
   trace.on_start(event_of("openai", 7, "chat", 2, 1000, 1010));
   JobEvent end = event_of("openai", 7, "chat", 2, 1010, 1035);
   end.code = absl::StatusCode::kNotFound;
+  end.outcome = JobOutcome::kFailed;
   trace.on_finish(end);
   REQUIRE(trace.finish().ok());
   const std::vector<json> runs = events_of(text, "X");
@@ -102,11 +104,12 @@ TEST_CASE("ChromeTrace: a job is a wait and a slice of its worker", "[exec][chro
   CHECK(runs[0].at("ts") == 10.0);
   CHECK(runs[0].at("dur") == 25.0);
   CHECK(runs[0].at("tid") == 3);
-  CHECK(runs[0].at("args") == json({{"job", 7}, {"tag", "chat"}, {"code", "NOT_FOUND"}}));
+  CHECK(runs[0].at("args") == json({{"job", 7}, {"tag", "chat"}, {"code", "NOT_FOUND"}, {"outcome", "failed"}}));
   const std::vector<json> begins = events_of(text, "b");
   REQUIRE(begins.size() == 1);
   CHECK(begins[0].at("ts") == 0.0);
   CHECK(events_of(text, "e").at(0).at("ts") == 10.0);
+  CHECK(events_of(text, "e").at(0).at("args") == json({{"job", 7}, {"tag", "chat"}, {"code", "OK"}}));
   std::set<std::string> names;
   for (const json& name : events_of(text, "M")) names.insert(name.at("args").at("name"));
   CHECK(names == std::set<std::string>{"openai", "worker 2", "pool"});
@@ -150,12 +153,15 @@ TEST_CASE("ChromeTrace: dropped jobs and states are instants", "[exec][chrome_tr
   ChromeTrace trace(text);
   JobEvent drop = event_of("p", 4, "", kCallerThread, 10, 20);
   drop.code = absl::StatusCode::kAborted;
+  drop.outcome = JobOutcome::kDroppedOldest;
   trace.on_drop(drop);
   trace.on_state("p", PoolState::kDraining, TimePoint(30us));
   REQUIRE(trace.finish().ok());
   const std::vector<json> instants = events_of(text, "i");
   REQUIRE(instants.size() == 2);
   CHECK(instants[0].at("args").at("code") == "ABORTED");
+  CHECK(instants[0].at("args").at("outcome") == "dropped_oldest");
+  CHECK(events_of(text, "e").at(0).at("args").at("outcome") == "dropped_oldest");
   CHECK(instants[1].at("name") == "draining");
   CHECK(is_paired(text));
 }
@@ -184,6 +190,7 @@ TEST_CASE("ChromeTrace: what still runs is a slice up to the end", "[exec][chrom
     found = true;
     CHECK(run.at("dur") == 90.0);
     CHECK(run.at("args").at("code") == "running");
+    CHECK_FALSE(run.at("args").contains("outcome"));
   }
   CHECK(found);
 }
@@ -276,7 +283,8 @@ TEST_CASE("ChromeTrace: a job that is cancelled in the queue is a drop", "[exec]
   REQUIRE(trace.finish().ok());
   bool found = false;
   for (const json& instant : events_of(text, "i")) {
-    found = found || (instant.at("name") == "drop" && instant.at("args").at("code") == "CANCELLED");
+    found = found || (instant.at("name") == "drop" && instant.at("args").at("code") == "CANCELLED" &&
+                      instant.at("args").at("outcome") == "cancelled");
   }
   CHECK(found);
   CHECK(is_paired(text));

@@ -29,10 +29,10 @@ class TraceBuffer;
 ///     pool->reset();
 ///     absl::Status written = trace.finish();                          // then open the file in ui.perfetto.dev
 ///
-/// A pool is a process in the picture and a worker a thread, in which each job is a slice, with its id, tag and code. A
-/// job's wait in the queue, and a job that its submitter runs itself, is an asynchronous slice of the pool. Jobs that
-/// are dropped and the states of the pool are instants. Each slice is recorded as a whole when it ends, so that none
-/// lacks its begin or its end; a job that still runs at the end of the trace is a slice up to there.
+/// A pool is a process in the picture and a worker a thread, in which each job is a slice, with its id, tag, code and
+/// outcome. A job's wait in the queue, and a job that its submitter runs itself, is an asynchronous slice of the pool.
+/// Jobs that are dropped and the states of the pool are instants. Each slice is recorded as a whole when it ends, so
+/// that none lacks its begin or its end; a job that still runs at the end of the trace is a slice up to there.
 ///
 /// The pools never wait for the stream: their events are kept in memory, up to a limit, until `flush` or `finish`
 /// writes them. An event that finds no room is lost, and counted. Pools with the same name look like one.

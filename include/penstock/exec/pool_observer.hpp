@@ -15,6 +15,26 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 
+/// How a job ended: a word for each of the outcomes that `WorkerPoolCounts` counts. `absl::StatusCode` does not tell
+/// them apart: a function may return any.
+enum class JobOutcome : std::uint8_t {
+  kNone,  ///< It has not ended.
+  // Of functions that were called.
+  kSucceeded,
+  kFailed,             ///< Returned a status other than OK.
+  kPanicked,           ///< Threw.
+  kProcessingTimeout,  ///< Outran its time, so that its caller had been answered; whatever it returned then.
+  // Of functions that were never called; or kCancelled.
+  kCancelled,      ///< In the queue; or while it ran, and it returned Cancelled.
+  kQueueExpired,   ///< Waited too long for its start, or past the caller's deadline.
+  kDroppedOldest,  ///< Made room for a newer one.
+  kShed,           ///< Was taken out by CoDel.
+  kAbandoned,      ///< Was queued when a shutdown ran out of time.
+};
+
+/// Such as "dropped_oldest": the label `outcome` of the metric `penstock_pool_jobs_total`.
+std::string_view to_string(JobOutcome outcome) noexcept;
+
 /// What happened to a job, and when. The views are valid during the call.
 struct JobEvent {
   std::string_view pool;
@@ -25,8 +45,12 @@ struct JobEvent {
   /// Since when it was in the state that ends with this event: at the start, since its acceptance; at the end, since
   /// its start; when it is dropped, since its acceptance.
   TimePoint since;
-  /// At the end and when it is dropped: what its caller is told.
+  /// At the end: what its function came to, which after a kProcessingTimeout its caller is not told any more. When it
+  /// is dropped: what its caller is told.
   absl::StatusCode code = absl::StatusCode::kOk;
+  /// At the end and when it is dropped. One whose time is up while the observer is being told of its end is still
+  /// answered, and counted, as one that outran it.
+  JobOutcome outcome = JobOutcome::kNone;
 };
 
 /// What a pool goes through.

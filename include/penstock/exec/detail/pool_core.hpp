@@ -215,7 +215,7 @@ class PoolCore {
   /// Runs and answers the job of `runner`; returns the time if it had to know.
   Ran run(Runner& runner) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void observe_submit(const JobState& job) noexcept;
-  void observe_end(const Runner& runner, const absl::Status& status, TimePoint now) noexcept;
+  void observe_end(const Runner& runner, const absl::Status& status, Count outcome, TimePoint now) noexcept;
   [[nodiscard]] JobEvent event(const JobState& job, std::size_t worker_id, TimePoint at,
                                TimePoint since) const noexcept;
   [[nodiscard]] absl::Status describe_exception(const JobState& job,
