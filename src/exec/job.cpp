@@ -43,10 +43,12 @@ JobTerms::JobTerms(AnsweredJob& owner, const PoolCore& pool, SubmitOptions&& opt
   source.emplace(own.source);
 }
 
-AnsweredJob::AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_context) : JobState(false), pool_(pool) {
+AnsweredJob::AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_context, std::uint16_t steps)
+    : JobState(false, steps), pool_(pool) {
   level_ = JobQueue::level(std::clamp(options.priority, kLowestPriority, kHighestPriority), options.front);
   if (!with_context && !options.has_terms()) return;
   terms_ = std::make_unique<JobTerms>(*this, pool, std::move(options), with_context);
+  block_steps_ = steps_of(std::size_t{block_steps_} * kBlockStep + sizeof(JobTerms));
 }
 
 bool AnsweredJob::may_wait() { return is_done() || pool_.may_wait_for(*this) || is_done(); }

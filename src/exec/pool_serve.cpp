@@ -224,6 +224,7 @@ void PoolCore::take_in() noexcept {
 
 void PoolCore::take_out(JobState& job) noexcept {
   queue_.remove(job);
+  left_steps_ += job.block_steps_;
   left_.store(left_.load(std::memory_order_relaxed) + 1, std::memory_order_release);  // Q1 release
 }
 

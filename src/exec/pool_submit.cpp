@@ -263,6 +263,7 @@ void PoolCore::put(JobState& job, WakeList& wake) noexcept {
   job.id_ = ++entered_;
   job.state_.store(JobState::State::kQueued, std::memory_order_relaxed);
   if (job.terms() != nullptr) incoming_is_plain_ = false;
+  entered_steps_ += job.block_steps_;
   incoming_.push(job);
   wake_seeker(wake);
 }

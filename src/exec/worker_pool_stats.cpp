@@ -37,6 +37,7 @@ WorkerPoolStats detail::PoolCore::stats() const {
     stats.queue_depth = depth();
     stats.starting = queued() - stats.queue_depth;
     stats.queue_capacity = capacity_;
+    stats.queue_bytes = static_cast<std::size_t>(entered_steps_ - left_steps_) * kBlockStep;
     stats.codel_dropping = codel_ && codel_->is_dropping();
     const JobState* oldest = queue_.oldest();
     if (oldest == nullptr) oldest = incoming_.front();
@@ -227,6 +228,8 @@ void WorkerPool::collect(MetricSink& sink) const {
              number(stats.starting));
   sink.gauge("penstock_pool_queue_depth", "jobs that wait for a worker", {pool}, number(stats.queue_depth));
   sink.gauge("penstock_pool_queue_capacity", "jobs that may wait for a worker", {pool}, number(stats.queue_capacity));
+  sink.gauge("penstock_pool_queue_bytes", "memory of the jobs that wait, without what their functions own", {pool},
+             number(stats.queue_bytes));
   sink.gauge("penstock_pool_queue_utilization", "how full the queue is, or how busy the workers are if there is none",
              {pool}, stats.queue_utilization());
   sink.gauge("penstock_pool_codel_dropping", "whether jobs that have waited for long are shed", {pool},

@@ -118,6 +118,8 @@ inline std::string discrepancies(const WorkerPoolStats& s, bool at_rest = false)
   }
   if (s.queue_wait.count() > s.started) wrong += "queue_wait counts more than were started; ";
   if (s.run.count() > s.started) wrong += "run counts more than were started; ";
+  if (s.queue_bytes < (s.starting + s.queue_depth) * 64) wrong += "queue_bytes below the least for its jobs; ";
+  if (s.starting + s.queue_depth == 0 && s.queue_bytes != 0) wrong += "queue_bytes without a job; ";
   if (s.workers_removed != 0) return wrong;  // the jobs that were to be theirs wait with the others
   if (s.queue_depth > s.queue_capacity) wrong += "queue_depth over capacity; ";
   if (s.queue_high_water > s.queue_capacity) wrong += "queue_high_water over capacity; ";

@@ -95,6 +95,9 @@ struct WorkerPoolStats : WorkerPoolCounts {
   std::size_t running = 0;      ///< jobs that run, in time
   std::size_t overdue = 0;      ///< functions that run although their caller has been answered
   std::size_t queue_capacity = 0;
+  /// Memory of the jobs that wait, `starting` and `queue_depth` of them: their blocks with the functions in them and
+  /// their options, as they are allocated, but not what the functions own or the options refer to.
+  std::size_t queue_bytes = 0;
   Duration oldest_queued_age{};
   bool codel_dropping = false;
 

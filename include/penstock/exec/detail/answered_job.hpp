@@ -95,8 +95,8 @@ class AnsweredJob : public JobState {
   void release() noexcept final;
 
  protected:
-  /// `options` are read, and moved from, only if they say more than the pool does.
-  AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_context);
+  /// `options` are read, and moved from, only if they say more than the pool does. `steps`: as of JobState.
+  AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_context, std::uint16_t steps);
   ~AnsweredJob() override = default;
 
   /// Whether this is the first call; the handle's.

@@ -17,9 +17,10 @@
 ///
 /// Two kinds: a `PlainJob` is a function of nothing whose answer nobody will see; everything else is an `AnsweredJob`.
 
-#include <array>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <new>
 
 #include "absl/status/status.h"
@@ -69,7 +70,14 @@ class JobState {
   }
 
  protected:
-  explicit JobState(bool plain) noexcept : plain_(plain) {}
+  /// `bytes` of memory in steps of the allocator; what is more than 4 MiB counts as that.
+  static constexpr std::uint16_t steps_of(std::size_t bytes) noexcept {
+    constexpr std::size_t kMost = std::numeric_limits<std::uint16_t>::max();
+    return static_cast<std::uint16_t>(std::min(kMost, bytes / kBlockStep + (bytes % kBlockStep == 0 ? 0 : 1)));
+  }
+
+  /// `steps`: of memory, that the job with its function takes.
+  JobState(bool plain, std::uint16_t steps) noexcept : block_steps_(steps), plain_(plain) {}
   virtual ~JobState() = default;
 
  private:
@@ -79,7 +87,7 @@ class JobState {
   friend class EndedJobs;
   friend class AnsweredJob;
 
-  enum class State : std::uint32_t { kNew, kQueued, kRunning, kOverdue, kDecided };
+  enum class State : std::uint8_t { kNew, kQueued, kRunning, kOverdue, kDecided };
 
   /// Calls the function; a value it returns is kept, a status is returned. Throws what the function throws. `ctx` is
   /// null for a function that takes none.
@@ -100,6 +108,7 @@ class JobState {
   JobState* previous_ = nullptr;
   std::uint64_t id_ = 0;  // set with the acceptance, before a handle is given out
   TimePoint enqueued_at_{};
+  std::uint16_t block_steps_;  // of memory, with that of its terms; constant once it is accepted
   // Before kRunning, and on the way there, under the pool's locks.
   //   J1  release by who changes it from kRunning -> acquire by who comes second: the worker learns that the caller has
   //       been answered; nobody else looks at a job once it has ended.

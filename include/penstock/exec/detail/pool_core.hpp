@@ -186,13 +186,9 @@ class PoolCore {
   void run_stop_hook(std::size_t id) noexcept;
   bool join_crew(Worker& me) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void leave_crew(Worker& me) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
-  [[nodiscard]] std::size_t wanted() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    return configured_ + replacements_;
-  }
+  [[nodiscard]] std::size_t wanted() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   /// How many are wanted that nobody has started yet.
-  [[nodiscard]] std::size_t missing() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    return is(kStopping) || wanted() <= live_ + joining_ ? 0 : wanted() - live_ - joining_;
-  }
+  [[nodiscard]] std::size_t missing() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void set_stuck(std::size_t workers) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void note_crew() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void list_runner(Runner& runner) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
@@ -288,9 +284,7 @@ class PoolCore {
   [[nodiscard]] std::uint64_t tallied(Count which) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_);
 
   // What follows from a change.
-  [[nodiscard]] std::size_t queued() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    return static_cast<std::size_t>(entered_ - left_.load(std::memory_order_relaxed));
-  }
+  [[nodiscard]] std::size_t queued() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] std::size_t free_workers() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] bool has_place() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   /// Jobs that wait, without those that free workers, and `more` of them, will take.
@@ -338,6 +332,7 @@ class PoolCore {
   std::size_t submitting_ ABSL_GUARDED_BY(intake_) = 0;  // the reserved ones too
   std::size_t announcing_ ABSL_GUARDED_BY(intake_) = 0;  // of them: accepted, and the observer is being told
   std::uint64_t submitted_ ABSL_GUARDED_BY(intake_) = 0;
+  std::uint64_t entered_steps_ ABSL_GUARDED_BY(intake_) = 0;  // of memory, of the jobs that have come into the queue
   JobList incoming_ ABSL_GUARDED_BY(intake_);
   bool incoming_is_plain_ ABSL_GUARDED_BY(intake_) = true;  // no limits of their own among them
   std::size_t seekers_ ABSL_GUARDED_BY(intake_) = 0;
@@ -352,6 +347,7 @@ class PoolCore {
   // How many jobs have left the queue.
   //   Q1  release under serve_ -> acquire by a submitter: the place is free.
   world::Atomic<std::uint64_t> left_{0};
+  std::uint64_t left_steps_ ABSL_GUARDED_BY(serve_) = 0;  // of memory, of the jobs that have left it
   std::uint64_t started_ ABSL_GUARDED_BY(serve_) = 0;
   std::size_t executing_ ABSL_GUARDED_BY(serve_) = 0;
   std::size_t busy_ ABSL_GUARDED_BY(serve_) = 0;

@@ -29,6 +29,16 @@ class ABSL_SCOPED_LOCKABLE PoolCore::Both {
   const PoolCore& pool_;
 };
 
+inline std::size_t PoolCore::wanted() const noexcept { return configured_ + replacements_; }
+
+inline std::size_t PoolCore::missing() const noexcept {
+  return is(kStopping) || wanted() <= live_ + joining_ ? 0 : wanted() - live_ - joining_;
+}
+
+inline std::size_t PoolCore::queued() const noexcept {
+  return static_cast<std::size_t>(entered_ - left_.load(std::memory_order_relaxed));
+}
+
 /// Whoever looks for work while there are too many goes instead.
 inline std::size_t PoolCore::free_workers() const noexcept {
   const std::size_t staying = std::min(live_, wanted());

@@ -55,7 +55,8 @@ class TypedJob final : public ResultJob<typename JobTraits<typename JobCall<F>::
 
   template <class G>
   TypedJob(PoolCore& pool, SubmitOptions&& options, G&& function)
-      : Base(pool, std::move(options), JobCall<F>::kTakesContext), function_(std::forward<G>(function)) {}
+      : Base(pool, std::move(options), JobCall<F>::kTakesContext, JobState::steps_of(sizeof(TypedJob))),
+        function_(std::forward<G>(function)) {}
   // Whoever decides a job destroys its function. So there is nothing left to do here, unless the job was never
   // accepted, which happens only while it is being made: then either function_ was not made, or nothing after it can
   // throw.
@@ -102,7 +103,7 @@ class PlainJob final : public JobState {
  public:
   template <class G>
   explicit PlainJob(G&& function) noexcept(std::is_nothrow_constructible_v<F, G>)
-      : JobState(true), function_(std::forward<G>(function)) {}
+      : JobState(true, steps_of(sizeof(PlainJob))), function_(std::forward<G>(function)) {}
   [[nodiscard]] F& function() noexcept { return function_; }
   /// For a job that was never accepted.
   void destroy() noexcept {
