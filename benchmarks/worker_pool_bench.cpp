@@ -98,6 +98,30 @@ void stats(benchmark::State& state) {
 }
 BENCHMARK(stats)->Name("worker_pool/stats")->ArgName("workers")->Arg(2)->Arg(16)->Arg(64);
 
+// What it costs to ask what each worker does, while all of them listen. Ideal: as `stats`, and the list.
+void workers(benchmark::State& state) {
+  const auto pool = make_pool(state.range(0));
+  for (int i = 0; i < kBatch; ++i) static_cast<void>(pool->execute([] {}));
+  for (auto _ : state) benchmark::DoNotOptimize(pool->workers());
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(workers)->Name("worker_pool/workers")->ArgName("workers")->Arg(2)->Arg(16)->Arg(64);
+
+// What it costs a job to say that it waits for its back end, and that this is over. Ideal: two readings of a coarse
+// clock.
+void calling(benchmark::State& state) {
+  const auto pool = make_pool(1);
+  static_cast<void>(pool->submit([&state](const penstock::JobContext& job) {
+                          for (auto _ : state) {
+                            const auto call = job.calling();
+                            benchmark::ClobberMemory();
+                          }
+                        })
+                        ->get());
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(calling)->Name("worker_pool/calling");
+
 void empty_jobs_cond_var(benchmark::State& state) {
   CondVarPool pool(static_cast<std::size_t>(state.range(0)), kCapacity);
   CountDown count;

@@ -193,6 +193,11 @@ std::size_t PoolCore::start_threads(std::size_t count, Hiring* hiring, std::stri
 
 /// The first thing that a worker does. Returns whether it stays.
 bool PoolCore::join_crew(Worker& me) noexcept {
+  me.runner.since = clock_.now();
+  {
+    Both lock(*this);
+    list_runner(me.runner);
+  }
   absl::Status status = run_start_hook(me.runner.worker_id);
   const bool has_started = status.ok();
   bool stays = has_started;
@@ -212,10 +217,12 @@ bool PoolCore::join_crew(Worker& me) noexcept {
     if (stays || me.hiring == nullptr) --joining_;
     if (stays) {
       ++live_;
-      list_runner(me.runner);
+      me.runner.joined = true;
+      me.runner.since = now;
       me.seeking = true;
       ++seekers_;
     } else {
+      unlist_runner(me.runner);
       if (!has_started) ++counts_.worker_failures;
       if (me.hiring == nullptr) {
         grow_not_before_ = saturated_add(now, kAfterFailure);

@@ -61,7 +61,7 @@ void PoolCore::work(Worker& me) noexcept {
 Found PoolCore::next(Worker& me) noexcept {
   TimePoint now = std::exchange(me.knows_time, false) ? me.time : time();
   JobState* done = nullptr;
-  if (me.busy && !me.retires) {
+  if (me.runner.busy && !me.retires) {
     const Found found = next_quickly(me, now, done);
     if (found) {
       if (done != nullptr) done->release();
@@ -84,6 +84,7 @@ Found PoolCore::next(Worker& me) noexcept {
     {
       Both lock(*this);
       note_depth();  // before this one is free to take one of them
+      if (me.runner.busy) me.runner.since = now;
       come_back(me, done);
       hint_.store(false, std::memory_order_relaxed);
       take_in();
@@ -94,7 +95,8 @@ Found PoolCore::next(Worker& me) noexcept {
         found = pick(now, ended);
       }
       if (found || ended.size() != 0) {
-        me.busy = true;
+        me.runner.busy = true;
+        me.runner.since = now;
         ++busy_;
         if (found.job != nullptr) start_job(*found.job, me.runner, now);
       } else if (leaves || is(kStopping)) {
@@ -143,6 +145,7 @@ Found PoolCore::next_quickly(Worker& me, TimePoint now, JobState*& done) noexcep
   if (has_posted_.load(std::memory_order_relaxed)) {
     if (Work* const work = next_posted()) {
       retire_job(me.runner, done);
+      me.runner.since = now;
       return {nullptr, work};
     }
   }
@@ -190,7 +193,7 @@ void PoolCore::look_for_work() const noexcept {
 /// Books the end of what the worker did.
 void PoolCore::come_back(Worker& me, JobState*& done) noexcept {
   retire_job(me.runner, done);
-  if (std::exchange(me.busy, false)) --busy_;
+  if (std::exchange(me.runner.busy, false)) --busy_;
   if (std::exchange(me.seeking, false)) --seekers_;
   if (std::exchange(me.runner.stuck, false)) set_stuck(stuck_ - 1);
 }
@@ -207,7 +210,11 @@ void PoolCore::retire_job(Runner& runner, JobState*& done) noexcept {
   if (runner.job == nullptr) return;
   --executing_;
   runner.tally.add(Count::kReturned);
-  if (runner.job->plain_) count_end(runner.tally, runner.stuck ? Count::kLate : runner.outcome, runner.code);
+  if (runner.job->plain_) {
+    count_end(runner.tally, runner.stuck ? Count::kLate : runner.outcome, runner.code);
+  } else {
+    runner.activity.reset();
+  }
   done = std::exchange(runner.job, nullptr);
 }
 
@@ -282,7 +289,7 @@ Ran PoolCore::run(Runner& runner) noexcept {
     if (terms != nullptr && terms->source) {
       const Context ctx = terms->context.with_deadline(runner.expires_at);
       const JobContext context{ctx, job.id_, runner.worker_id,
-                               std::max(runner.started_at - job.enqueued_at_, Duration::zero())};
+                               std::max(runner.started_at - job.enqueued_at_, Duration::zero()), &runner.activity};
       status = job.invoke(&context);
       stopped = absl::IsCancelled(status) && ctx.status() == OpStatus::kCancelled;
     } else {
@@ -320,8 +327,9 @@ Ran PoolCore::run(Runner& runner) noexcept {
     if (times_) {
       times_->record_end(runner.times, runner.started_at - job.enqueued_at_, ran.time - runner.started_at);
     }
-    if (options_.observer != nullptr) observe_end(runner, status, outcome, ran.time);
   }
+  if (!job.plain_) runner.activity.enter(JobStage::kResponding, is_timed() ? ran.time : clock_.recent());
+  if (options_.observer != nullptr) observe_end(runner, status, outcome, ran.time);
   if (job.plain_) {
     runner.outcome = outcome;
     runner.code = status.raw_code();

@@ -14,6 +14,7 @@
 
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/detail/pool_locks.hpp"
+#include "penstock/exec/detail/pool_survey.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -140,46 +141,27 @@ AnsweredJob* PoolCore::next_to_stop() noexcept {
 }
 
 void PoolCore::list_running(ShutdownReport& report) const noexcept {
-  struct Left {
-    AnsweredJob* job;  // retained, for its tag; null: a plain one, which has none
-    std::uint64_t id;
-    TimePoint started_at;
-  };
-  const TimePoint now = clock_.now();
-  std::vector<Left> left;
-  try {
-    for (std::size_t room = options_.largest() + 1;; room *= 2) {
-      left.reserve(room);  // not under the locks
-      Both lock(*this);
-      std::size_t runners = 0;
-      for (const Runner* runner = runners_; runner != nullptr; runner = runner->next) ++runners;
-      if (runners > left.capacity()) continue;
-      for (const Runner* runner = runners_; runner != nullptr; runner = runner->next) {
-        JobState* const job = runner->job;
-        if (job == nullptr || job->state_.load(std::memory_order_relaxed) == JobState::State::kDecided) continue;
-        bool is_callers_own = false;
-        for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
-          is_callers_own = is_callers_own || at->job == job;
-        }
-        if (is_callers_own) continue;
-        auto* const answered = job->plain_ ? nullptr : static_cast<AnsweredJob*>(job);
-        if (answered != nullptr) answered->retain();
-        left.push_back({answered, job->id_, runner->started_at});
-      }
-      break;
+  const auto is_callers_own = [](const JobState* job) {
+    for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
+      if (at->job == job) return true;
     }
-    std::sort(left.begin(), left.end(), [](const Left& a, const Left& b) {
-      return std::pair(a.started_at, a.id) < std::pair(b.started_at, b.id);
+    return false;
+  };
+  try {
+    const Survey survey(*this);
+    const TimePoint now = clock_.now();
+    std::vector<const Survey::Entry*> left;
+    for (const Survey::Entry& entry : survey.entries()) {
+      if (entry.job != nullptr && !entry.decided && !is_callers_own(entry.job)) left.push_back(&entry);
+    }
+    std::sort(left.begin(), left.end(), [](const Survey::Entry* a, const Survey::Entry* b) {
+      return std::pair(a->started_at, a->job_id) < std::pair(b->started_at, b->job_id);
     });
     report.running.reserve(left.size());
-    for (const Left& one : left) {
-      report.running.push_back(
-          {one.id, one.job == nullptr ? std::string() : std::string(tag_of(*one.job)), now - one.started_at});
+    for (const Survey::Entry* one : left) {
+      report.running.push_back({one->job_id, std::string(Survey::tag_of(*one)), now - one->started_at});
     }
   } catch (...) {  // no memory for all of them: the shutdown goes on, which matters more
-  }
-  for (const Left& one : left) {
-    if (one.job != nullptr) one.job->release();
   }
 }
 

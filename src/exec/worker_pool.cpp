@@ -174,6 +174,10 @@ absl::Status WorkerPool::remove_workers(std::size_t count) {
   return core_->is_forked() ? core_->forked() : core_->remove_workers(count);
 }
 
+std::vector<WorkerInfo> WorkerPool::workers() const {
+  return core_->is_forked() ? std::vector<WorkerInfo>() : core_->workers();
+}
+
 const std::string& WorkerPool::name() const noexcept { return core_->options().name; }
 
 Clock& WorkerPool::clock() const noexcept { return *core_->options().clock; }

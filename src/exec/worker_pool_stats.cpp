@@ -60,6 +60,8 @@ WorkerPoolStats detail::PoolCore::stats() const {
     bool first = true;
     for (const Runner* runner = runners_; runner != nullptr; runner = runner->next) {
       if (!runner->is_worker) continue;
+      ++stats.workers_by_state[static_cast<std::size_t>(runner->doing().state)];
+      if (!runner->joined) continue;
       const std::uint64_t jobs = runner->tally.value(Count::kReturned);
       stats.jobs_per_worker_min = first ? jobs : std::min(stats.jobs_per_worker_min, jobs);
       stats.jobs_per_worker_max = std::max(stats.jobs_per_worker_max, jobs);
@@ -201,6 +203,10 @@ void WorkerPool::collect(MetricSink& sink) const {
 
   sink.gauge("penstock_pool_workers", "worker threads by state", {pool, {"state", "idle"}}, number(stats.idle));
   sink.gauge("penstock_pool_workers", "worker threads by state", {pool, {"state", "busy"}}, number(stats.busy));
+  for (std::size_t i = 0; i < kWorkerStates; ++i) {
+    sink.gauge("penstock_pool_workers_by_state", "worker threads by what they do",
+               {pool, {"state", to_string(static_cast<WorkerState>(i))}}, number(stats.workers_by_state[i]));
+  }
   sink.gauge("penstock_pool_workers_configured", "worker threads asked for", {pool}, number(stats.configured));
   sink.gauge("penstock_pool_workers_live", "worker threads that are there", {pool}, number(stats.live));
   sink.gauge("penstock_pool_workers_stuck", "busy workers whose job has outrun its time", {pool}, number(stats.stuck));

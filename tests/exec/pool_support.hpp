@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/exec/worker_pool.hpp"
@@ -86,6 +87,13 @@ inline bool is_closed(WorkerPool& pool) {
   return pool.try_submit([] {}, nullptr, {.context = ended}) == OpStatus::kClosed;
 }
 
+/// Of a pool with one worker; throws, and so fails the test, if it shows another number.
+inline WorkerInfo worker_of(WorkerPool& pool) {
+  const std::vector<WorkerInfo> workers = pool.workers();
+  if (workers.size() != 1) throw std::runtime_error("there are " + std::to_string(workers.size()) + " workers");
+  return workers.front();
+}
+
 /// Whether nothing has become less between two snapshots.
 inline bool only_grows(const WorkerPoolCounts& before, const WorkerPoolCounts& after) {
   using Numbers = std::array<std::uint64_t, sizeof(WorkerPoolCounts) / sizeof(std::uint64_t)>;
@@ -108,6 +116,8 @@ inline std::string discrepancies(const WorkerPoolStats& s, bool at_rest = false)
         s.starting + s.queue_depth + s.running + s.succeeded + s.failed + s.panicked + s.cancelled + s.queue_expired +
             s.dropped_oldest + s.shed + s.processing_timeouts + s.abandoned);
   check("live", s.live, s.idle + s.busy);
+  check("states", s.live,
+        std::accumulate(s.workers_by_state.begin() + 1, s.workers_by_state.end(), std::uint64_t{0}));  // but kStarting
   check("crew", s.live + s.joining, s.configured + s.replacements + s.retiring);
   if (at_rest) {
     check("queue_wait", s.queue_wait.count(), s.started);

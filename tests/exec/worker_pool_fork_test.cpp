@@ -53,6 +53,7 @@ int broken_law(TestPool& pool, std::atomic<int>& told) {
   };
   require(is_refused(pool->submit(run).status()));
   require(is_refused(pool->submit(run, {.overflow = OverflowPolicy::kCallerRuns}).status()));
+  require(pool->workers().empty());
   Job<void> job;
   require(pool->try_submit(run, &job) == OpStatus::kClosed && job.id() == 0);
   require(pool->execute(run) == OpStatus::kClosed);

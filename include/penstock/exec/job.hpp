@@ -20,6 +20,7 @@
 #include "penstock/core/op_status.hpp"
 #include "penstock/core/task.hpp"
 #include "penstock/exec/detail/answered_job.hpp"
+#include "penstock/exec/detail/job_activity.hpp"
 #include "penstock/exec/overflow.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
@@ -35,6 +36,18 @@ struct JobContext {
   std::uint64_t job_id;
   std::size_t worker_id;
   Duration queue_wait;  ///< From acceptance to start.
+
+  /// Says that the job waits for its back end, until what this returns is destroyed, which is before the function
+  /// returns: `WorkerPool::workers` shows its worker as kCalling meanwhile.
+  ///
+  ///     { const auto calling = job.calling();  response = client.call(request, job.context); }
+  ///
+  /// May be nested: the outermost one counts. Does nothing that is seen where no worker runs the job.
+  ///
+  /// Threads: that of the function. Cost: two readings of `Clock::recent`, about 15 ns; no lock.
+  [[nodiscard]] detail::CallScope calling() const noexcept { return {activity, context.clock()}; }
+
+  detail::JobActivity* activity = nullptr;  ///< The pool's own.
 };
 
 namespace detail {

@@ -67,6 +67,37 @@ struct WaitRunTable {
   std::array<std::array<std::uint64_t, kBuckets>, kBuckets> jobs{};
 };
 
+/// What a worker is doing.
+enum class WorkerState : std::uint8_t {
+  kStarting,    ///< Runs `on_worker_start`, or waits for others that start together with it.
+  kListening,   ///< Waits for work, or is on its way to it.
+  kProcessing,  ///< Runs the function of a job.
+  kCalling,     ///< The same, and that waits for its back end: it is in a `JobContext::calling`.
+  kResponding,  ///< The function has returned: tells the observer, answers, and runs what goes on from that at once.
+  kPosted,      ///< Runs posted work, or answers jobs that have been given up in the queue.
+};
+inline constexpr std::size_t kWorkerStates = 6;
+
+/// Such as "listening".
+std::string_view to_string(WorkerState state) noexcept;
+
+/// One worker at one moment.
+struct WorkerInfo {
+  std::size_t id = 0;  ///< as in `JobContext::worker_id`; that of one that has left is given to the next one
+  WorkerState state = WorkerState::kStarting;
+  TimePoint since{};         ///< when it entered `state`, on the machine's clock to some milliseconds
+  Duration in_state{};       ///< since then
+  bool stuck = false;        ///< its job has outrun its time
+  std::uint64_t job_id = 0;  ///< of the job that it runs, or answers; 0: it has none
+  std::string tag;           ///< the same one's
+  Duration job_age{};        ///< since that was started
+  // Of its own time.
+  std::uint64_t jobs = 0;      ///< functions that have returned or thrown
+  std::uint64_t panicked = 0;  ///< of these, threw before their time was up
+
+  friend bool operator==(const WorkerInfo&, const WorkerInfo&) = default;
+};
+
 /// The state of a pool at one moment.
 ///
 ///   submitted = accepted + rejected + dropped_newest + enqueue_timeouts + enqueue_cancelled + refused_closed
@@ -74,6 +105,7 @@ struct WaitRunTable {
 ///   accepted  = starting + queue_depth + running + succeeded + failed + panicked + cancelled + queue_expired
 ///               + dropped_oldest + shed + processing_timeouts + abandoned
 ///   live      = idle + busy = configured + replacements + retiring - joining
+///             = all of workers_by_state but kStarting
 struct WorkerPoolStats : WorkerPoolCounts {
   // Workers.
   std::size_t configured = 0;    ///< workers asked for, or grown to
@@ -87,6 +119,8 @@ struct WorkerPoolStats : WorkerPoolCounts {
   bool paused = false;
   std::uint64_t jobs_per_worker_min = 0;  ///< among those that are there
   std::uint64_t jobs_per_worker_max = 0;
+  /// By WorkerState.
+  std::array<std::size_t, kWorkerStates> workers_by_state{};
 
   // Jobs.
   std::size_t submitting = 0;   ///< submissions inside `submit` now, and coroutines in line

@@ -41,6 +41,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -141,9 +142,11 @@ class PoolCore {
   /// Whether the calling thread runs, or answers, a job of this pool.
   [[nodiscard]] bool is_inside() const noexcept;
   [[nodiscard]] WorkerPoolStats stats() const ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  [[nodiscard]] std::vector<WorkerInfo> workers() const ABSL_LOCKS_EXCLUDED(serve_, intake_);
 
  private:
   class Both;
+  class Survey;
 
   /// Why submitters and workers have to take the long way.
   enum Detour : std::uint32_t {

@@ -15,8 +15,10 @@
 #include "penstock/core/detail/world.hpp"
 #include "penstock/core/executor.hpp"
 #include "penstock/core/mutex.hpp"
+#include "penstock/exec/detail/job_activity.hpp"
 #include "penstock/exec/detail/job_state.hpp"
 #include "penstock/exec/detail/pool_figures.hpp"
+#include "penstock/exec/worker_pool_stats.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -45,6 +47,12 @@ class Tally {
     return counts_[static_cast<std::size_t>(which)].load(std::memory_order_acquire);  // T1 acquire
   }
 
+  /// Functions that were called and have come to their end.
+  [[nodiscard]] std::uint64_t ended() const noexcept {
+    return value(Count::kSucceeded) + value(Count::kFailed) + value(Count::kPanicked) + value(Count::kCancelled) +
+           value(Count::kLate);
+  }
+
   /// Adds what `other`, which nobody writes any more, has counted.
   void add(const Tally& other) noexcept {
     for (std::size_t i = 0; i < counts_.size(); ++i) {
@@ -66,6 +74,13 @@ struct Runner {
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
+  struct Doing {
+    WorkerState state;
+    TimePoint since;
+  };
+  /// With both locks.
+  [[nodiscard]] Doing doing() const noexcept;
+
   Tally& tally;
   const std::size_t worker_id;
   const bool is_worker;             // else it submits, or waits for a job
@@ -76,8 +91,13 @@ struct Runner {
   TimePoint started_at{};
   TimePoint expires_at = TimePoint::max();  // when the caller is answered
   bool stuck = false;                       // that has come to pass; guarded by both locks
-  Count outcome = Count::kSucceeded;        // of a plain job, which is counted when the thread comes back
-  int code = 0;                             // the same one's
+  JobActivity activity;                     // of the job
+  // Of a worker; guarded by both locks.
+  bool joined = false;                // it is one of those that are there
+  bool busy = false;                  // counted in busy_
+  TimePoint since{};                  // while it has no job: when it began with what it does; serving lock
+  Count outcome = Count::kSucceeded;  // of a plain job, which is counted when the thread comes back
+  int code = 0;                       // the same one's
   Runner* next = nullptr;
   Runner* previous = nullptr;
 };
@@ -116,7 +136,6 @@ struct alignas(kCachePadding) Worker {
   Hiring* hiring = nullptr;  // null: it decides for itself; gone once it has settled
   world::Thread thread;
   // The thread's own.
-  bool busy = false;        // counted in busy_
   bool seeking = false;     // counted in seekers_
   bool retires = false;     // since its last job has thrown
   bool knows_time = false;  // `time` was read at the end of its last job
