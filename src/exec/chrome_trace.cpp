@@ -31,6 +31,8 @@ TraceRecord record_of(TraceKind kind, const JobEvent& event) noexcept {
   record.kind = kind;
   record.code = event.code;
   record.outcome = event.outcome;
+  record.attempt = event.attempt;
+  record.call_id = event.call_id;
   record.job_id = event.job_id;
   record.worker_id = event.worker_id;
   record.since = event.since;
@@ -89,8 +91,12 @@ class ChromeTrace::Text {
   struct End {
     std::string code = "running";
     JobOutcome outcome = JobOutcome::kNone;
+    std::uint32_t attempt = 1;
+    std::uint64_t call_id = 0;
   };
-  static End end_of(const TraceRecord& record) { return {absl::StatusCodeToString(record.code), record.outcome}; }
+  static End end_of(const TraceRecord& record) {
+    return {absl::StatusCodeToString(record.code), record.outcome, record.attempt, record.call_id};
+  }
 
   /// Puts `record` into words.
   void add(const TraceChunk& chunk, const TraceRecord& record) {
@@ -163,6 +169,7 @@ class ChromeTrace::Text {
     if (!tag.empty()) json_.key("tag").value(tag);
     json_.key("code").value(end.code);
     if (end.outcome != JobOutcome::kNone) json_.key("outcome").value(to_string(end.outcome));
+    if (end.attempt != 1) json_.key("attempt").value(end.attempt).key("call").value(end.call_id);
     json_.end_object().end_object();
     append();
   }

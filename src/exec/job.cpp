@@ -36,6 +36,8 @@ JobTerms::JobTerms(AnsweredJob& owner, const PoolCore& pool, SubmitOptions&& opt
       processing_timeout(options.processing_timeout.value_or(pool.options().processing_timeout)),
       queue_wait_limit(std::min(options.queue_wait_limit.value_or(Duration::max()), pool.options().queue_wait_limit)),
       tag(std::move(options.tag)),
+      attempt(options.attempt),
+      call_id(options.call_id),
       hook([](CancelHook& caller_hook) noexcept { static_cast<CallerHook&>(caller_hook).job.stop(); }, owner) {
   if (!with_context) return;
   Context::Cancellable own = context.with_cancel();

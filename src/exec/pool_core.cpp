@@ -307,8 +307,16 @@ std::string_view PoolCore::tag_of(const JobState& job) noexcept {
   return terms == nullptr ? std::string_view() : std::string_view(terms->tag);
 }
 
+std::uint64_t PoolCore::call_of(const JobState& job) noexcept {
+  const JobTerms* const terms = job.terms();
+  return terms == nullptr || terms->call_id == 0 ? job.id_ : terms->call_id;
+}
+
 JobEvent PoolCore::event(const JobState& job, std::size_t worker_id, TimePoint at, TimePoint since) const noexcept {
-  return {options_.name, job.id_, tag_of(job), at, worker_id, since, absl::StatusCode::kOk, JobOutcome::kNone};
+  JobEvent event{options_.name, job.id_, tag_of(job), at, worker_id, since};
+  if (const JobTerms* const terms = job.terms()) event.attempt = terms->attempt;
+  event.call_id = call_of(job);
+  return event;
 }
 
 void PoolCore::observe_submit(const JobState& job) noexcept {

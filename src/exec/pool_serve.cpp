@@ -288,8 +288,8 @@ Ran PoolCore::run(Runner& runner) noexcept {
   try {
     if (terms != nullptr && terms->source) {
       const Context ctx = terms->context.with_deadline(runner.expires_at);
-      const JobContext context{ctx, job.id_, runner.worker_id,
-                               std::max(runner.started_at - job.enqueued_at_, Duration::zero()), &runner.activity};
+      const Duration waited = std::max(runner.started_at - job.enqueued_at_, Duration::zero());
+      const JobContext context{ctx, job.id_, runner.worker_id, waited, terms->attempt, call_of(job), &runner.activity};
       status = job.invoke(&context);
       stopped = absl::IsCancelled(status) && ctx.status() == OpStatus::kCancelled;
     } else {

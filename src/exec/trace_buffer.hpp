@@ -33,6 +33,8 @@ struct TraceRecord {
   std::uint16_t tag_bytes;
   std::uint32_t text_at;
   absl::StatusCode code;
+  std::uint32_t attempt;
+  std::uint64_t call_id;
   std::uint64_t job_id;
   std::size_t worker_id;
   TimePoint since;

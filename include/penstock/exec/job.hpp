@@ -35,7 +35,9 @@ struct JobContext {
   const Context& context;
   std::uint64_t job_id;
   std::size_t worker_id;
-  Duration queue_wait;  ///< From acceptance to start.
+  Duration queue_wait;        ///< From acceptance to start.
+  std::uint32_t attempt = 1;  ///< As its submitter says.
+  std::uint64_t call_id = 0;  ///< What it has in common with the other attempts of its call; else its own id.
 
   /// Says that the job waits for its back end, until what this returns is destroyed, which is before the function
   /// returns: `WorkerPool::workers` shows its worker as kCalling meanwhile.
@@ -205,10 +207,14 @@ struct SubmitOptions {
   /// whoever waits for one already, and is given up for a newer one (kDropOldest) when no other of its priority is
   /// left.
   bool front = false;
+  /// Which attempt of a call this job is, from 1, and what all attempts of the call have in common: 0 for the job's own
+  /// id. Told to the function and to observers; nothing else depends on it.
+  std::uint32_t attempt = 1;
+  std::uint64_t call_id = 0;
 
   /// Whether anything but the order of the jobs and what matters before the acceptance differs from the defaults.
   [[nodiscard]] bool has_terms() const noexcept {
-    return context.can_end() || !tag.empty() || processing_timeout || queue_wait_limit;
+    return context.can_end() || !tag.empty() || processing_timeout || queue_wait_limit || attempt != 1 || call_id != 0;
   }
 };
 

@@ -51,6 +51,9 @@ struct JobEvent {
   /// At the end and when it is dropped. One whose time is up while the observer is being told of its end is still
   /// answered, and counted, as one that outran it.
   JobOutcome outcome = JobOutcome::kNone;
+  // As in JobContext.
+  std::uint32_t attempt = 1;
+  std::uint64_t call_id = 0;
 };
 
 /// What a pool goes through.

@@ -46,7 +46,8 @@ namespace penstock::inline PENSTOCK_ABI {
 /// has outrun its time may still run beside the next. `attempt.context` is the job's own: it ends with
 /// `options.context`, when the time of the attempt is up, and when the pool stops waiting for it at shutdown.
 ///
-/// Each attempt is a job with an id of its own. All are submitted with `options`, those after the first with `front`.
+/// Each attempt is a job with an id of its own; they have in common the `call_id`, which is the id of the first one
+/// unless `options` say another. All are submitted with `options`, those after the first with `front`.
 /// What the pool answers in the place of `function` is a failure like others: unless `RetryOptions::classify` says
 /// otherwise, an attempt that has run for too long is made again, and a full queue, too long a wait in it or an
 /// exception ends the call. A pool that is shut down always does. Waits are on the clock of `options.context`, or on
@@ -123,6 +124,7 @@ Task<RetryResult<F>> retry_on_pool(WorkerPool& pool, Retrier& retrier, F functio
   RetryRun run(retrier, ctx);
   while (run.begin()) {
     PoolAttempt<F> attempt(function, run.attempt());
+    options.attempt = run.attempt().number;
     auto job = co_await pool.async_submit(std::move(attempt), options);
     options.front = true;
     if (!job.ok()) {
@@ -135,6 +137,7 @@ Task<RetryResult<F>> retry_on_pool(WorkerPool& pool, Retrier& retrier, F functio
       if (next == RetryRun::Next::kReturn) co_return refusal;
       if (next == RetryRun::Next::kEnd) break;
     } else {
+      if (options.call_id == 0) options.call_id = job->id();
       const CalledOff<RetryResult<F>> called_off(*job);
       RetryResult<F> result = co_await *job;
       const RetryRun::Next next = run.settle(status_of(result));

@@ -68,6 +68,8 @@ struct JobTerms {
   const Duration processing_timeout;
   const Duration queue_wait_limit;
   const std::string tag;
+  const std::uint32_t attempt;
+  const std::uint64_t call_id;  // 0: the job's own id
   CallerHook hook;
   HeapLinks<JobTerms> deadline;  // guarded by the pool's locks: among the queued jobs with limits of their own
 };

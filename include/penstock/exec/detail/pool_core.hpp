@@ -244,6 +244,7 @@ class PoolCore {
   void decide(JobState& job, Ending ending, EndedJobs& ended) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] absl::Status describe(const JobState& job, TimePoint now) const noexcept;
   [[nodiscard]] static std::string_view tag_of(const JobState& job) noexcept;
+  [[nodiscard]] static std::uint64_t call_of(const JobState& job) noexcept;
   /// Calls `call(observer)`, whatever that throws.
   template <class Call>
   void tell_observer(Call call) noexcept {
