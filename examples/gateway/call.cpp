@@ -34,7 +34,7 @@ absl::StatusOr<Answer> with_retries(Provider& provider, const Context& ctx, cons
             answer = std::move(refused);
           }
         }
-        if (!answer.ok()) waiting.begin();
+        if (!answer.ok() && !waiting.begin()) answer = without_retry(answer.status());
         return answer;
       },
       ctx);

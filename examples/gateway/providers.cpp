@@ -33,8 +33,7 @@ penstock::RetryOptions Provider::retry_options(std::shared_ptr<penstock::Circuit
   penstock::RetryOptions options = config_.retry;
   options.rotates_resources = config_.keys.size() > 1;
   options.classify = retry_verdict;
-  options.breaker_open = [this, breaker = std::move(breaker)] {
-    if (waiting_ > config_.retry_waiting) return true;
+  options.breaker_open = [breaker = std::move(breaker)] {
     return breaker != nullptr && breaker->state() == penstock::BreakerState::kOpen;
   };
   return options;

@@ -66,7 +66,7 @@ class Provider {
   penstock::ResourcePool<Key> keys_;  // of none if the provider needs none
   penstock::Retrier retrier_;
   penstock::WorkerPool& batch_;
-  std::atomic<std::size_t> waiting_{0};  // requests of which an attempt has failed
+  std::atomic<std::size_t> waiting_{0};  // requests that are tried again
 };
 
 /// A request between its attempts. It holds neither a worker nor a place in the queue, but the thread of its
@@ -80,10 +80,13 @@ class Provider::Waiting {
     if (is_counted_) --provider_.waiting_;
   }
 
-  /// An attempt has failed.
-  void begin() noexcept {
-    if (!is_counted_) ++provider_.waiting_;
-    is_counted_ = true;
+  /// An attempt has failed. Returns whether there is room to wait for another one.
+  [[nodiscard]] bool begin() noexcept {
+    std::size_t others = provider_.waiting_;
+    while (!is_counted_ && others < provider_.config_.retry_waiting) {
+      is_counted_ = provider_.waiting_.compare_exchange_weak(others, others + 1);
+    }
+    return is_counted_;
   }
 
  private:

@@ -6,6 +6,8 @@
 
 #include <fmt/core.h>
 
+#include "absl/strings/cord.h"
+
 #include "errors.hpp"
 
 #include "penstock/core/retry_after.hpp"
@@ -14,6 +16,12 @@ namespace gateway {
 
 using absl::StatusCode;
 using penstock::RetryVerdict;
+
+namespace {
+
+constexpr char kWithoutRetry[] = "type.gateway/without_retry";
+
+}  // namespace
 
 std::optional<penstock::Duration> parse_retry_after(std::string_view header) {
   std::uint32_t seconds = 0;
@@ -36,6 +44,7 @@ absl::Status to_status(const Answer& answer, std::string_view provider) {
 }
 
 RetryVerdict retry_verdict(const absl::Status& status) {
+  if (status.GetPayload(kWithoutRetry)) return RetryVerdict::kStop;
   const std::optional<Stage> stage = fault_stage(status);
   if (!stage) return RetryVerdict::kStop;  // a full queue, an open breaker, the end
   switch (status.code()) {
@@ -52,6 +61,11 @@ RetryVerdict retry_verdict(const absl::Status& status) {
     default:
       return RetryVerdict::kStop;
   }
+}
+
+absl::Status without_retry(absl::Status status) {
+  status.SetPayload(kWithoutRetry, absl::Cord("true"));
+  return status;
 }
 
 penstock::CallOutcome breaker_verdict(const absl::Status& status) noexcept {

@@ -31,6 +31,9 @@ absl::Status to_status(const Answer& answer, std::string_view provider);
 /// if we have refused the request ourselves, or its time was up.
 penstock::RetryVerdict retry_verdict(const absl::Status& status);
 
+/// `status`, for which `retry_verdict` will be that no other attempt makes sense.
+absl::Status without_retry(absl::Status status);
+
 /// What a call tells the breaker: as `penstock::classify_call`, but nothing if there was no key to make it with.
 penstock::CallOutcome breaker_verdict(const absl::Status& status) noexcept;
 

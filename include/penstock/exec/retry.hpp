@@ -102,8 +102,9 @@ struct RetryOptions {
 
   /// `classify_retry` if empty, or if it throws. By many threads at once.
   std::function<RetryVerdict(const absl::Status&)> classify = {};
-  /// Whether a circuit breaker refuses calls now: asked when a retry is decided on, and after its wait. By many threads
-  /// at once. One that throws has said no.
+  /// Whether a circuit breaker refuses calls now: asked when a retry is decided on, and after its wait, by calls that
+  /// were promised a retry then; so it is not the place to count calls. By many threads at once. One that throws has
+  /// said no.
   std::function<bool()> breaker_open = {};
   /// 0: the waits differ from run to run. Otherwise they follow from it, for tests.
   std::uint64_t seed = 0;
