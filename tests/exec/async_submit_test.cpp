@@ -15,6 +15,7 @@
 #include "penstock/core/task.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "support/allocations.hpp"
+#include "support/blocks.hpp"
 #include "support/catch.hpp"
 #include "support/recorder.hpp"
 
@@ -289,6 +290,7 @@ TEST_CASE("async_submit: a wait takes no memory beside the job's", "[exec][async
   RunLoop loop;
   Gate gate;
   const auto pool = held_pool(gate, {.queue_capacity = 1000, .enqueue_timeout = Duration::max()});
+  testing::stock_blocks();  // so that neither the frames nor the jobs are of new memory
   const auto cost = [&] {
     auto task = submit(*pool, [] {});
     const testing::Allocations before = testing::Allocations::now();

@@ -15,6 +15,7 @@
 
 #include "exec/pool_support.hpp"
 #include "support/allocations.hpp"
+#include "support/blocks.hpp"
 #include "support/catch.hpp"
 #include "support/recorder.hpp"
 
@@ -295,11 +296,6 @@ TEST_CASE("WorkerPool: a function is moved or copied once, and not at all by a r
   CHECK(moves == 1);
 }
 
-// Larger than the blocks that are kept for the next job: so each of these is an allocation that can be counted.
-struct LargeFunction {
-  std::array<char, 2 * detail::kLargestBlock> bytes{};
-};
-
 TEST_CASE("WorkerPool: a job costs one allocation, three with a context, a refusal none", "[exec][worker_pool]") {
   Gate gate;
   const auto pool = held_pool(gate, {.queue_capacity = 3, .overflow = OverflowPolicy::kReject});
@@ -308,10 +304,11 @@ TEST_CASE("WorkerPool: a job costs one allocation, three with a context, a refus
     static_cast<void>(pool->try_submit(function));
     return testing::Allocations::now().count - before;
   };
-  CHECK(allocations([large = LargeFunction()] {}) == 1);
-  CHECK(allocations([large = LargeFunction()](const JobContext&) {}) <= 3);  // one is small, and may be at hand
+  CHECK(allocations([large = testing::TooLargeToKeep()] {}) == 1);
+  CHECK(allocations([large = testing::TooLargeToKeep()](const JobContext&) {}) <=
+        3);  // one is small, and may be at hand
   CHECK(allocations([] {}) <= 1);
-  CHECK(allocations([large = LargeFunction()] {}) == 0);
+  CHECK(allocations([large = testing::TooLargeToKeep()] {}) == 0);
 }
 
 TEST_CASE("WorkerPool: a submission that fails for want of memory leaves nothing behind", "[exec][worker_pool]") {
@@ -320,7 +317,7 @@ TEST_CASE("WorkerPool: a submission that fails for want of memory leaves nothing
     bool failed = false;
     try {
       const testing::FailAllocation fail(nth);
-      static_cast<void>(pool->try_submit([large = LargeFunction()](const JobContext&) {}));
+      static_cast<void>(pool->try_submit([large = testing::TooLargeToKeep()](const JobContext&) {}));
     } catch (const std::bad_alloc&) {
       failed = true;
     }

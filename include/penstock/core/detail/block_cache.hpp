@@ -9,8 +9,8 @@
 /// magazines with a depot that all threads share: the lock of the depot is taken once for each kMagazine blocks
 /// (Bonwick and Adams, "Magazines and Vmem", 2001).
 ///
-/// Memory: at most 2 * kMagazine blocks of each size for a thread, and kDepot magazines of each size for all of them,
-/// 10 MiB in total; what is more goes back to the system. A thread that ends gives its magazines to the depot.
+/// Memory: at most 2 * kMagazine blocks of each size for a thread, 144 KiB, and kDepot magazines of each size for all
+/// of them, 18 MiB; what is more goes back to the system. A thread that ends gives its magazines to the depot.
 ///
 /// Under AddressSanitizer and ThreadSanitizer, and under the model checker, each block is allocated and freed by
 /// itself, so that they see every use after the end.
