@@ -189,7 +189,7 @@ absl::Status PoolCore::describe(Refusal refusal, const Context& ctx, Duration wa
   const std::size_t capacity = this->capacity();
   switch (refusal) {
     case Refusal::kClosed:
-      return absl::UnavailableError(fmt::format("worker pool '{}': shut down", name));
+      return with_stage(absl::UnavailableError(fmt::format("worker pool '{}': shut down", name)), "shutdown");
     case Refusal::kFull:
     case Refusal::kDropped:
       return with_stage(
@@ -212,8 +212,10 @@ absl::Status PoolCore::describe(Refusal refusal, const Context& ctx, Duration wa
                         "enqueue");
     }
     case Refusal::kOwnWorker:
-      return absl::FailedPreconditionError(fmt::format(
-          "worker pool '{}': queue full (capacity {}), and a job of the pool must not wait for it", name, capacity));
+      return with_stage(absl::FailedPreconditionError(fmt::format(
+                            "worker pool '{}': queue full (capacity {}), and a job of the pool must not wait for it",
+                            name, capacity)),
+                        "enqueue");
   }
   return absl::InternalError("worker pool: unknown refusal");
 }

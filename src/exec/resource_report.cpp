@@ -128,7 +128,7 @@ absl::Status ResourceWait::refusal() {
       return absl::NotFoundError(
           fmt::format("{}: none of {} resource{} passes the filter", pool, view_.resources, plural(view_.resources)));
     case Why::kClosed:
-      return absl::UnavailableError(fmt::format("{}: closed", pool));
+      return with_stage(absl::UnavailableError(fmt::format("{}: closed", pool)), "lease");
     case Why::kDisabled: {
       const std::string all = view_.passing == 1
                                   ? "the one resource that will do is disabled"
@@ -153,7 +153,7 @@ absl::Status ResourceWait::refusal() {
     case Why::kNothing:
       break;
   }
-  return absl::ResourceExhaustedError(fmt::format("{}: all are busy ({})", pool, busy));
+  return with_stage(absl::ResourceExhaustedError(fmt::format("{}: all are busy ({})", pool, busy)), "lease");
 }
 
 ResourcePoolStats ResourceCore::stats() const {

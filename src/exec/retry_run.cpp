@@ -91,7 +91,7 @@ RetryVerdict Retrier::classify(const absl::Status& status) noexcept {
   }
   try {
     return classify_retry(status);
-  } catch (...) {  // out of memory, for the stage of a DeadlineExceeded
+  } catch (...) {  // out of memory, for the stage of a failure
     return RetryVerdict::kStop;
   }
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "exec/pool_support.hpp"
+#include "penstock/exec/retry.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "support/catch.hpp"
 #include "support/recorder.hpp"
@@ -208,6 +209,28 @@ TEST_CASE("WorkerPool: shutdown refuses who waits for a place", "[exec][worker_p
   CHECK(text_of(status) == "worker pool 'openai': shut down");
   CHECK(pool->stats().refused_closed == 1);
   CHECK(discrepancies(pool->stats()).empty());
+}
+
+TEST_CASE("WorkerPool: a refusal says its stage, and is no reason to try again", "[exec][worker_pool]") {
+  Gate gate;
+  const auto pool = make_pool(gate, {.workers = 1, .queue_capacity = 0});
+  const auto is_own = [](const absl::Status& status, const char* stage) {
+    return status.GetPayload("type.penstock/stage") == absl::Cord(stage) &&
+           classify_retry(status) == RetryVerdict::kStop;
+  };
+  Job<absl::Status> inside = pool->submit([&] {
+                                   gate.pass();
+                                   return pool->submit([] {}).status();
+                                 })
+                                 .value();
+  REQUIRE(gate.await(1));
+  for (const OverflowPolicy policy : {OverflowPolicy::kReject, OverflowPolicy::kDropNewest}) {
+    CHECK(is_own(pool->submit([] {}, {.overflow = policy}).status(), "enqueue"));
+  }
+  gate.open();
+  CHECK(is_own(inside.get(), "enqueue"));
+  pool->shutdown(Context::background());
+  CHECK(is_own(pool->submit([] {}).status(), "shutdown"));
 }
 
 }  // namespace

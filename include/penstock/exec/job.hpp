@@ -84,7 +84,7 @@ struct JobAccess;
 /// answer is there, the pool has counted it, and the function is destroyed unless it still runs past its time.
 ///
 /// An answer that the pool gives in place of a function's says in a payload `type.penstock/stage` how far the job had
-/// come: "queue", "run" or "shutdown". "enqueue" is that of a submission that had waited for a place.
+/// come: "queue", "run" or "shutdown". "enqueue" is that of a submission for which there was no place.
 ///
 /// Dropping the handle lets the job run on. The handle may outlive the pool.
 ///

@@ -78,8 +78,9 @@ std::string_view to_string(RetryStop stop) noexcept;
 ///   all others                                   kStop: DeadlineExceeded, too, since it is the caller's time that ran
 ///   out
 ///
-/// What pools answer themselves has the payload `type.penstock/stage`. Of that only a DeadlineExceeded of the stage
-/// "run" is kRetry; a full queue, say, is kStop, for it is our own overload and not the provider's.
+/// Where a pool refuses or gives up, it says how far things had come in the payload `type.penstock/stage`. Of these
+/// only a DeadlineExceeded of the stage "run" is kRetry; a full queue, say, is kStop, for it is our own overload and
+/// not the provider's.
 RetryVerdict classify_retry(const absl::Status& status);
 
 struct RetryOptions {
