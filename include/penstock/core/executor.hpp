@@ -44,9 +44,9 @@ struct Work {
   // The executor's, while the work is posted.
   Work* next = nullptr;
   Work* previous = nullptr;
-  // Null until the work is posted; then the queue it is in; its own address once it was taken to be run. Changed and
-  // read under what guards the queue, so its order is relaxed; wait_until_posted() looks without, and whoever called it
-  // takes the guard before acting on what it saw.
+  // Null until the work is posted; then the queue it is in, of a group the first one; its own address once it was taken
+  // to be run. Changed and read under what guards the queue, so its order is relaxed; wait_until_posted() looks
+  // without, and whoever called it takes the guard before acting on what it saw.
   detail::world::Atomic<const void*> place{nullptr};
 };
 
