@@ -92,6 +92,7 @@ Found PoolCore::next(Worker& me) noexcept {
         leaves = true;
         counts_.workers_retired += me.retires ? 1 : 0;
       } else {
+        if (posted_in_a_row_ >= kMaxPostedInARow) grant_places(now, wake);  // or nobody would ever be given this one's
         found = pick(now, ended);
       }
       if (found || ended.size() != 0) {

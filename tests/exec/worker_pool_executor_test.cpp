@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -215,6 +216,20 @@ TEST_CASE("WorkerPool: pools share nothing", "[exec][worker_pool]") {
   const auto healthy = make_pool({.name = "healthy", .workers = 1});
   for (int i = 0; i < 100; ++i) CHECK(healthy->submit([] { return 1; })->get().ok());
   CHECK(healthy->stats().succeeded == 100);
+}
+
+TEST_CASE("WorkerPool: posted work without end leaves a worker to a submission now and then", "[exec][worker_pool]") {
+  const std::size_t capacity = GENERATE(0, 1);
+  std::atomic<bool> ends{false};
+  std::function<void()> again;
+  const auto pool = make_pool({.workers = 1, .queue_capacity = capacity, .enqueue_timeout = 20s});
+  again = [&] {
+    if (!ends) pool->post([&] { again(); });
+  };
+  pool->post([&] { again(); });
+  CHECK(pool->submit([] { return 7; }).value().get().value() == 7);
+  CHECK(pool->execute([] {}) == OpStatus::kOk);
+  ends = true;
 }
 
 TEST_CASE("WorkerPool: work that was posted can be taken back until a worker has it", "[exec][worker_pool]") {
