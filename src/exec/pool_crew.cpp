@@ -59,23 +59,13 @@ void PoolCore::stop() noexcept {
   }
   wake.wake_all();
   if (watch_.joinable()) watch_.join();
-  std::list<std::unique_ptr<Worker>> crew;
+  WorkerList crew;
   {
     MutexLock lock(crew_mutex_);
     crew.swap(crew_);
   }
   for (const std::unique_ptr<Worker>& worker : crew) worker->thread.join();
-  // What was posted after the last worker had gone: nothing posted is ever lost.
-  for (;;) {
-    Work* work = nullptr;
-    {
-      Both lock(*this);
-      take_in();
-      work = posted_.pop();
-    }
-    if (work == nullptr) break;
-    work->run(*work);
-  }
+  run_deserted();  // nothing posted is ever lost
   tell_state(PoolState::kStopped);
 }
 
@@ -111,7 +101,8 @@ absl::Status PoolCore::hire(std::size_t count, StartupReport* report) {
   };
   Hiring hiring;
   std::string failure;
-  const std::size_t started = start_threads(count, &hiring, failure);
+  Worker* leavers = nullptr;
+  const std::size_t started = start_threads(count, &hiring, failure, leavers);
   absl::Status status;
   try {
     if (started != count) {
@@ -159,12 +150,15 @@ void PoolCore::conclude(Hiring& hiring, std::size_t started, bool stay) noexcept
   while (hiring.settled < started) static_cast<void>(hiring.changed.wait(hiring.mutex));
 }
 
-std::size_t PoolCore::start_threads(std::size_t count, Hiring* hiring, std::string& failure) noexcept {
+std::size_t PoolCore::start_threads(std::size_t count, Hiring* hiring, std::string& failure,
+                                    Worker*& leavers) noexcept {
   MutexLock lock(crew_mutex_);  // whoever joins a thread finds it in its place
   std::vector<bool> taken;
+  WorkerList predecessor;
   std::size_t started = 0;
   try {
     for (; started < count; ++started) {
+      predecessor = take_leaver(leavers);
       taken.assign(crew_.size() + 1, false);
       for (const std::unique_ptr<Worker>& worker : crew_) {
         if (worker->runner.worker_id < taken.size()) taken[worker->runner.worker_id] = true;
@@ -175,14 +169,20 @@ std::size_t PoolCore::start_threads(std::size_t count, Hiring* hiring, std::stri
       if (times_) worker->runner.times = &times_->row(worker->runner.worker_id);
       crew_.push_back(std::move(worker));
       Worker& hired = *crew_.back();
+      hired.predecessor.swap(predecessor);
       try {
         hired.thread = world::Thread([this, &hired] { work(hired); });
       } catch (...) {
+        hired.predecessor.swap(predecessor);
         crew_.pop_back();
         throw;
       }
     }
   } catch (const std::exception& caught) {
+    if (!predecessor.empty()) {
+      predecessor.front()->next_leaver = std::exchange(leavers, predecessor.front().get());
+      crew_.splice(crew_.end(), predecessor);
+    }
     try {
       failure = caught.what();
     } catch (...) {  // no memory for the reason: it goes without
@@ -193,6 +193,8 @@ std::size_t PoolCore::start_threads(std::size_t count, Hiring* hiring, std::stri
 
 /// The first thing that a worker does. Returns whether it stays.
 bool PoolCore::join_crew(Worker& me) noexcept {
+  for (const std::unique_ptr<Worker>& predecessor : me.predecessor) predecessor->thread.join();
+  me.predecessor.clear();
   me.runner.since = clock_.now();
   {
     Both lock(*this);
@@ -232,6 +234,7 @@ bool PoolCore::join_crew(Worker& me) noexcept {
     note_crew();
     grant_places(now, wake);  // a free worker is one
     if (joining_ == 0) arrivals_.claim_all(Waiter::kServed, wake);
+    claim_closers(wake);  // there may be nobody any more to wait for
   }
   if (me.hiring != nullptr) {
     MutexLock lock(me.hiring->mutex);
@@ -307,10 +310,10 @@ void PoolCore::set_stuck(std::size_t workers) noexcept {
   note_crew();
 }
 
-/// Starts workers that are counted as joining, without waiting for them.
-void PoolCore::grow(std::size_t count, TimePoint now) noexcept {
+/// Starts workers that are counted as joining, without waiting for them. As many of the `leavers` are joined by them.
+void PoolCore::grow(std::size_t count, TimePoint now, Worker*& leavers) noexcept {
   std::string failure;
-  const std::size_t started = start_threads(count, nullptr, failure);
+  const std::size_t started = start_threads(count, nullptr, failure, leavers);
   if (started == count) return;
   WakeList wake;
   {
@@ -322,6 +325,7 @@ void PoolCore::grow(std::size_t count, TimePoint now) noexcept {
     note_crew();
     if (missing() != 0) watch_from(grow_not_before_, wake);
     if (joining_ == 0) arrivals_.claim_all(Waiter::kServed, wake);
+    claim_closers(wake);
   }
   wake.wake_all();
 }
@@ -333,14 +337,22 @@ void PoolCore::give_up_growth() noexcept {
   }
 }
 
+/// Takes the first one out of the crew, if there is one.
+WorkerList PoolCore::take_leaver(Worker*& leavers) noexcept {
+  WorkerList left;
+  if (leavers == nullptr) return left;
+  Worker* const worker = std::exchange(leavers, leavers->next_leaver);
+  const auto place = std::find_if(crew_.begin(), crew_.end(), [&](const auto& one) { return one.get() == worker; });
+  left.splice(left.begin(), crew_, place);
+  return left;
+}
+
 void PoolCore::join_leavers(Worker* leavers) noexcept {
   while (leavers != nullptr) {
-    Worker* const worker = std::exchange(leavers, leavers->next_leaver);
-    std::list<std::unique_ptr<Worker>> left;
+    WorkerList left;
     {
       MutexLock lock(crew_mutex_);
-      const auto place = std::find_if(crew_.begin(), crew_.end(), [&](const auto& one) { return one.get() == worker; });
-      left.splice(left.begin(), crew_, place);
+      left = take_leaver(leavers);
     }
     left.front()->thread.join();
   }

@@ -25,6 +25,20 @@ bool PoolCore::revoke(Work& work) noexcept {
   return posted_incoming_.remove(work) || posted_.remove(work);
 }
 
+void PoolCore::run_deserted() noexcept {
+  for (;;) {
+    Work* work = nullptr;
+    {
+      Both lock(*this);
+      if (live_ != 0) return;
+      take_in();
+      work = posted_.pop();
+    }
+    if (work == nullptr) return;
+    work->run(*work);
+  }
+}
+
 /// For a busy worker, which is promised to no job.
 Work* PoolCore::next_posted() noexcept {
   const bool enough = posted_in_a_row_ >= kMaxPostedInARow;

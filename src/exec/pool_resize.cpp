@@ -56,7 +56,8 @@ absl::Status PoolCore::change_to(Target target) {
     }
     wake.wake_all();
     if (starting != 0) {
-      grow(starting, now);
+      Worker* leavers = nullptr;
+      grow(starting, now, leavers);
     } else if (!settled) {
       static_cast<void>(waiter.wait());
     }

@@ -41,7 +41,7 @@ void PoolCore::work(Worker& me) noexcept {
       here.job = nullptr;
       me.knows_time = ran.knows_time;
       me.time = ran.time;
-      me.retires = ran.threw && options_.retire_worker_after_panic;
+      me.retires = (ran.threw || here.helped_one_that_threw) && options_.retire_worker_after_panic;
     }
     here.serves = false;
     run_stop_hook(me.runner.worker_id);

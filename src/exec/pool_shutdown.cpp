@@ -97,7 +97,8 @@ ShutdownReport PoolCore::shutdown(const Context& ctx) {
 
 bool PoolCore::is_quiet(bool inside) const noexcept {
   if (!inside) return queued() == 0 && executing_ + settling_ + submitting_ == 0;
-  if (inside_workers_ < live_) return queued() == 0 && executing_ + settling_ + submitting_ <= inside_weight_;
+  const bool can_drain = inside_workers_ < live_ + joining_ + missing();
+  if (can_drain) return queued() == 0 && executing_ + settling_ + submitting_ <= inside_weight_;
   // What only workers in here could serve is left to them: the queue, and coroutines that have given up their
   // submission, but may have to be resumed by the pool to say so.
   return executing_ + settling_ + submitting_ - lined_up_ <= inside_weight_;

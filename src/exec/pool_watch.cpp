@@ -36,8 +36,8 @@ void PoolCore::watch() noexcept {
       watched_until_.store(until.time_since_epoch().count(), std::memory_order_relaxed);
       grant_places(now, wake);
     }
+    if (starting != 0) grow(starting, now, leavers);
     if (leavers != nullptr) join_leavers(leavers);
-    if (starting != 0) grow(starting, now);
     wake_all(wake, expired.size());  // last: it may run a coroutine, which may wait for these workers
     if (expired.size() != 0) {
       settle(expired);

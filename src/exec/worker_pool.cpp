@@ -104,13 +104,17 @@ WorkerPool::~WorkerPool() {
   PENSTOCK_CHECK(!core_->is_inside(), "a worker pool is not destroyed by one of its jobs or workers");
   const WorkerPoolOptions& options = core_->options();
   shutdown(Context(*options.clock).with_timeout(options.shutdown_timeout));
-  // Whoever still runs or answers a job uses the pool once more.
+  // Whoever still runs or answers a job uses the pool once more. One that needs a worker for that needs this thread
+  // where the last worker has retired and no other one could start.
+  const bool may_be_deserted = options.retire_worker_after_panic;
   for (bool is_over = false; !is_over;) {
     const Context forever(*options.clock);
-    const ShutdownReport left = shutdown(options.on_slow_shutdown ? forever.with_timeout(kSlow) : forever);
+    if (may_be_deserted) core_->run_deserted();
+    const ShutdownReport left =
+        shutdown(options.on_slow_shutdown || may_be_deserted ? forever.with_timeout(kSlow) : forever);
     is_over = left.in_time;
     try {
-      if (!is_over) options.on_slow_shutdown(left);
+      if (!is_over && options.on_slow_shutdown) options.on_slow_shutdown(left);
     } catch (...) {
       core_->report(std::current_exception(), nullptr);
     }

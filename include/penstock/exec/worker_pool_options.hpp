@@ -113,7 +113,9 @@ struct WorkerPoolOptions {
   /// So many workers whose job has outrun its processing time may be replaced at once, until that job ends; up to 4096.
   std::size_t max_replacements = 0;
   /// A worker whose job has thrown goes, and another one comes in its place: for jobs that keep state in their thread
-  /// which an exception may leave broken. Until it has come, or if it cannot start, there is one worker less.
+  /// which an exception may leave broken. The thread of the first one ends before the second calls `on_worker_start`.
+  /// Until then, and while none can start, which is tried each second, there is one worker less; beyond `min_workers`
+  /// only if a job waits for it.
   bool retire_worker_after_panic = false;
 
   // Which job is next, and where.

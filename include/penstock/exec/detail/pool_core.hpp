@@ -134,6 +134,8 @@ class PoolCore {
   /// Answers jobs that have been decided, as the last use of the pool.
   void settle(EndedJobs& ended) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void post(Work& work) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  /// Runs what was posted if there is no worker to do it.
+  void run_deserted() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   bool revoke(Work& work) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void report(const std::exception_ptr& exception, const JobState* job) noexcept;
 
@@ -172,17 +174,19 @@ class PoolCore {
   /// the health check passes.
   absl::Status hire(std::size_t count, StartupReport* report) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   /// Returns how many have been started; if not all, `failure` says why.
-  std::size_t start_threads(std::size_t count, Hiring* hiring, std::string& failure) noexcept
+  std::size_t start_threads(std::size_t count, Hiring* hiring, std::string& failure, Worker*& leavers) noexcept
       ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   void conclude(Hiring& hiring, std::size_t started, bool stay) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   [[nodiscard]] absl::Status check_health() const noexcept;
+  WorkerList take_leaver(Worker*& leavers) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(crew_mutex_);
   void join_leavers(Worker* leavers) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   /// With control_mutex_ held.
   template <class Target>
   absl::Status change_to(Target target) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   std::size_t set_configured(std::size_t workers, WakeList& wake) noexcept
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
-  void grow(std::size_t count, TimePoint now) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
+  void grow(std::size_t count, TimePoint now, Worker*& leavers) noexcept
+      ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
   void give_up_growth() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void grow_by_one(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   [[nodiscard]] absl::Status run_start_hook(std::size_t id) noexcept;
@@ -389,7 +393,7 @@ class PoolCore {
   // --- threads ---
   Mutex control_mutex_;  // one change of the crew at a time; before crew_mutex_
   Mutex crew_mutex_ ABSL_ACQUIRED_BEFORE(serve_);
-  std::list<std::unique_ptr<Worker>> crew_ ABSL_GUARDED_BY(crew_mutex_);
+  WorkerList crew_ ABSL_GUARDED_BY(crew_mutex_);
   world::Thread watch_;  // the creating and the destroying thread's
 };
 

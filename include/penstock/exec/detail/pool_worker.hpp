@@ -7,6 +7,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <list>
+#include <memory>
 
 #include "absl/status/status.h"
 
@@ -127,6 +129,9 @@ struct Hiring {
   bool stay ABSL_GUARDED_BY(mutex) = false;
 };
 
+struct Worker;
+using WorkerList = std::list<std::unique_ptr<Worker>>;
+
 /// A thread of the pool.
 struct alignas(kCachePadding) Worker {
   explicit Worker(std::size_t id) noexcept : tally(false), runner(tally, id, true) {}
@@ -140,6 +145,7 @@ struct alignas(kCachePadding) Worker {
   bool retires = false;     // since its last job has thrown
   bool knows_time = false;  // `time` was read at the end of its last job
   TimePoint time{};
+  WorkerList predecessor{};       // one whose place it takes, to be joined first; or none
   Worker* next_leaver = nullptr;  // guarded by the pool's locks
 };
 
@@ -160,6 +166,7 @@ struct Activation {
   bool serves = true;             // it is a worker, and has not left
   std::size_t weight;             // its part in executing_ + settling_ + submitting_
   const JobState* job = nullptr;  // that runs
+  mutable bool helped_one_that_threw = false;
   const Activation* const outer;
 };
 
