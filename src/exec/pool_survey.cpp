@@ -51,9 +51,10 @@ PoolCore::Survey::Entry PoolCore::Survey::look_at(const Runner& runner) noexcept
   entry.worker_id = runner.worker_id;
   entry.is_worker = runner.is_worker;
   entry.stuck = runner.stuck;
-  entry.doing = runner.doing();
-  entry.panicked = runner.tally.value(Count::kPanicked);  // first: so that there are never more of them than jobs
+  // In this order there are no more panics than jobs, and no job is counted that is shown as not having ended.
+  entry.panicked = runner.tally.value(Count::kPanicked);
   entry.jobs = runner.tally.ended();
+  entry.doing = runner.doing();
   if (runner.job == nullptr) return entry;
   entry.job = runner.job;
   entry.job_id = runner.job->id_;
