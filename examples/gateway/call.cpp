@@ -50,7 +50,7 @@ absl::StatusOr<Answer> ask(Providers& providers, Provider& provider, std::shared
     // The function may outlive this call, if the upstream ignores its deadline: it owns what it uses.
     auto job = providers.router().submit(
         provider.name(),
-        [&provider, request](const JobContext& running) { return provider.complete(*request, running.context); },
+        [&provider, request](const JobContext& running) { return provider.complete(*request, running); },
         SubmitOptions{.context = ctx, .tag = request->model});
     if (!job.ok()) return job.status();
     return job->get(ctx);
@@ -64,7 +64,7 @@ absl::StatusOr<Answer> ask(Providers& providers, Provider& provider, std::shared
         provider.name(),
         [&provider, request, sink = events.make_sink()](const JobContext& running) {
           const auto pass_on = [&](std::string_view piece) { return sink.send(piece, running.context); };
-          return provider.complete(*request, running.context, pass_on);
+          return provider.complete(*request, running, pass_on);
         },
         SubmitOptions{.context = ctx, .tag = request->model});
     if (!job.ok()) return job.status();

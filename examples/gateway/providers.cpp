@@ -51,12 +51,16 @@ absl::StatusOr<penstock::Lease<Provider::Key>> Provider::lease_key(const ChatReq
   return wait ? penstock::with_retry_after(std::move(refused), *wait) : refused;
 }
 
-absl::StatusOr<Answer> Provider::complete(const ChatRequest& request, const Context& ctx,
+absl::StatusOr<Answer> Provider::complete(const ChatRequest& request, const penstock::JobContext& job,
                                           const Upstream::OnPiece& on_piece) {
-  if (config_.keys.empty()) return upstream_.complete(request.body, "", ctx, on_piece);
-  auto key = lease_key(request, ctx);
+  const auto call = [&](const std::string& secret) {
+    const auto calling = job.calling();
+    return upstream_.complete(request.body, secret, job.context, on_piece);
+  };
+  if (config_.keys.empty()) return call("");
+  auto key = lease_key(request, job.context);
   if (!key.ok()) return key.status();
-  absl::StatusOr<Answer> answer = upstream_.complete(request.body, (*key)->secret, ctx, on_piece);
+  absl::StatusOr<Answer> answer = call((*key)->secret);
   if (!answer.ok()) {
     key->report(answer.status());
     return answer;

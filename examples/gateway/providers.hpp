@@ -18,6 +18,7 @@
 #include "config.hpp"
 #include "upstream.hpp"
 
+#include "penstock/exec/job.hpp"
 #include "penstock/exec/resource_pool.hpp"
 #include "penstock/exec/retry.hpp"
 #include "penstock/exec/worker_pool.hpp"
@@ -40,7 +41,7 @@ class Provider {
 
   /// One attempt: leases a key, asks the upstream, and says how the key has fared. For workers of the provider's pool:
   /// a key that is leased only now cannot have been disabled while the request stood in a queue.
-  absl::StatusOr<Answer> complete(const ChatRequest& request, const penstock::Context& ctx,
+  absl::StatusOr<Answer> complete(const ChatRequest& request, const penstock::JobContext& job,
                                   const Upstream::OnPiece& on_piece = {});
 
   [[nodiscard]] const std::string& name() const noexcept { return config_.upstream.name; }
