@@ -219,7 +219,7 @@ TEST_CASE("WorkerPool: pools share nothing", "[exec][worker_pool]") {
 }
 
 TEST_CASE("WorkerPool: posted work without end leaves a worker to a submission now and then", "[exec][worker_pool]") {
-  const std::size_t capacity = GENERATE(0, 1);
+  const auto capacity = GENERATE(std::size_t{0}, std::size_t{1});
   std::atomic<bool> ends{false};
   std::function<void()> again;
   const auto pool = make_pool({.workers = 1, .queue_capacity = capacity, .enqueue_timeout = 20s});
