@@ -39,7 +39,8 @@ void PoolCore::run_here(JobState& job) noexcept {
 void PoolCore::run_in(Activation& here, Runner& runner) noexcept {
   if (is_watched_too_late(runner.expires_at)) watch_from(runner.expires_at);
   here.job = runner.job;
-  if (run(runner).threw) {
+  run(runner);
+  if (runner.threw) {
     for (const Activation* at = here.outer; at != nullptr; at = at->outer) {
       at->helped_one_that_threw |= at->pool == this && at->worker_id == runner.worker_id;
     }

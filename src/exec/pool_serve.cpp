@@ -41,7 +41,7 @@ void PoolCore::work(Worker& me) noexcept {
       here.job = nullptr;
       me.knows_time = ran.knows_time;
       me.time = ran.time;
-      me.retires = (ran.threw || here.helped_one_that_threw) && options_.retire_worker_after_panic;
+      me.retires = (me.runner.threw || here.helped_one_that_threw) && options_.retire_worker_after_panic;
     }
     here.serves = false;
     run_stop_hook(me.runner.worker_id);
@@ -321,7 +321,8 @@ Ran PoolCore::run(Runner& runner) noexcept {
     outcome = Count::kCancelled;
   }
 
-  Ran ran{.threw = threw};
+  runner.threw = threw;
+  Ran ran;
   if (is_timed()) {
     ran.time = clock_.now();
     ran.knows_time = job.plain_;  // what follows else is the user's: its time is not the next job's

@@ -93,6 +93,7 @@ struct Runner {
   TimePoint started_at{};
   TimePoint expires_at = TimePoint::max();  // when the caller is answered
   bool stuck = false;                       // that has come to pass; guarded by both locks
+  bool threw = false;                       // its last job; the thread's own
   JobActivity activity;                     // of the job
   // Of a worker; guarded by both locks.
   bool joined = false;                // it is one of those that are there
@@ -111,9 +112,8 @@ struct Found {
   [[nodiscard]] explicit operator bool() const noexcept { return job != nullptr || work != nullptr; }
 };
 
-/// How a job ended, and when, if its worker had to know.
+/// When a job ended, if its worker had to know.
 struct Ran {
-  bool threw = false;
   bool knows_time = false;
   TimePoint time{};
 };
