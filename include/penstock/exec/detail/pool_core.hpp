@@ -357,8 +357,8 @@ class PoolCore {
   world::Atomic<std::uint64_t> left_{0};
   std::uint64_t left_steps_ ABSL_GUARDED_BY(serve_) = 0;  // of memory, of the jobs that have left it
   std::uint64_t started_ ABSL_GUARDED_BY(serve_) = 0;
-  std::size_t executing_ ABSL_GUARDED_BY(serve_) = 0;
   std::size_t busy_ ABSL_GUARDED_BY(serve_) = 0;
+  std::size_t executing_ ABSL_GUARDED_BY(serve_) = 0;  // not beside started_: counted as a pair, they wait for a store
   std::optional<Codel> codel_ ABSL_GUARDED_BY(serve_);
   Runner* runners_ ABSL_GUARDED_BY(serve_) = nullptr;  // workers, and who runs a job in between
 
