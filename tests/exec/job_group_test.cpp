@@ -14,6 +14,7 @@
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/detached.hpp"
+#include "support/recorder.hpp"
 
 namespace penstock {
 namespace {
@@ -267,6 +268,24 @@ TEST_CASE("JobGroup: its end may wait for what it cancels", "[exec][job_group]")
     REQUIRE(testing::eventually([&] { return started == 2; }));
   }
   CHECK(ended == 2);
+}
+
+TEST_CASE("JobGroup: cancels the newest job first", "[exec][job_group]") {
+  testing::Gate gate;
+  testing::Recorder<int> order;
+  const auto pool = make_pool(gate, {.workers = 3});
+  JobGroup<void> group;
+  for (int which = 0; which < 3; ++which) {
+    group.submit(*pool, [&gate, &order, which](const JobContext& job) {
+      const DoneCallback cancelled = job.context.on_done([&order, which]() noexcept { order.record(which); });
+      gate.pass();
+    });
+  }
+  REQUIRE(gate.await(3));
+  CHECK(group.cancel() == 3);
+  gate.open();
+  CHECK(group.wait_all().ok());
+  CHECK(order.events() == std::vector<int>{2, 1, 0});
 }
 
 TEST_CASE("JobGroup: without memory nothing is submitted, and the group is as before", "[exec][job_group]") {

@@ -87,7 +87,8 @@ class JobGroup {
   /// job is not refused, since it holds no worker. The group must stay where it is.
   Task<absl::Status> async_first_error(Context ctx = Context::background());
 
-  /// Cancels the jobs that are not answered, and returns for how many of them that came in time (`Job::cancel`).
+  /// Cancels the jobs that are not answered, and returns for how many of them that came in time (`Job::cancel`). The
+  /// newest first: so one that is queued behind others of the group does not start in their place meanwhile.
   std::size_t cancel() noexcept;
 
   /// Jobs and refusals since the last `wait_all`.
@@ -232,7 +233,7 @@ absl::Status JobGroup<R>::tell_first_error() {
 template <class R>
 std::size_t JobGroup<R>::cancel() noexcept {
   std::size_t cancelled = 0;
-  for (Entry& entry : entries_) cancelled += entry.job.cancel() ? 1 : 0;
+  for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) cancelled += entry->job.cancel() ? 1 : 0;
   return cancelled;
 }
 
