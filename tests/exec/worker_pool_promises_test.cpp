@@ -4,7 +4,6 @@
 // made, forks, ends in the wrong place, and user code that calls back from wherever it is called.
 
 #include <pthread.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -22,6 +21,7 @@
 #include "penstock/exec/worker_pool.hpp"
 #include "support/aborts.hpp"
 #include "support/catch.hpp"
+#include "support/forked.hpp"
 #include "support/threads.hpp"
 
 namespace penstock {
@@ -155,27 +155,14 @@ TEST_CASE("WorkerPool: one of its own threads cannot destroy it", "[exec][worker
              testing::ContainsSubstring("a worker pool is not destroyed by one of its jobs or workers"));
 }
 
-#if defined(__SANITIZE_THREAD__)
-#define PENSTOCK_TEST_FORKS 0
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define PENSTOCK_TEST_FORKS 0
-#endif
-#endif
-#ifndef PENSTOCK_TEST_FORKS
-#define PENSTOCK_TEST_FORKS 1
-#endif
-
-#if PENSTOCK_TEST_FORKS  // ThreadSanitizer does not take a fork of a process with threads
+#if PENSTOCK_TEST_FORKS
 TEST_CASE("WorkerPool: a forked child is told so, and can destroy its copy", "[exec][worker_pool]") {
   Gate gate;
   auto pool = held_pool(gate, {.queue_capacity = 2, .max_workers = 2});
   Job<int> queued = pool->submit([] { return 7; }).value();
   int moved_from = 0;
   auto function = [witness = std::make_unique<int>(1)] {};
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(20);  // ends a child that waits for what is not there
+  const int answer = testing::answer_of_child([&] {
     int wrong = 0;
     const auto refused = pool->submit(std::move(function));
     if (!absl::IsFailedPrecondition(refused.status())) wrong |= 1;
@@ -195,13 +182,9 @@ TEST_CASE("WorkerPool: a forked child is told so, and can destroy its copy", "[e
     if (!pool->shutdown(Context::background()).running.empty()) wrong |= 32;
     pool.destroy();
     if (moved_from != 0) wrong |= 64;
-    _exit(wrong);
-  }
-  REQUIRE(child > 0);
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  CHECK(WIFEXITED(status));
-  CHECK(WEXITSTATUS(status) == 0);
+    return wrong;
+  });
+  CHECK(answer == 0);
   gate.open();
   CHECK(queued.get().value() == 7);  // the parent's goes on
 }

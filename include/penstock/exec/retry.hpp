@@ -75,8 +75,7 @@ std::string_view to_string(RetryStop stop) noexcept;
 ///   Unavailable, Aborted                         kRetry
 ///   ResourceExhausted                            kRetryOtherResource
 ///   Unauthenticated, PermissionDenied            kRetryResourceDead
-///   all others                                   kStop: DeadlineExceeded, too, since it is the caller's time that ran
-///   out
+///   all others                                   kStop; DeadlineExceeded, too: the caller's time ran out
 ///
 /// Where a pool refuses or gives up, it says how far things had come in the payload `type.penstock/stage`. Of these
 /// only a DeadlineExceeded of the stage "run" is kRetry; a full queue, say, is kStop, for it is our own overload and
