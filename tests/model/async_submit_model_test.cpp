@@ -17,20 +17,14 @@
 #include "penstock/core/task.hpp"
 #include "penstock/exec/worker_pool.hpp"
 
-#include "model/planted.hpp"
+#include "model/pool_scenario.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
+using penstock::checker::must_pass_with_pool;
 using namespace std::chrono_literals;
 namespace world = penstock::detail::world;
 
 namespace {
-
-// As for all of a pool: the schedules with two preemptions are for the long runs.
-void must_pass(checker::Options options, const checker::Scenario& scenario) {
-  options.preemptions = 1;
-  options.executions = 20'000;
-  checker::must_pass(options, scenario);
-}
 
 /// A pool of one worker without a queue.
 std::unique_ptr<WorkerPool> make_pool(Clock& clock = Clock::steady(), Duration enqueue_timeout = Duration::max()) {
@@ -102,7 +96,7 @@ Task<absl::Status> submit_one(WorkerPool& pool, int& ran) {
 }  // namespace
 
 TEST_CASE("async_submit: a freed place against a cancellation", "[model][worker_pool]") {
-  must_pass({.name = "async submit, place against cancellation"}, [] {
+  must_pass_with_pool({.name = "async submit, place against cancellation"}, [] {
     RunLoop loop;
     const Context::Cancellable caller = Context::background().with_cancel();
     const SubmitOptions options{.context = caller.context};
@@ -128,7 +122,7 @@ TEST_CASE("async_submit: a freed place against a cancellation", "[model][worker_
 }
 
 TEST_CASE("async_submit: a freed place against the coroutine's destruction", "[model][worker_pool]") {
-  must_pass({.name = "async submit, place against destruction"}, [] {
+  must_pass_with_pool({.name = "async submit, place against destruction"}, [] {
     RunLoop loop;
     const SubmitOptions options;
     const auto pool = make_pool();
@@ -154,7 +148,7 @@ TEST_CASE("async_submit: a freed place against the coroutine's destruction", "[m
 }
 
 TEST_CASE("async_submit: a shutdown against a coroutine that waits, or is about to", "[model][worker_pool]") {
-  must_pass({.name = "async submit, shutdown against wait"}, [] {
+  must_pass_with_pool({.name = "async submit, shutdown against wait"}, [] {
     RunLoop loop;
     const SubmitOptions options;
     int ran = 0;
@@ -182,7 +176,7 @@ TEST_CASE("async_submit: a shutdown against a coroutine that waits, or is about 
 }
 
 TEST_CASE("async_submit: a coroutine that goes while its pool shuts down", "[model][worker_pool]") {
-  must_pass({.name = "async submit, shutdown against destruction"}, [] {
+  must_pass_with_pool({.name = "async submit, shutdown against destruction"}, [] {
     RunLoop loop;
     const Context::Cancellable caller = Context::background().with_cancel();
     const SubmitOptions options{.context = caller.context};
@@ -210,7 +204,7 @@ TEST_CASE("async_submit: a coroutine that goes while its pool shuts down", "[mod
 }
 
 TEST_CASE("async_submit: a time-out, a cancellation and a freed place", "[model][worker_pool]") {
-  must_pass({.name = "async submit, time-out, cancellation, place"}, [] {
+  must_pass_with_pool({.name = "async submit, time-out, cancellation, place"}, [] {
     ManualClock clock;
     RunLoop loop;
     const Context::Cancellable caller = Context(clock).with_cancel();
@@ -237,7 +231,7 @@ TEST_CASE("async_submit: a time-out, a cancellation and a freed place", "[model]
 }
 
 TEST_CASE("async_submit: a coroutine of the pool and a thread in line for its one worker", "[model][worker_pool]") {
-  must_pass({.name = "async submit, on the pool, and a thread"}, [] {
+  must_pass_with_pool({.name = "async submit, on the pool, and a thread"}, [] {
     int ran = 0;  // in the one worker
     const auto pool = make_pool();
     auto first = spawn(*pool, submit_one(*pool, ran));

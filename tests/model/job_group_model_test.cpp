@@ -11,38 +11,22 @@
 #include "penstock/core/task.hpp"
 #include "penstock/exec/job_group.hpp"
 
-#include "model/planted.hpp"
+#include "model/pool_scenario.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
+using penstock::checker::must_pass_with_pool;
 namespace world = penstock::detail::world;
 
 namespace {
 
-void must_pass(checker::Options options, const checker::Scenario& scenario) {
-  options.preemptions = 1;
-  options.executions = 20'000;
-  checker::must_pass(options, scenario);
-}
-
 std::unique_ptr<WorkerPool> make_pool() {
-  WorkerPoolOptions options;
-  options.name = "p";
-  options.workers = 1;
-  options.queue_capacity = 2;
-  options.overflow = OverflowPolicy::kReject;
-  options.measure = false;
-  options.enqueue_timeout = options.queue_wait_limit = Duration::max();
-  options.processing_timeout = options.shutdown_timeout = Duration::max();
-  const checker::Calm calm;
-  auto pool = WorkerPool::create(std::move(options));
-  MODEL_ASSERT(pool.ok());
-  return *std::move(pool);
+  return checker::make_endless_pool({.workers = 1, .queue_capacity = 2, .overflow = OverflowPolicy::kReject});
 }
 
 }  // namespace
 
 TEST_CASE("JobGroup: the first error against the answers", "[model][job_group]") {
-  must_pass({.name = "group, first error against answers"}, [] {
+  must_pass_with_pool({.name = "group, first error against answers"}, [] {
     const auto pool = make_pool();
     JobGroup<absl::Status> group;
     group.submit(*pool, [] { return absl::NotFoundError(""); });
@@ -56,7 +40,7 @@ TEST_CASE("JobGroup: the first error against the answers", "[model][job_group]")
 }
 
 TEST_CASE("JobGroup: the first error, answers and the caller's cancellation", "[model][job_group]") {
-  must_pass({.name = "group, first error, answers, cancellation"}, [] {
+  must_pass_with_pool({.name = "group, first error, answers, cancellation"}, [] {
     const Context::Cancellable caller = Context::background().with_cancel();
     const auto pool = make_pool();
     JobGroup<absl::Status> group;
@@ -70,7 +54,7 @@ TEST_CASE("JobGroup: the first error, answers and the caller's cancellation", "[
 }
 
 TEST_CASE("JobGroup: it goes while its job is answered", "[model][job_group]") {
-  must_pass({.name = "group, end against answer"}, [] {
+  must_pass_with_pool({.name = "group, end against answer"}, [] {
     const auto pool = make_pool();
     int ran = 0;
     {
@@ -85,7 +69,7 @@ TEST_CASE("JobGroup: it goes while its job is answered", "[model][job_group]") {
 }
 
 TEST_CASE("JobGroup: all answers against a cancellation of one job and the end of the pool", "[model][job_group]") {
-  must_pass({.name = "group, all against a closer"}, [] {
+  must_pass_with_pool({.name = "group, all against a closer"}, [] {
     auto pool = make_pool();
     JobGroup<int> group;
     group.submit(*pool, [] { return 1; });
@@ -98,7 +82,7 @@ TEST_CASE("JobGroup: all answers against a cancellation of one job and the end o
 }
 
 TEST_CASE("JobGroup: a coroutine waits for the first error against the answers", "[model][job_group]") {
-  must_pass({.name = "group, awaited first error against answers"}, [] {
+  must_pass_with_pool({.name = "group, awaited first error against answers"}, [] {
     const auto pool = make_pool();
     JobGroup<absl::Status> group;
     group.submit(*pool, [] { return absl::NotFoundError(""); });

@@ -13,7 +13,7 @@
 #include "penstock/core/task.hpp"
 #include "penstock/exec/worker_pool.hpp"
 
-#include "model/planted.hpp"
+#include "model/pool_scenario.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
 using namespace std::chrono_literals;
@@ -21,17 +21,9 @@ namespace world = penstock::detail::world;
 
 namespace {
 
-/// A pool without deadlines.
 std::unique_ptr<WorkerPool> make_pool(WorkerPoolOptions options) {
-  options.name = "p";
   options.workers = 1;
-  options.measure = false;  // histograms are many steps
-  options.enqueue_timeout = options.queue_wait_limit = Duration::max();
-  options.processing_timeout = options.shutdown_timeout = Duration::max();
-  const checker::Calm calm;  // the start has scenarios of its own
-  auto pool = WorkerPool::create(std::move(options));
-  MODEL_ASSERT(pool.ok());
-  return *std::move(pool);
+  return checker::make_endless_pool(std::move(options));
 }
 
 Task<absl::Status> submit_one(WorkerPool& pool, std::vector<int>& order, int number) {

@@ -13,20 +13,14 @@
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/exec/worker_pool.hpp"
 
-#include "model/planted.hpp"
+#include "model/pool_scenario.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
+using penstock::checker::must_pass_with_pool;
 using namespace std::chrono_literals;
 namespace world = penstock::detail::world;
 
 namespace {
-
-// A pool is many steps: its schedules with two preemptions are for the long runs.
-void must_pass(checker::Options options, const checker::Scenario& scenario) {
-  options.preemptions = 1;
-  options.executions = 20'000;
-  checker::must_pass(options, scenario);
-}
 
 /// A pool of one worker without deadlines, unless the scenario is about them.
 std::unique_ptr<WorkerPool> make_pool(std::size_t capacity, OverflowPolicy overflow, WorkerPoolOptions options = {}) {
@@ -57,7 +51,7 @@ void check_rest(WorkerPool& pool) {
 }  // namespace
 
 TEST_CASE("WorkerPool: a submission against a shutdown", "[model][worker_pool]") {
-  must_pass({.name = "pool, submit against shutdown"}, [] {
+  must_pass_with_pool({.name = "pool, submit against shutdown"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kReject);
     int ran = 0;
     OpStatus submitted = OpStatus::kFull;
@@ -72,7 +66,7 @@ TEST_CASE("WorkerPool: a submission against a shutdown", "[model][worker_pool]")
 }
 
 TEST_CASE("WorkerPool: a cancellation against the start", "[model][worker_pool]") {
-  must_pass({.name = "pool, cancel against start"}, [] {
+  must_pass_with_pool({.name = "pool, cancel against start"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kReject);
     int ran = 0;
     Job<int> job = pool->submit([&] { return ++ran; }).value();
@@ -85,7 +79,7 @@ TEST_CASE("WorkerPool: a cancellation against the start", "[model][worker_pool]"
 }
 
 TEST_CASE("WorkerPool: the caller's cancellation, the job's and the pool's end", "[model][worker_pool]") {
-  must_pass({.name = "pool, two cancellations against the end"}, [] {
+  must_pass_with_pool({.name = "pool, two cancellations against the end"}, [] {
     const Context::Cancellable caller = Context::background().with_cancel();
     world::Thread canceller;
     Job<absl::Status> job;
@@ -106,7 +100,7 @@ TEST_CASE("WorkerPool: the caller's cancellation, the job's and the pool's end",
 }
 
 TEST_CASE("WorkerPool: a blocked submitter, its cancellation and a freed place", "[model][worker_pool]") {
-  must_pass({.name = "pool, blocked, cancelled, freed"}, [] {
+  must_pass_with_pool({.name = "pool, blocked, cancelled, freed"}, [] {
     const Context::Cancellable caller = Context::background().with_cancel();
     const auto pool = make_pool(0, OverflowPolicy::kBlock);
     int ran = 0;
@@ -123,7 +117,7 @@ TEST_CASE("WorkerPool: a blocked submitter, its cancellation and a freed place",
 }
 
 TEST_CASE("WorkerPool: a submitter about to block against a shutdown", "[model][worker_pool]") {
-  must_pass({.name = "pool, blocking against shutdown"}, [] {
+  must_pass_with_pool({.name = "pool, blocking against shutdown"}, [] {
     const auto pool = make_pool(0, OverflowPolicy::kBlock);
     detail::Parker gate;
     MODEL_ASSERT(pool->try_submit([&] { gate.park(); }) == OpStatus::kOk);
@@ -140,7 +134,7 @@ TEST_CASE("WorkerPool: a submitter about to block against a shutdown", "[model][
 }
 
 TEST_CASE("WorkerPool: a blocked submitter, its time-out and a freed place", "[model][worker_pool]") {
-  must_pass({.name = "pool, blocked, timed out, freed"}, [] {
+  must_pass_with_pool({.name = "pool, blocked, timed out, freed"}, [] {
     ManualClock clock;
     const auto pool = make_pool(0, OverflowPolicy::kBlock,
                                 {.enqueue_timeout = 10ms,
@@ -161,7 +155,7 @@ TEST_CASE("WorkerPool: a blocked submitter, its time-out and a freed place", "[m
 }
 
 TEST_CASE("WorkerPool: two submitters into a queue of one", "[model][worker_pool]") {
-  must_pass({.name = "pool, two submitters"}, [] {
+  must_pass_with_pool({.name = "pool, two submitters"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kBlock);
     world::Atomic<int> ran{0};
     const auto submit = [&] { MODEL_ASSERT(pool->submit([&] { ran.fetch_add(1); }).ok()); };
@@ -177,7 +171,7 @@ TEST_CASE("WorkerPool: two submitters into a queue of one", "[model][worker_pool
 }
 
 TEST_CASE("WorkerPool: a deadline in the queue and while running", "[model][worker_pool]") {
-  must_pass({.name = "pool, deadlines"}, [] {
+  must_pass_with_pool({.name = "pool, deadlines"}, [] {
     ManualClock clock;
     const auto pool = make_pool(
         1, OverflowPolicy::kReject,
@@ -196,7 +190,7 @@ TEST_CASE("WorkerPool: a deadline in the queue and while running", "[model][work
 }
 
 TEST_CASE("WorkerPool: a shutdown that runs out of time against a job's end", "[model][worker_pool]") {
-  must_pass({.name = "pool, shutdown without time"}, [] {
+  must_pass_with_pool({.name = "pool, shutdown without time"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kReject);
     const Context::Cancellable closing = Context::background().with_cancel();
     Job<void> running = pool->submit([](const JobContext&) {}).value();
@@ -213,7 +207,7 @@ TEST_CASE("WorkerPool: a shutdown that runs out of time against a job's end", "[
 }
 
 TEST_CASE("WorkerPool: two shutdowns at once, and a job", "[model][worker_pool]") {
-  must_pass({.name = "pool, two shutdowns"}, [] {
+  must_pass_with_pool({.name = "pool, two shutdowns"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kReject);
     int ran = 0;
     MODEL_ASSERT(pool->execute([&] { ++ran; }) == OpStatus::kOk);
@@ -227,7 +221,7 @@ TEST_CASE("WorkerPool: two shutdowns at once, and a job", "[model][worker_pool]"
 }
 
 TEST_CASE("WorkerPool: a job that shuts its pool down, and the shutdown from outside", "[model][worker_pool]") {
-  must_pass({.name = "pool, shutdown from a job"}, [] {
+  must_pass_with_pool({.name = "pool, shutdown from a job"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kReject);
     int ran = 0;
     MODEL_ASSERT(pool->execute([&] {
@@ -242,7 +236,7 @@ TEST_CASE("WorkerPool: a job that shuts its pool down, and the shutdown from out
 }
 
 TEST_CASE("WorkerPool: a job that submits to its pool against a shutdown", "[model][worker_pool]") {
-  must_pass({.name = "pool, submit from a job against shutdown"}, [] {
+  must_pass_with_pool({.name = "pool, submit from a job against shutdown"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kBlock);
     int ran = 0;
     OpStatus inner = OpStatus::kFull;
@@ -254,7 +248,7 @@ TEST_CASE("WorkerPool: a job that submits to its pool against a shutdown", "[mod
 }
 
 TEST_CASE("WorkerPool: posted work and a job for the one worker", "[model][worker_pool]") {
-  must_pass({.name = "pool, posted work and a job"}, [] {
+  must_pass_with_pool({.name = "pool, posted work and a job"}, [] {
     int done = 0;  // both run in the only worker
     {
       const auto pool = make_pool(0, OverflowPolicy::kBlock);
@@ -268,7 +262,7 @@ TEST_CASE("WorkerPool: posted work and a job for the one worker", "[model][worke
 }
 
 TEST_CASE("Job::then: against the answer", "[model][worker_pool][job_then]") {
-  must_pass({.name = "job, then on its pool against the answer"}, [] {
+  must_pass_with_pool({.name = "job, then on its pool against the answer"}, [] {
     const auto pool = make_pool(1, OverflowPolicy::kReject);
     int calls = 0;
     Job<int> job = pool->submit([] { return 20; }).value();
@@ -281,7 +275,7 @@ TEST_CASE("Job::then: against the answer", "[model][worker_pool][job_then]") {
     check_rest(*pool);
   });
   // Here the function is called by whoever comes second: this thread, or the worker with the answer.
-  must_pass({.name = "job, then where the answer comes"}, [] {
+  must_pass_with_pool({.name = "job, then where the answer comes"}, [] {
     int calls = 0;
     {
       const auto pool = make_pool(1, OverflowPolicy::kReject);
@@ -296,7 +290,7 @@ TEST_CASE("Job::then: against the answer", "[model][worker_pool][job_then]") {
 }
 
 TEST_CASE("Job::then: against a cancellation", "[model][worker_pool][job_then]") {
-  must_pass({.name = "job, then against cancel"}, [] {
+  must_pass_with_pool({.name = "job, then against cancel"}, [] {
     const Context::Cancellable caller = Context::background().with_cancel();
     const auto pool = make_pool(1, OverflowPolicy::kReject);
     int ran = 0;
@@ -317,7 +311,7 @@ TEST_CASE("Job::then: against a cancellation", "[model][worker_pool][job_then]")
 }
 
 TEST_CASE("Job::then: against a shutdown without time", "[model][worker_pool][job_then]") {
-  must_pass({.name = "job, then against shutdown"}, [] {
+  must_pass_with_pool({.name = "job, then against shutdown"}, [] {
     const Context::Cancellable closing = Context::background().with_cancel();
     closing.source.cancel();
     const auto pool = make_pool(1, OverflowPolicy::kReject);
@@ -334,7 +328,7 @@ TEST_CASE("Job::then: against a shutdown without time", "[model][worker_pool][jo
 }
 
 TEST_CASE("WorkerPool: posted work and a job that is called off before it is queued", "[model][worker_pool]") {
-  must_pass({.name = "pool, posted work and a cancelled job"}, [] {
+  must_pass_with_pool({.name = "pool, posted work and a cancelled job"}, [] {
     const auto pool = make_pool(0, OverflowPolicy::kReject);
     const Context::Cancellable caller = Context::background().with_cancel();
     detail::Parker done;

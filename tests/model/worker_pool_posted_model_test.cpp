@@ -12,37 +12,22 @@
 #include "penstock/core/detail/parker.hpp"
 #include "penstock/exec/worker_pool.hpp"
 
-#include "model/planted.hpp"
+#include "model/pool_scenario.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
+using penstock::checker::must_pass_with_pool;
 namespace world = penstock::detail::world;
 
 namespace {
 
-// As for all of a pool: the schedules with two preemptions are for the long runs.
-void must_pass(checker::Options options, const checker::Scenario& scenario) {
-  options.preemptions = 1;
-  options.executions = 20'000;
-  checker::must_pass(options, scenario);
-}
-
-/// A pool of one worker without deadlines.
 std::unique_ptr<WorkerPool> make_pool(std::size_t capacity, bool retires = false) {
-  WorkerPoolOptions options{.name = "p", .workers = 1, .queue_capacity = capacity};
-  options.enqueue_timeout = options.queue_wait_limit = Duration::max();
-  options.processing_timeout = options.shutdown_timeout = Duration::max();
-  options.retire_worker_after_panic = retires;
-  options.measure = false;
-  const checker::Calm calm;
-  auto pool = WorkerPool::create(std::move(options));
-  MODEL_ASSERT(pool.ok());
-  return *std::move(pool);
+  return checker::make_endless_pool({.workers = 1, .queue_capacity = capacity, .retire_worker_after_panic = retires});
 }
 
 }  // namespace
 
 TEST_CASE("WorkerPool: posted work for a busy worker against a job that it waits for", "[model][worker_pool]") {
-  must_pass({.name = "pool, posted work against a hand-over"}, [] {
+  must_pass_with_pool({.name = "pool, posted work against a hand-over"}, [] {
     world::Atomic<int> done{0};
     const auto count = [&] { done.fetch_add(1, std::memory_order_relaxed); };
     bool accepted = false;
@@ -70,7 +55,7 @@ TEST_CASE("WorkerPool: posted work for a busy worker against a job that it waits
 }
 
 TEST_CASE("WorkerPool: a queue that becomes smaller than it is full against posted work", "[model][worker_pool]") {
-  must_pass({.name = "pool, posted work against less capacity"}, [] {
+  must_pass_with_pool({.name = "pool, posted work against less capacity"}, [] {
     world::Atomic<int> done{0};
     const auto count = [&] { done.fetch_add(1, std::memory_order_relaxed); };
     {
@@ -87,7 +72,7 @@ TEST_CASE("WorkerPool: a queue that becomes smaller than it is full against post
 
 TEST_CASE("WorkerPool: a worker that goes since its job has thrown against a job and posted work",
           "[model][worker_pool]") {
-  must_pass({.name = "pool, retirement against jobs"}, [] {
+  must_pass_with_pool({.name = "pool, retirement against jobs"}, [] {
     world::Atomic<int> done{0};
     const auto count = [&] { done.fetch_add(1, std::memory_order_relaxed); };
     const auto pool = make_pool(1, true);
