@@ -121,39 +121,40 @@ absl::Status ResourceWait::refusal() {
   const std::string busy =
       fmt::format("{} resource{} will do, {} of them disabled; {} lease{} out", view_.passing, plural(view_.passing),
                   view_.disabled, view_.in_use, view_.in_use == 1 ? " is" : "s are");
-  switch (why_) {
-    case Why::kNoResource:
-      return absl::NotFoundError(fmt::format("{}: it has no resources", pool));
-    case Why::kNothingPasses:
-      return absl::NotFoundError(
-          fmt::format("{}: none of {} resource{} passes the filter", pool, view_.resources, plural(view_.resources)));
-    case Why::kClosed:
-      return with_stage(absl::UnavailableError(fmt::format("{}: closed", pool)), "lease");
-    case Why::kDisabled: {
-      const std::string all = view_.passing == 1
-                                  ? "the one resource that will do is disabled"
-                                  : fmt::format("all {} resources that will do are disabled", view_.passing);
-      if (view_.back_in == Duration::max()) {
-        return absl::UnavailableError(fmt::format("{}: {}, until somebody enables it", pool, all));
+  const auto refusal = [&]() -> absl::Status {
+    switch (why_) {
+      case Why::kNoResource:
+        return absl::NotFoundError(fmt::format("{}: it has no resources", pool));
+      case Why::kNothingPasses:
+        return absl::NotFoundError(
+            fmt::format("{}: none of {} resource{} passes the filter", pool, view_.resources, plural(view_.resources)));
+      case Why::kClosed:
+        return absl::UnavailableError(fmt::format("{}: closed", pool));
+      case Why::kDisabled: {
+        const std::string all = view_.passing == 1
+                                    ? "the one resource that will do is disabled"
+                                    : fmt::format("all {} resources that will do are disabled", view_.passing);
+        if (view_.back_in == Duration::max()) {
+          return absl::UnavailableError(fmt::format("{}: {}, until somebody enables it", pool, all));
+        }
+        return with_retry_after(
+            absl::UnavailableError(fmt::format("{}: {}{} for another {}", pool, all,
+                                               view_.passing == 1 ? "" : ", the first", duration_text(view_.back_in))),
+            view_.back_in);
       }
-      return with_retry_after(
-          absl::UnavailableError(fmt::format("{}: {}{} for another {}", pool, all,
-                                             view_.passing == 1 ? "" : ", the first", duration_text(view_.back_in))),
-          view_.back_in);
+      case Why::kTimedOut:
+        return absl::DeadlineExceededError(
+            fmt::format("{}: no lease in time (waited {}; {})", pool, duration_text(view_.waited), busy));
+      case Why::kCancelled:
+        return absl::CancelledError(fmt::format("{}: cancelled while waiting for a lease (waited {}; {})", pool,
+                                                duration_text(view_.waited), busy));
+      case Why::kBusy:
+      case Why::kNothing:
+        break;
     }
-    case Why::kTimedOut:
-      return with_stage(absl::DeadlineExceededError(fmt::format("{}: no lease in time (waited {}; {})", pool,
-                                                                duration_text(view_.waited), busy)),
-                        "lease");
-    case Why::kCancelled:
-      return with_stage(absl::CancelledError(fmt::format("{}: cancelled while waiting for a lease (waited {}; {})",
-                                                         pool, duration_text(view_.waited), busy)),
-                        "lease");
-    case Why::kBusy:
-    case Why::kNothing:
-      break;
-  }
-  return with_stage(absl::ResourceExhaustedError(fmt::format("{}: all are busy ({})", pool, busy)), "lease");
+    return absl::ResourceExhaustedError(fmt::format("{}: all are busy ({})", pool, busy));
+  };
+  return with_stage(refusal(), "lease");
 }
 
 ResourcePoolStats ResourceCore::stats() const {

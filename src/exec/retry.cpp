@@ -7,11 +7,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "penstock/core/failure_stage.hpp"
+
 namespace penstock::inline PENSTOCK_ABI {
 
 RetryVerdict classify_retry(const absl::Status& status) {
-  if (const auto stage = status.GetPayload("type.penstock/stage")) {
-    return absl::IsDeadlineExceeded(status) && *stage == "run" ? RetryVerdict::kRetry : RetryVerdict::kStop;
+  if (const auto stage = failure_stage(status)) {
+    const bool ran_too_long = absl::IsDeadlineExceeded(status) && *stage == "run";
+    return ran_too_long || retry_after(status) ? RetryVerdict::kRetry : RetryVerdict::kStop;
   }
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:

@@ -77,9 +77,9 @@ std::string_view to_string(RetryStop stop) noexcept;
 ///   Unauthenticated, PermissionDenied            kRetryResourceDead
 ///   all others                                   kStop; DeadlineExceeded, too: the caller's time ran out
 ///
-/// Where a pool refuses or gives up, it says how far things had come in the payload `type.penstock/stage`. Of these
-/// only a DeadlineExceeded of the stage "run" is kRetry; a full queue, say, is kStop, for it is our own overload and
-/// not the provider's.
+/// Where a pool refuses or gives up, it says how far things had come (`failure_stage`). Of these only a
+/// DeadlineExceeded of the stage "run" is kRetry, and what says when to come again (`retry_after`), such as a pool of
+/// resources that all rest; a full queue, say, is kStop, for it is our own overload and not the provider's.
 RetryVerdict classify_retry(const absl::Status& status);
 
 struct RetryOptions {
