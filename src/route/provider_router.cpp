@@ -4,36 +4,18 @@
 #include <algorithm>
 #include <exception>
 #include <functional>
-#include <system_error>
+#include <stdexcept>
+#include <utility>
 
 #include <fmt/format.h>
 
-#include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/detail/world.hpp"
+#include "penstock/route/detail/named_options.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
-constexpr std::size_t kMaxName = 256;
 constexpr std::size_t kNamesShown = 8;
-constexpr std::size_t kBytesShown = 64;
-
-/// A name as texts show it: not all of one that somebody has sent us by mistake.
-std::string shown(std::string_view name) {
-  if (name.size() <= kBytesShown) return fmt::format("'{}'", name);
-  return fmt::format("'{}...' ({} bytes)", name.substr(0, kBytesShown), name.size());
-}
-
-absl::Status shut_down() { return absl::FailedPreconditionError("provider router: shut down"); }
-
-ProviderOptions named(ProviderOptions options, const std::string& name) {
-  options.pool.name = name;
-  if (options.breaker) {
-    options.breaker->name = name;
-    options.breaker->clock = options.pool.clock != nullptr ? options.pool.clock : &Clock::steady();
-  }
-  return options;
-}
 
 /// Calls `task` with each index below `count`, each in a thread of its own as far as threads can be had. When all calls
 /// have returned, throws what the first of them threw.
@@ -63,41 +45,11 @@ void in_parallel(std::size_t count, const std::function<void(std::size_t)>& task
 
 }  // namespace
 
-absl::Status ProviderOptions::validate() const {
-  const ProviderOptions complete = named(*this, pool.name.empty() ? "unnamed" : pool.name);
-  const absl::Status of_pool = complete.pool.validate();
-  absl::Status of_breaker;
-  if (complete.breaker) of_breaker = complete.breaker->validate();
-  if (of_pool.ok()) return of_breaker;
-  if (of_breaker.ok()) return of_pool;
-  return absl::InvalidArgumentError(fmt::format("{}; {}", detail::text_of(of_pool), detail::text_of(of_breaker)));
+ProviderRouter::ProviderRouter(ProviderRouterOptions options) : options_(std::move(options)) {
+  for (const auto& interceptor : options_.interceptors) {
+    if (interceptor == nullptr) throw std::invalid_argument("provider router: an interceptor is null");
+  }
 }
-
-/// Keeps a name to itself while its provider is being made or taken out.
-class ProviderRouter::Claim {
- public:
-  Claim(ProviderRouter& router, std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(router.mutex_)
-      : router_(router), name_(name) {
-    is_mine_ = router_.claimed_.insert(name_).second;
-  }
-  Claim(const Claim&) = delete;
-  Claim& operator=(const Claim&) = delete;
-  ~Claim() {
-    if (!is_mine_) return;
-    std::set<std::string>::node_type freed;
-    const MutexLock lock(router_.mutex_);
-    freed = router_.claimed_.extract(name_);
-  }
-
-  [[nodiscard]] bool is_mine() const noexcept { return is_mine_; }
-
- private:
-  ProviderRouter& router_;
-  const std::string name_;
-  bool is_mine_ = false;
-};
-
-ProviderRouter::ProviderRouter() = default;
 
 ProviderRouter::~ProviderRouter() {
   Providers providers = all();
@@ -108,112 +60,34 @@ ProviderRouter::~ProviderRouter() {
   }
   in_parallel(providers.size(), [&](std::size_t index) {
     detail::Provider& provider = *providers[index];
-    provider.set_phase(detail::Provider::Phase::kDraining);
+    if (!provider.has_pool()) return;
+    provider.life().set_phase(detail::Provider::Phase::kDraining);
     (void)provider.pool().shutdown(provider.until_shutdown_timeout());
   });
 }
 
-absl::Status ProviderRouter::add(std::string name, ProviderOptions options) {
-  if (name.empty()) return absl::InvalidArgumentError("provider router: a provider needs a name, got an empty one");
-  if (name.size() > kMaxName) {
-    return absl::OutOfRangeError(
-        fmt::format("provider router: the name {} must be at most {} bytes long", shown(name), kMaxName));
-  }
-  options = named(std::move(options), name);
-  if (absl::Status invalid = options.validate(); !invalid.ok()) return invalid;
-  free_retired();
-  std::optional<Claim> claim;
-  {
-    const MutexLock lock(mutex_);
-    if (closed_) return shut_down();
-    claim.emplace(*this, name);
-    if (!claim->is_mine()) {
-      return absl::AlreadyExistsError(
-          fmt::format("provider router: provider {} is being added or removed", shown(name)));
-    }
-    if (providers_.contains(name)) {
-      return absl::AlreadyExistsError(fmt::format("provider router: provider {} exists", shown(name)));
-    }
-  }
-
-  std::shared_ptr<CircuitBreaker> breaker;
-  if (options.breaker) breaker = std::make_shared<CircuitBreaker>(*std::move(options.breaker));
-  absl::StatusOr<std::unique_ptr<WorkerPool>> pool = WorkerPool::create(options.pool);
-  if (!pool.ok()) return pool.status();
-  const auto provider = std::make_shared<detail::Provider>(options.pool, *std::move(pool), std::move(breaker));
-
-  std::shared_ptr<const detail::ProviderTable::Map> old;
-  const MutexLock lock(mutex_);
-  if (closed_) return shut_down();
-  const auto added = providers_.emplace(std::move(name), provider).first;
-  try {
-    old = publish();
-  } catch (...) {
-    providers_.erase(added);
-    throw;
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<ShutdownReport> ProviderRouter::remove(std::string_view name, const Context& ctx) {
-  std::shared_ptr<detail::Provider> provider = table_.find(name);
-  if (provider == nullptr) return unknown(name);
-  std::optional<Claim> claim;
-  {
-    const MutexLock lock(mutex_);
-    if (closed_) return shut_down();
-    claim.emplace(*this, name);
-    if (!claim->is_mine()) {
-      return absl::FailedPreconditionError(
-          fmt::format("provider router: provider {} is being added or removed", shown(name)));
-    }
-    const auto found = providers_.find(name);
-    if (found == providers_.end() || found->second != provider) provider = nullptr;
-    if (provider != nullptr) provider->set_phase(detail::Provider::Phase::kDraining);
-  }
-  if (provider == nullptr) return unknown(name);
-  ShutdownReport report = provider->pool().shutdown(ctx);
-  provider->set_phase(detail::Provider::Phase::kStopped);
-  // All that is freed is freed after the lock has gone.
-  Retired retired(1, std::move(provider));
-  decltype(providers_)::node_type node;
-  std::shared_ptr<const detail::ProviderTable::Map> old;
-  {
-    const MutexLock lock(mutex_);
-    node = providers_.extract(retired.front()->name());
-    try {
-      old = publish();
-    } catch (...) {
-      providers_.insert(std::move(node));
-      throw;
-    }
-    retired_.splice(retired_.end(), retired);
-  }
-  node = {};
-  old.reset();
-  free_retired();
-  return report;
-}
-
 std::map<std::string, ShutdownReport> ProviderRouter::shutdown(const Context& ctx) {
+  using Phase = detail::Provider::Phase;
   Providers providers;
+  std::size_t current = 0;  // the rest are retired
   {
     const MutexLock lock(mutex_);
     closed_ = true;
     for (const auto& [name, provider] : providers_) {
-      if (provider->phase() == detail::Provider::Phase::kServing) {
-        provider->set_phase(detail::Provider::Phase::kDraining);
-      }
+      if (!provider->has_pool()) continue;  // whoever makes it finds the router closed
+      if (provider->life().phase() == Phase::kServing) provider->life().set_phase(Phase::kDraining);
       providers.push_back(provider);
     }
+    current = providers.size();
+    providers.insert(providers.end(), retired_.begin(), retired_.end());
   }
   std::vector<ShutdownReport> reports(providers.size());
   in_parallel(providers.size(), [&](std::size_t index) {
     reports[index] = providers[index]->pool().shutdown(ctx);
-    if (reports[index].is_drained()) providers[index]->set_phase(detail::Provider::Phase::kStopped);
+    if (index < current && reports[index].is_drained()) providers[index]->life().set_phase(Phase::kStopped);
   });
   std::map<std::string, ShutdownReport> by_name;
-  for (std::size_t index = 0; index < providers.size(); ++index) {
+  for (std::size_t index = 0; index < current; ++index) {
     by_name.emplace(providers[index]->name(), std::move(reports[index]));
   }
   return by_name;
@@ -221,7 +95,7 @@ std::map<std::string, ShutdownReport> ProviderRouter::shutdown(const Context& ct
 
 std::shared_ptr<CircuitBreaker> ProviderRouter::breaker(std::string_view provider) const {
   const std::shared_ptr<detail::Provider> found = table_.find(provider);
-  return found == nullptr ? nullptr : found->breaker();
+  return found == nullptr ? nullptr : found->road()->breaker();
 }
 
 absl::StatusOr<ProviderState> ProviderRouter::state(std::string_view provider) const {
@@ -272,16 +146,58 @@ void ProviderRouter::free_retired() {
   retired_.splice(retired_.end(), in_use);
 }
 
+bool ProviderRouter::falls_back(const absl::Status& failure) const noexcept {
+  if (options_.falls_back) {
+    try {
+      return options_.falls_back(failure);
+    } catch (...) {
+      return false;
+    }
+  }
+  switch (failure.code()) {
+    case absl::StatusCode::kOk:
+    case absl::StatusCode::kCancelled:
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kUnimplemented:
+      return false;
+    default:
+      return true;
+  }
+}
+
 absl::Status ProviderRouter::unknown(std::string_view name) const {
   const std::vector<std::string> names = providers();
   std::string known;
   for (std::size_t index = 0; index < std::min(names.size(), kNamesShown); ++index) {
-    known += fmt::format("{}{}", index == 0 ? "" : ", ", shown(names[index]));
+    known += fmt::format("{}{}", index == 0 ? "" : ", ", detail::shown_name(names[index]));
   }
   if (names.size() > kNamesShown) known += fmt::format(" and {} more", names.size() - kNamesShown);
   if (names.empty())
-    return absl::NotFoundError(fmt::format("provider router: no provider {}, there are none", shown(name)));
-  return absl::NotFoundError(fmt::format("provider router: no provider {}, there are {}", shown(name), known));
+    return absl::NotFoundError(
+        fmt::format("provider router: no provider {}, there are none", detail::shown_name(name)));
+  return absl::NotFoundError(
+      fmt::format("provider router: no provider {}, there are {}", detail::shown_name(name), known));
 }
+
+namespace detail {
+
+void RefusalList::add(std::string_view provider, absl::Status refusal) {
+  texts_ += fmt::format("{}{}: {}", count_ == 0 ? "" : "; ", shown_name(provider),
+                        std::string_view(refusal.message().data(), refusal.message().size()));
+  last_ = std::move(refusal);
+  ++count_;
+}
+
+absl::Status RefusalList::take() && {
+  if (count_ == 0) return absl::InvalidArgumentError("provider router: the list of providers is empty");
+  if (count_ == 1) return std::move(last_);
+  absl::Status all(last_.code(), fmt::format("provider router: none of {} providers could: {}", count_, texts_));
+  last_.ForEachPayload([&](const auto& url, const absl::Cord& payload) { all.SetPayload(url, payload); });
+  return all;
+}
+
+}  // namespace detail
 
 }  // namespace penstock::inline PENSTOCK_ABI

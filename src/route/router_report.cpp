@@ -13,9 +13,6 @@
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
-constexpr std::array kAllStates = {ProviderState::kReady, ProviderState::kDegraded, ProviderState::kIsolated,
-                                   ProviderState::kDraining, ProviderState::kStopped};
-
 /// Adds a label to all that passes.
 class LabelledSink final : public MetricSink {
  public:
@@ -110,34 +107,54 @@ void write(JsonWriter& json, const CircuitBreakerStats& breaker) {
   json.end_object();
 }
 
-}  // namespace
-
-std::string_view to_string(ProviderState state) noexcept {
-  switch (state) {
-    case ProviderState::kReady:
-      return "ready";
-    case ProviderState::kDegraded:
-      return "degraded";
-    case ProviderState::kIsolated:
-      return "isolated";
-    case ProviderState::kDraining:
-      return "draining";
-    case ProviderState::kStopped:
-      return "stopped";
+void write(JsonWriter& json, const ResourcePoolStats& lease) {
+  json.begin_object();
+  json.key("resources").begin_array();
+  for (const ResourceStats& one : lease.by_resource) {
+    json.begin_object().key("id").value(one.id).key("weight").value(one.weight).key("in_use").value(one.in_use);
+    json.key("leases").value(one.leases).key("errors").value(one.errors).key("disabled").value(one.is_disabled);
+    json.end_object();
   }
-  return "unknown";
+  json.end_array();
+  json.key("leases").value(lease.leases).key("returns").value(lease.returns);
+  json.end_object();
 }
+
+void write(JsonWriter& json, const RetryStats& retry) {
+  json.begin_object();
+  json.key("calls").value(retry.calls).key("running").value(retry.running).key("attempts").value(retry.attempts);
+  json.key("retries").value(retry.retries);
+  json.key("succeeded_after_retry").value(retry.succeeded_after_retry);
+  json.end_object();
+}
+
+/// One part of a provider, or null if it has none.
+template <class Stats>
+void write(JsonWriter& json, std::string_view key, const std::optional<Stats>& part) {
+  json.key(key);
+  part ? write(json, *part) : static_cast<void>(json.null());
+}
+
+}  // namespace
 
 void ProviderRouter::collect(MetricSink& sink) const {
   for (const auto& provider : all()) {
     LabelledSink labelled(sink, {"provider", provider->name()});
     const ProviderState now = provider->state();
-    for (const ProviderState state : kAllStates) {
+    for (std::size_t index = 0; index < kProviderStates; ++index) {
+      const auto state = static_cast<ProviderState>(index);
       labelled.gauge("penstock_provider_state", "whether the provider is in this state", {{"state", to_string(state)}},
                      now == state ? 1 : 0);
     }
-    provider->pool().collect(labelled);
-    if (provider->breaker() != nullptr) provider->breaker()->collect(labelled);
+    const detail::ProviderRoad& road = *provider->road();
+    labelled.counter("penstock_provider_updates_total", "changes of options while it served", {},
+                     road.life().updates());
+    labelled.counter("penstock_provider_interceptor_exceptions_total", "caught from interceptors", {},
+                     road.life().interceptor_exceptions());
+    if (provider->has_pool()) provider->pool().collect(labelled);
+    if (road.breaker() != nullptr) road.breaker()->collect(labelled);
+    if (road.lease() != nullptr) road.lease()->collect(labelled);
+    if (road.retrier() != nullptr) road.retrier()->collect(labelled);
   }
 }
 
@@ -147,12 +164,11 @@ std::string ProviderRouter::state_json() const {
   for (const auto& [name, stats] : stats()) {
     json.begin_object().key("name").value(name).key("state").value(to_string(stats.state));
     write(json, stats.pool);
-    json.key("breaker");
-    if (stats.breaker) {
-      write(json, *stats.breaker);
-    } else {
-      json.null();
-    }
+    json.key("updates").value(stats.updates);
+    json.key("interceptor_exceptions").value(stats.interceptor_exceptions);
+    write(json, "breaker", stats.breaker);
+    write(json, "lease", stats.lease);
+    write(json, "retry", stats.retry);
     json.end_object();
   }
   json.end_array().end_object();

@@ -40,6 +40,12 @@ struct JobAccess {
   static Job<R> handle(typename Job<R>::State& state) noexcept {
     return Job<R>(state);
   }
+  /// The same job as one whose function returns a `To`: with the same value, and the same answer. It refers to one.
+  template <class To, class From>
+  static Job<To> as(Job<From>&& job) noexcept {
+    static_assert(std::is_same_v<typename Job<To>::State, typename Job<From>::State>);
+    return Job<To>(*std::exchange(job.job_, nullptr));
+  }
   /// Null if the handle refers to no job.
   template <class R>
   static typename Job<R>::State* state(const Job<R>& job) noexcept {

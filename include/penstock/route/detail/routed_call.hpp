@@ -2,7 +2,7 @@
 #pragma once
 
 /// \file
-/// A caller's function on its way into a provider's pool, with the permit that its outcome settles.
+/// A caller's function on its way into a provider's pool, with the ticket that its outcome settles.
 
 #include <cstddef>
 #include <functional>
@@ -15,30 +15,41 @@
 #include "absl/status/statusor.h"
 
 #include "penstock/exec/job.hpp"
-#include "penstock/route/detail/provider.hpp"
+#include "penstock/route/detail/provider_road.hpp"
+#include "penstock/route/interceptor.hpp"
+#include "penstock/route/provider_lease.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
-template <class F, bool = std::is_invocable_v<F, const JobContext&>>
-struct RoutedResult {
-  using Type = std::invoke_result_t<F, const JobContext&>;
+/// How a function is called, and what it returns.
+template <class F, bool = std::is_invocable_v<F, const JobContext&>, bool = std::is_invocable_v<F, const ProviderCall&>>
+struct RoutedFunction {
+  static constexpr bool kTakesContext = true;
+  using Result = std::invoke_result_t<F, const JobContext&>;
+  static Result call(F&& function, const ProviderCall& call) { return std::invoke(std::move(function), call.job()); }
 };
 template <class F>
-struct RoutedResult<F, false> {
-  static_assert(std::is_invocable_v<F>, "a job is a function of nothing or of a const JobContext&");
-  using Type = std::invoke_result_t<F>;
+struct RoutedFunction<F, false, true> {
+  static constexpr bool kTakesContext = true;
+  using Result = std::invoke_result_t<F, const ProviderCall&>;
+  static Result call(F&& function, const ProviderCall& call) { return std::invoke(std::move(function), call); }
+};
+template <class F>
+struct RoutedFunction<F, false, false> {
+  static_assert(std::is_invocable_v<F>,
+                "a routed job is a function of nothing, of a const JobContext& or of a const ProviderCall&");
+  static constexpr bool kTakesContext = false;
+  using Result = std::invoke_result_t<F>;
+  static Result call(F&& function, const ProviderCall& /*call*/) { return std::invoke(std::move(function)); }
 };
 
-/// What the breaker is told about a function that has returned `result`.
-template <class Result>
-absl::Status outcome_of([[maybe_unused]] const Result& result) {
-  if constexpr (std::is_same_v<Result, absl::Status>) {
-    return result;
-  } else if constexpr (requires { requires std::is_same_v<Result, absl::StatusOr<typename Result::value_type>>; }) {
-    return result.status();
-  } else {
-    return absl::OkStatus();
-  }
+template <class F>
+using RoutedResult = typename RoutedFunction<std::decay_t<F>>::Result;
+
+inline const absl::Status& outcome_of(const absl::Status& result) { return result; }
+template <class T>
+const absl::Status& outcome_of(const absl::StatusOr<T>& result) {
+  return result.status();
 }
 
 /// A function that is moved only once a pool has taken it: made with a reference to the caller's function, it takes
@@ -48,33 +59,79 @@ absl::Status outcome_of([[maybe_unused]] const Result& result) {
 /// `F`: as a forwarding reference is deduced.
 template <class F>
 class RoutedCall {
+ protected:
   using Function = std::decay_t<F>;
-  static constexpr bool kTakesContext = std::is_invocable_v<Function, const JobContext&>;
+  using Form = RoutedFunction<Function>;
+  using Result = typename Form::Result;
+  using Answer = typename JobTraits<Result>::Answer;
 
  public:
-  using Result = typename RoutedResult<Function>::Type;
-
   RoutedCall(std::remove_reference_t<F>& source, CallTicket ticket) noexcept
       : source_(std::addressof(source)), ticket_(std::move(ticket)) {}
   RoutedCall(RoutedCall&& other) : ticket_(std::move(other.ticket_)) {
-    function_.emplace(std::forward<F>(*other.source_));
+    if (other.source_ != nullptr) {
+      function_.emplace(std::forward<F>(*other.source_));
+    } else {
+      function_.emplace(*std::move(other.function_));
+    }
   }
   RoutedCall& operator=(RoutedCall&&) = delete;
   ~RoutedCall() = default;
 
-  // Templates, because clang 14 ignores a requires clause when it instantiates a class explicitly.
-  template <bool Takes = kTakesContext>
-  std::enable_if_t<Takes, Result> operator()(const JobContext& job) && {
-    return run(&job, [&]() -> Result { return std::invoke(std::move(*function_), job); });
-  }
-  template <bool Takes = kTakesContext>
-  std::enable_if_t<!Takes, Result> operator()() && {
-    return run(nullptr, [&]() -> Result { return std::invoke(std::move(*function_)); });
-  }
-
   /// Whether there is nothing to call: a pool asks that of each function.
   friend bool operator==(const RoutedCall& call, std::nullptr_t) noexcept {
     return call.source_ != nullptr ? is_empty(*call.source_) : is_empty(*call.function_);
+  }
+
+ protected:
+  Answer run(const JobContext& job) {
+    const ProviderRoad& road = ticket_.road();
+    if (road.interceptors().empty()) {
+      Duration took{};
+      return call(job, took);
+    }
+    TypedAnswer<typename JobTraits<Result>::Value> answer;
+    InterceptedCall intercepted(road.name(), job, answer);
+    InterceptorRun chain(road.interceptors(), intercepted, road.life());
+    if (!chain.before()) {
+      chain.after();
+      return answer.get();
+    }
+    Duration took{};
+    try {
+      answer.set(call(job, took));
+    } catch (...) {
+      intercepted.set_took(took);
+      answer.fail(absl::InternalError("the function threw an exception"));
+      chain.after();
+      if (answer.status().ok()) return answer.get();  // made good
+      throw;
+    }
+    intercepted.set_took(took);
+    chain.after();
+    return answer.get();
+  }
+
+  /// For a road and a function that need no context.
+  Result run_shortly() {
+    Passage passage(ticket_, nullptr);
+    try {
+      if constexpr (std::is_void_v<Result>) {
+        std::invoke(std::move(*function_));
+        passage.end(absl::OkStatus());
+      } else {
+        Result result = std::invoke(std::move(*function_));
+        if constexpr (std::is_same_v<Answer, Result>) {
+          passage.end(outcome_of(result));
+        } else {
+          passage.end(absl::OkStatus());
+        }
+        return result;
+      }
+    } catch (...) {
+      passage.end(absl::InternalError("the function threw an exception"));
+      throw;
+    }
   }
 
  private:
@@ -89,20 +146,31 @@ class RoutedCall {
     }
   }
 
-  template <class Call>
-  Result run(const JobContext* job, const Call& call) {
-    TrackedCall tracked(ticket_, job);
+  /// The function between its passage's begin and end.
+  Answer call(const JobContext& job, Duration& took) {
+    Passage passage(ticket_, &job);
+    if (!passage.refusal().ok()) return passage.refusal();
+    const ProviderCall seen(ticket_.road().name(), job, passage.lease());
+    const auto end = [&](const absl::Status& status) {
+      passage.end(status);
+      took = passage.took();
+    };
     try {
       if constexpr (std::is_void_v<Result>) {
-        call();
-        tracked.end(absl::OkStatus());
-      } else {
-        Result result = call();
-        tracked.end(outcome_of(result));
+        Form::call(std::move(*function_), seen);
+        end(absl::OkStatus());
+        return absl::OkStatus();
+      } else if constexpr (std::is_same_v<Answer, Result>) {
+        Result result = Form::call(std::move(*function_), seen);
+        end(outcome_of(result));
         return result;
+      } else {
+        Result result = Form::call(std::move(*function_), seen);
+        end(absl::OkStatus());
+        return Answer(std::move(result));
       }
     } catch (...) {
-      tracked.end(absl::InternalError("the function threw an exception"));
+      end(absl::InternalError("the function threw an exception"));
       throw;
     }
   }
@@ -110,6 +178,22 @@ class RoutedCall {
   std::remove_reference_t<F>* source_ = nullptr;
   std::optional<Function> function_;
   CallTicket ticket_;  // before the function's end nothing of it is told
+};
+
+/// One that is called with a context: it may wait for what its road demands, and be refused there.
+template <class F>
+class LongRoutedCall : public RoutedCall<F> {
+ public:
+  using RoutedCall<F>::RoutedCall;
+  typename RoutedCall<F>::Answer operator()(const JobContext& job) && { return this->run(job); }
+};
+
+/// One that needs no context, on a road without waits.
+template <class F>
+class ShortRoutedCall : public RoutedCall<F> {
+ public:
+  using RoutedCall<F>::RoutedCall;
+  typename RoutedCall<F>::Result operator()() && { return this->run_shortly(); }
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+
+// How providers come, change and go.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "penstock/route/detail/named_options.hpp"
+#include "penstock/route/provider_router.hpp"
+
+namespace penstock::inline PENSTOCK_ABI {
+namespace {
+
+using detail::Provider;
+using detail::ProviderLife;
+using detail::ProviderRoad;
+using detail::shown_name;
+
+constexpr std::size_t kMaxName = 256;
+
+absl::Status shut_down() { return absl::FailedPreconditionError("provider router: shut down"); }
+
+std::string under_way(std::string_view name) {
+  return fmt::format("provider router: provider {} is being added, updated or removed", shown_name(name));
+}
+
+}  // namespace
+
+/// Keeps a name to itself while its provider is being made, changed or taken out.
+class ProviderRouter::Claim {
+ public:
+  Claim(ProviderRouter& router, std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(router.mutex_)
+      : router_(router), name_(name) {
+    is_mine_ = router_.claimed_.insert(name_).second;
+  }
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+  ~Claim() {
+    if (!is_mine_) return;
+    std::set<std::string>::node_type freed;
+    const MutexLock lock(router_.mutex_);
+    freed = router_.claimed_.extract(name_);
+  }
+
+  [[nodiscard]] bool is_mine() const noexcept { return is_mine_; }
+
+ private:
+  ProviderRouter& router_;
+  const std::string name_;
+  bool is_mine_ = false;
+};
+
+absl::Status ProviderRouter::add(std::string name, ProviderOptions options) {
+  if (name.empty()) return absl::InvalidArgumentError("provider router: a provider needs a name, got an empty one");
+  if (name.size() > kMaxName) {
+    return absl::OutOfRangeError(
+        fmt::format("provider router: the name {} must be at most {} bytes long", shown_name(name), kMaxName));
+  }
+  options = detail::named(std::move(options), name);
+  if (absl::Status invalid = options.validate(); !invalid.ok()) return invalid;
+  free_retired();
+
+  std::shared_ptr<CircuitBreaker> breaker;
+  if (options.breaker) breaker = std::make_shared<CircuitBreaker>(*options.breaker);
+  const auto road = std::make_shared<const ProviderRoad>(
+      options, options_.interceptors, std::make_shared<ProviderLife>(*options.pool.clock), std::move(breaker));
+
+  std::optional<Claim> claim;
+  std::shared_ptr<const detail::ProviderTable::Map> without;
+  std::shared_ptr<const detail::ProviderTable::Map> starting;
+  {
+    const MutexLock lock(mutex_);
+    if (closed_) return shut_down();
+    claim.emplace(*this, name);
+    if (!claim->is_mine()) return absl::AlreadyExistsError(under_way(name));
+    if (providers_.contains(name)) {
+      return absl::AlreadyExistsError(fmt::format("provider router: provider {} exists", shown_name(name)));
+    }
+    without = put(std::make_shared<Provider>(road, nullptr, options.pool.shutdown_timeout));
+  }
+
+  absl::Status failure;
+  absl::StatusOr<std::unique_ptr<WorkerPool>> pool = absl::UnknownError("");
+  try {
+    pool = WorkerPool::create(options.pool);
+    failure = pool.status();
+    if (failure.ok()) {
+      auto provider = std::make_shared<Provider>(road, *std::move(pool), options.pool.shutdown_timeout);
+      const MutexLock lock(mutex_);
+      if (closed_) {
+        failure = shut_down();
+      } else {
+        starting = put(provider);
+        road->life().set_phase(Provider::Phase::kServing);
+      }
+    }
+  } catch (...) {
+    take_out(name);
+    throw;
+  }
+  if (!failure.ok()) take_out(name);
+  return failure;
+}
+
+absl::StatusOr<UpdateReport> ProviderRouter::update(std::string_view name, ProviderOptions options,
+                                                    const Context& ctx) {
+  options = detail::named(std::move(options), std::string(name));
+  if (absl::Status invalid = options.validate(); !invalid.ok()) return invalid;
+  free_retired();
+  ProviderPtr former;
+  std::optional<Claim> claim;
+  {
+    const MutexLock lock(mutex_);
+    if (closed_) return shut_down();
+    claim.emplace(*this, name);
+    if (!claim->is_mine()) return absl::FailedPreconditionError(under_way(name));
+    if (const auto found = providers_.find(name); found != providers_.end()) former = found->second;
+  }
+  if (former == nullptr) return unknown(name);
+  const ProviderRoad& road = *former->road();
+  if (&road.clock() != options.pool.clock) {
+    return absl::InvalidArgumentError(
+        fmt::format("provider router: the clock of provider {} cannot be changed", shown_name(name)));
+  }
+
+  // All that can fail comes first: until the new provider is put in its place, nothing has changed.
+  absl::StatusOr<std::unique_ptr<WorkerPool>> pool = WorkerPool::create(options.pool);
+  if (!pool.ok()) return pool.status();
+  std::shared_ptr<CircuitBreaker> breaker;
+  if (options.breaker) {
+    breaker = road.breaker() != nullptr ? road.breaker() : std::make_shared<CircuitBreaker>(*options.breaker);
+  }
+  const auto provider = std::make_shared<Provider>(
+      std::make_shared<const ProviderRoad>(options, options_.interceptors, road.shared_life(), breaker),
+      *std::move(pool), options.pool.shutdown_timeout);
+  Retired retired(1, former);
+
+  std::shared_ptr<const detail::ProviderTable::Map> old;
+  {
+    const MutexLock lock(mutex_);
+    if (closed_) return shut_down();
+    old = put(provider);
+    retired_.splice(retired_.end(), retired);
+  }
+  road.life().count_update();
+  UpdateReport report;
+  report.retired = former->pool().shutdown(ctx);
+  old.reset();
+  former.reset();
+  free_retired();
+  return report;
+}
+
+absl::StatusOr<ShutdownReport> ProviderRouter::remove(std::string_view name, const Context& ctx) {
+  ProviderPtr provider;
+  std::optional<Claim> claim;
+  {
+    const MutexLock lock(mutex_);
+    if (closed_) return shut_down();
+    claim.emplace(*this, name);
+    if (!claim->is_mine()) return absl::FailedPreconditionError(under_way(name));
+    if (const auto found = providers_.find(name); found != providers_.end()) provider = found->second;
+    if (provider != nullptr) provider->life().set_phase(Provider::Phase::kDraining);
+  }
+  if (provider == nullptr) return unknown(name);
+  ShutdownReport report = provider->pool().shutdown(ctx);
+  provider->life().set_phase(Provider::Phase::kStopped);
+  {
+    Retired retired(1, std::move(provider));
+    const MutexLock lock(mutex_);
+    retired_.splice(retired_.end(), retired);
+  }
+  take_out(name);
+  free_retired();
+  return report;
+}
+
+/// Has look-ups find `provider` under its name. What is returned is for the caller to free, without the lock.
+std::shared_ptr<const detail::ProviderTable::Map> ProviderRouter::put(const ProviderPtr& provider) {
+  ProviderPtr& place = providers_[provider->name()];
+  ProviderPtr former = std::exchange(place, provider);
+  try {
+    return publish();
+  } catch (...) {
+    if (former == nullptr) {
+      providers_.erase(provider->name());
+    } else {
+      place = std::move(former);
+    }
+    throw;
+  }
+}
+
+/// Has look-ups find nothing under `name`. All that is freed is freed after the lock has gone.
+void ProviderRouter::take_out(std::string_view name) {
+  decltype(providers_)::node_type node;
+  std::shared_ptr<const detail::ProviderTable::Map> old;
+  const MutexLock lock(mutex_);
+  const auto found = providers_.find(name);
+  if (found == providers_.end()) return;
+  node = providers_.extract(found);
+  try {
+    old = publish();
+  } catch (...) {
+    providers_.insert(std::move(node));
+    throw;
+  }
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI
