@@ -79,6 +79,9 @@ class PoolObserver {
   virtual void on_finish(const JobEvent& /*event*/) {}
   /// Its function will not be called: cancelled, expired, evicted, shed or abandoned.
   virtual void on_drop(const JobEvent& /*event*/) {}
+  /// It was moved to another pool, `successor` by name, whose observer is told the rest: first that it was submitted,
+  /// unless that is this one.
+  virtual void on_hand_over(const JobEvent& /*event*/, std::string_view /*successor*/) {}
   virtual void on_state(std::string_view /*pool*/, PoolState /*state*/, TimePoint /*at*/) {}
 };
 

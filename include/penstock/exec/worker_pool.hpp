@@ -143,6 +143,36 @@ class WorkerPool final : public Executor {
   /// Returns: what became of the jobs meanwhile, and which ones it gave up on.
   ShutdownReport shutdown(const Context& ctx);
 
+  /// Ends the intake for good and moves the jobs that wait here to `successor`: for a change that cannot be made in
+  /// place. No accepted job is lost, and none runs twice.
+  ///
+  ///     auto next = WorkerPool::create(changed_options);  // its workers run
+  ///     publish(**next);                                  // new jobs go there
+  ///     auto moved = old->hand_over(**next);              // those that wait, too
+  ///     old->shutdown(ctx);                               // waits for what still runs
+  ///
+  /// A job that has moved is one of the successor's. It keeps its id, its age, and what its submitter has asked for:
+  /// context, limits, priority, tag. Its handle works as before. For the rest the successor's options hold, as if it
+  /// had been submitted there at the same time: discipline, CoDel, `processing_timeout`, and `queue_wait_limit`,
+  /// counted from its acceptance. Jobs of the same age keep their order and come before the successor's own. How full
+  /// the successor's queue is does not matter to them; it accepts no other jobs while it is too full.
+  ///
+  /// A thread that waits for a place here is refused as after a shutdown, and keeps its function for a submission to
+  /// the successor. A coroutine that waits for one gets it, and its job moves. A submission that has its place but is
+  /// still making its job ends here, and the job is run here. What runs goes on, posted work and coroutines stay. A
+  /// pause ends.
+  ///
+  /// May be called again; by several threads at once; by jobs of either pool; while either is being shut down; and to
+  /// hand on what this pool has taken over. The successor, which starts no job meanwhile, outlives the call.
+  ///
+  /// Returns: what has moved. If the successor's intake ends meanwhile, the rest is left and run here. Or, with nothing
+  ///          changed, InvalidArgument (the successor is this pool, or on another clock) or Unavailable (the
+  ///          successor's intake has ended).
+  /// Cost:    O(jobs that move), some 100 ns each, if not many of the successor's are older; the locks of both pools
+  /// for
+  ///          64 of them at a time. Allocates nothing.
+  absl::StatusOr<HandOverReport> hand_over(WorkerPool& successor);
+
   /// Runs `work` in a worker. Never refuses, also after shutdown.
   void post(Work& work) noexcept override;
   bool revoke(Work& work) noexcept override;

@@ -138,6 +138,9 @@ struct WorkerPoolOptions {
   /// besides. Without it, limits are kept to within some ticks of the system's timer: they end about 12 ms late, and
   /// not early unless the timer itself is held up for longer than that.
   bool measure = true;
+  /// The id of the first job that the pool accepts; 1 to 2^62. For a successor (`WorkerPool::hand_over`) whose own jobs
+  /// are not to be taken for those it takes over, which keep their ids.
+  std::uint64_t first_job_id = 1;
   /// Told about each job's way through the pool, if not null; outlives the pool. Not called under a lock.
   PoolObserver* observer = nullptr;
 

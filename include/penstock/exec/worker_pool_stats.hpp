@@ -31,8 +31,9 @@ struct WorkerPoolCounts {
   std::uint64_t enqueue_failures = 0;   ///< out of memory, or the move of the function threw
   std::uint64_t blocked = 0;            ///< had to wait for a place, whatever came of it
   std::uint64_t caller_runs = 0;        ///< accepted, and run by their submitter, or by who waited for them
+  std::uint64_t taken_over = 0;         ///< moved here by the `hand_over` of another pool; not among the accepted
 
-  // Outcomes of accepted jobs.
+  // Outcomes of jobs that were accepted or taken over.
   std::uint64_t started = 0;
   std::uint64_t succeeded = 0;
   std::uint64_t failed = 0;               ///< returned a status other than OK
@@ -43,6 +44,7 @@ struct WorkerPoolCounts {
   std::uint64_t shed = 0;                 ///< taken out by CoDel
   std::uint64_t processing_timeouts = 0;  ///< ran too long, or past the caller's deadline
   std::uint64_t abandoned = 0;            ///< queued when a shutdown ran out of time
+  std::uint64_t handed_over = 0;          ///< moved to another pool, whose counts tell what became of them
   std::uint64_t late_results = 0;         ///< functions that returned or threw after their caller had been answered
   std::uint64_t exceptions = 0;           ///< caught from jobs, posted work and hooks
 
@@ -102,8 +104,9 @@ struct WorkerInfo {
 ///
 ///   submitted = accepted + rejected + dropped_newest + enqueue_timeouts + enqueue_cancelled + refused_closed
 ///               + enqueue_failures + submitting
-///   accepted  = starting + queue_depth + running + succeeded + failed + panicked + cancelled + queue_expired
-///               + dropped_oldest + shed + processing_timeouts + abandoned
+///   accepted + taken_over
+///             = starting + queue_depth + running + succeeded + failed + panicked + cancelled + queue_expired
+///               + dropped_oldest + shed + processing_timeouts + abandoned + handed_over
 ///   live      = idle + busy = configured + replacements + retiring - joining
 ///             = all of workers_by_state but kStarting
 struct WorkerPoolStats : WorkerPoolCounts {
@@ -125,7 +128,7 @@ struct WorkerPoolStats : WorkerPoolCounts {
   // Jobs.
   std::size_t submitting = 0;   ///< submissions inside `submit` now, and coroutines in line
   std::size_t starting = 0;     ///< accepted jobs for which a free worker is on its way
-  std::size_t queue_depth = 0;  ///< jobs that wait for a worker, at most queue_capacity
+  std::size_t queue_depth = 0;  ///< jobs that wait for a worker, at most queue_capacity but for those taken over
   std::size_t running = 0;      ///< jobs that run, in time
   std::size_t overdue = 0;      ///< functions that run although their caller has been answered
   std::size_t queue_capacity = 0;
@@ -176,6 +179,13 @@ struct ShutdownReport {
 
   /// Whether all accepted jobs have ended, but for the one that the calling thread runs.
   [[nodiscard]] bool is_drained() const noexcept { return in_time && queued == 0; }
+};
+
+/// What `WorkerPool::hand_over` came to.
+struct HandOverReport {
+  std::uint64_t moved = 0;    ///< jobs that wait, or have waited, in the successor now
+  std::uint64_t refused = 0;  ///< threads that waited for a place, and submit once more
+  std::size_t left = 0;       ///< jobs that wait here still, to be run here
 };
 
 /// How a pool came up, phase by phase, up to the first that failed.
