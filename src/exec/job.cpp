@@ -33,8 +33,8 @@ JobTerms::JobTerms(AnsweredJob& owner, const PoolCore& pool, SubmitOptions&& opt
     : job(owner),
       caller(options.context, *pool.options().clock),
       context(caller.context),
-      processing_timeout(options.processing_timeout.value_or(pool.options().processing_timeout)),
-      queue_wait_limit(std::min(options.queue_wait_limit.value_or(Duration::max()), pool.options().queue_wait_limit)),
+      own_run_limit(options.processing_timeout.value_or(Duration::zero())),
+      own_wait_limit(options.queue_wait_limit.value_or(Duration::max())),
       tag(std::move(options.tag)),
       attempt(options.attempt),
       call_id(options.call_id),
@@ -46,31 +46,39 @@ JobTerms::JobTerms(AnsweredJob& owner, const PoolCore& pool, SubmitOptions&& opt
 }
 
 AnsweredJob::AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_context, std::uint16_t steps)
-    : JobState(false, steps), pool_(pool) {
+    : JobState(false, steps), pool_(&pool) {
   level_ = JobQueue::level(std::clamp(options.priority, kLowestPriority, kHighestPriority), options.front);
   if (!with_context && !options.has_terms()) return;
   terms_ = std::make_unique<JobTerms>(*this, pool, std::move(options), with_context);
   block_steps_ = steps_of(std::size_t{block_steps_} * kBlockStep + sizeof(JobTerms));
 }
 
-bool AnsweredJob::may_wait() { return is_done() || pool_.may_wait_for(*this) || is_done(); }
+bool AnsweredJob::may_wait() { return is_done() || pool().may_wait_for(*this) || is_done(); }
 
 OpStatus AnsweredJob::wait(const Context& ctx) {
   if (is_done()) return OpStatus::kOk;
-  if (!pool_.may_wait_for(*this)) return is_done() ? OpStatus::kOk : OpStatus::kFull;
   Patience patience(true);
-  do {
-    if (is_done()) {
-      patience.paid();
-      return OpStatus::kOk;
+  for (;;) {  // once more if the job is in another pool then
+    PoolCore& asked = pool();
+    if (!asked.may_wait_for(*this)) return is_done() ? OpStatus::kOk : OpStatus::kFull;
+    do {
+      if (is_done()) {
+        patience.paid();
+        return OpStatus::kOk;
+      }
+    } while (patience.has_more());
+    Waiter waiter(ctx);
+    WaitNode node(waiter, const_cast<Activation*>(Activation::current()));
+    {
+      SpinLockGuard lock(lock_);
+      if (answered_.load(std::memory_order_relaxed)) return OpStatus::kOk;
+      if (&pool() != &asked) continue;
+      waiting_.push(node);
     }
-  } while (patience.has_more());
-  Waiter waiter(ctx);
-  WaitNode node(waiter, nullptr);
-  if (!enlist(node)) return OpStatus::kOk;
-  const Waiter::Outcome outcome = waiter.wait();
-  if (outcome < Waiter::kServed) delist(node);
-  return to_op_status(outcome);
+    const Waiter::Outcome outcome = waiter.wait();
+    if (outcome < Waiter::kServed) delist(node);
+    if (outcome != kMoved) return to_op_status(outcome);
+  }
 }
 
 bool AnsweredJob::enlist(WaitNode& node) noexcept {
@@ -91,7 +99,7 @@ absl::Status AnsweredJob::unfinished(OpStatus status) const {
   {
     // The pool lives for as long as the job is not answered, and with this lock it is not going to be.
     SpinLockGuard lock(lock_);
-    if (!answered_.load(std::memory_order_relaxed)) bytes = pool_.options().name.copy(name.data(), name.size());
+    if (!answered_.load(std::memory_order_relaxed)) bytes = pool().options().name.copy(name.data(), name.size());
   }
   const std::string_view pool(name.data(), bytes);
   if (status == OpStatus::kFull) {
@@ -111,6 +119,7 @@ bool AnsweredJob::cancel() noexcept {
       return true;
     case Stop::kDone:
     case Stop::kAskedBefore:
+    case Stop::kElsewhere:
       break;
   }
   return false;
@@ -120,15 +129,18 @@ AnsweredJob::Stop AnsweredJob::stop() noexcept {
   EndedJobs ended;
   WakeList wake;
   Stop stop = Stop::kDone;
-  PoolCore& pool = pool_;
+  PoolCore* pool = nullptr;
   {
     SpinLockGuard lock(lock_);
     if (answered_.load(std::memory_order_relaxed)) return stop;
-    stop = pool.take_back(*this, ended, wake);
+    do {
+      pool = &this->pool();
+      stop = pool->take_back(*this, ended, wake);
+    } while (stop == Stop::kElsewhere);
   }
   if (ended.size() == 0) return stop;  // the pool, and this job, may be gone
-  pool.wake_all(wake, ended.size());
-  pool.settle(ended);
+  pool->wake_all(wake, ended.size());
+  pool->settle(ended);
   return stop;
 }
 

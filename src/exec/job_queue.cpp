@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -82,6 +83,32 @@ JobState* JobQueue::oldest() const noexcept {
     if (oldest == nullptr || first->enqueued_at_ < oldest->enqueued_at_) oldest = first;
   }
   return oldest;
+}
+
+JobState* JobQueue::newest() const noexcept {
+  JobState* newest = nullptr;
+  for (std::uint32_t left = used_; left != 0; left &= left - 1) {
+    JobState* const last = lists_[static_cast<std::size_t>(std::countr_zero(left))].back();
+    if (newest == nullptr || last->enqueued_at_ > newest->enqueued_at_) newest = last;
+  }
+  return newest;
+}
+
+void JobQueue::Merge::add(JobState& job) noexcept {
+  const std::size_t level = queue_.level_of(job);
+  JobList& list = queue_.lists_[level];
+  JobState* next = last_[level];
+  if (next == nullptr) {
+    next = list.front();
+    while (next != nullptr && next->enqueued_at_ < job.enqueued_at_) next = JobList::next(*next);
+  } else {
+    for (JobState* before = JobList::previous(*next); before != nullptr && before->enqueued_at_ >= job.enqueued_at_;) {
+      next = std::exchange(before, JobList::previous(*before));
+    }
+  }
+  list.insert(job, next);
+  last_[level] = &job;
+  queue_.note(job, level);
 }
 
 JobState* JobQueue::expired(TimePoint now) const noexcept {

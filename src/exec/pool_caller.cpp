@@ -72,6 +72,7 @@ bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
   WakeList wake;
   {
     Both lock(*this);
+    if (!is_mine(job)) return true;  // which its waiter finds out, and asks the other pool
     // Else it has ended, or a thread runs it: that one will come to an end without us.
     if (job.state_.load(std::memory_order_relaxed) != JobState::State::kQueued) return true;
     take_in();

@@ -84,6 +84,8 @@ PoolCore::PoolCore(WorkerPoolOptions options)
       capacity_(options_.queue_capacity),
       queue_(options_.discipline, wait_limit_),
       throughput_(clock_.now()) {
+  entered_ = left_seen_ = entered_when_full_ = options_.first_job_id - 1;
+  left_.store(entered_, std::memory_order_relaxed);
   if (options_.codel) codel_.emplace(*options_.codel);
   if (options_.measure) times_.emplace();
 }
@@ -113,6 +115,7 @@ AnsweredJob::Stop PoolCore::take_back(AnsweredJob& job, EndedJobs& ended, WakeLi
   if (is_forked()) return AnsweredJob::Stop::kDone;
   const TimePoint now = time();
   Both lock(*this);
+  if (!is_mine(job)) return AnsweredJob::Stop::kElsewhere;
   switch (job.state_.load(std::memory_order_relaxed)) {
     case JobState::State::kQueued:
       take_in();
@@ -194,7 +197,7 @@ void PoolCore::settle(EndedJobs& ended) noexcept {
         report(std::current_exception(), job);
       }
       if (options_.observer != nullptr && job->ending_ != Ending::kRefused) {
-        if (is_unannounced(*job)) observe_submit(*job);
+        if (job->unannounced_) observe_submit(*job);
         tell_observer([&](PoolObserver& observer) {
           JobEvent dropped = event(*job, kCallerThread, now, job->enqueued_at_);
           dropped.code = answer.code();
@@ -232,7 +235,8 @@ absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexce
       }
       case Ending::kQueueExpired: {
         code = absl::StatusCode::kDeadlineExceeded;
-        const Duration limit = terms == nullptr ? options_.queue_wait_limit : terms->queue_wait_limit;
+        const Duration limit =
+            terms == nullptr ? options_.queue_wait_limit : terms->wait_limit(options_.queue_wait_limit);
         return with_stage(absl::Status(code, fmt::format("{} expired in the queue after {} ({})", subject, waited,
                                                          is_callers ? std::string("the caller's deadline")
                                                                     : "limit " + duration_text(limit))),
@@ -256,7 +260,8 @@ absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexce
             "shutdown");
       case Ending::kRunExpired: {
         code = absl::StatusCode::kDeadlineExceeded;
-        const Duration limit = terms == nullptr ? options_.processing_timeout : terms->processing_timeout;
+        const Duration limit =
+            terms == nullptr ? options_.processing_timeout : terms->run_limit(options_.processing_timeout);
         const bool is_past_callers = terms != nullptr && terms->context.deadline() <= now;
         return with_stage(
             absl::Status(code, fmt::format("{} not finished after running for {} ({})", subject,

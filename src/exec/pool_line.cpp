@@ -53,10 +53,6 @@ void PoolCore::put_from_line(AnsweredJob& job, TimePoint now, WakeList& wake) no
   put_first(job, wake);
 }
 
-bool PoolCore::is_unannounced(const JobState& job) noexcept {
-  return !job.plain_ && static_cast<const AnsweredJob&>(job).unannounced_;
-}
-
 /// The pool is closed. The answer says so.
 void PoolCore::refuse_waiting(AnsweredJob& job, EndedJobs& ended) noexcept {
   --submitting_;

@@ -240,7 +240,7 @@ Found PoolCore::pick(TimePoint now, EndedJobs& ended) noexcept {
   // Answered before the next job starts, whose time would be running already.
   end_expired(now, ended);
   if (ended.size() != 0) return {};
-  const bool may_start = !is(kPaused);
+  const bool may_start = !is(kPaused | kTakingOver);
   if (may_start && (posted_.empty() || posted_in_a_row_ >= kMaxPostedInARow || is_promised())) {
     while (JobState* const job = ended.size() == kMostEnded ? nullptr : queue_.next(2 * depth() > capacity_)) {
       if (codel_ && codel_->sheds(now - job->enqueued_at_, now)) {
@@ -262,7 +262,8 @@ Found PoolCore::pick(TimePoint now, EndedJobs& ended) noexcept {
 void PoolCore::start_job(JobState& job, Runner& runner, TimePoint now) noexcept {
   runner.expires_at = saturated_add(now, run_limit_);
   if (const JobTerms* const terms = job.terms()) {
-    runner.expires_at = std::min(terms->context.deadline(), saturated_add(now, lagged(terms->processing_timeout)));
+    runner.expires_at =
+        std::min(terms->context.deadline(), saturated_add(now, lagged(terms->run_limit(options_.processing_timeout))));
   }
   job.state_.store(JobState::State::kRunning, std::memory_order_relaxed);
   runner.job = &job;
@@ -278,7 +279,7 @@ Ran PoolCore::run(Runner& runner) noexcept {
   const JobTerms* const terms = job.terms();
   if (times_) times_->record_wait(runner.started_at - job.enqueued_at_);
   if (options_.observer != nullptr) {
-    if (is_unannounced(job)) observe_submit(job);
+    if (job.unannounced_) observe_submit(job);
     tell_observer([&](PoolObserver& observer) {
       observer.on_start(event(job, runner.worker_id, runner.started_at, job.enqueued_at_));
     });
@@ -361,7 +362,7 @@ void PoolCore::wake_seeker(WakeList& wake) noexcept {
 }
 
 void PoolCore::pass_on(WakeList& wake) noexcept {
-  const bool may_start = !is(kPaused);
+  const bool may_start = !is(kPaused | kTakingOver);
   const bool has_job = may_start && (!queue_.empty() || !incoming_.empty());
   // As in pick(): else the worker would wake itself again and again.
   const bool has_work = (!posted_.empty() || !posted_incoming_.empty()) && !(may_start && is_promised());

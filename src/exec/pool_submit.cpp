@@ -244,12 +244,7 @@ void PoolCore::give_back(bool runs_here) noexcept {
 
 void PoolCore::set_limits(JobState& job, TimePoint now) const noexcept {
   job.enqueued_at_ = now;
-  if (job.plain_) return;
-  auto& answered = static_cast<AnsweredJob&>(job);
-  answered.expires_at_ = saturated_add(now, wait_limit_);
-  if (const JobTerms* const terms = answered.terms_.get()) {
-    answered.expires_at_ = std::min(terms->context.deadline(), saturated_add(now, lagged(terms->queue_wait_limit)));
-  }
+  if (!job.plain_) limit_wait(static_cast<AnsweredJob&>(job));
 }
 
 /// Accepts a job that does not go through the queue.

@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kMaxNameBytes = detail::kMaxPoolNameBytes;
 constexpr std::size_t kMaxWorkers = 4096;
 constexpr std::size_t kMaxCapacity = 1'000'000;
+constexpr std::uint64_t kMaxFirstId = std::uint64_t{1} << 62;
 constexpr Duration kSlow = std::chrono::seconds(1);
 
 }  // namespace
@@ -56,6 +57,7 @@ absl::Status WorkerPoolOptions::validate() const {
   }
   require(health_check_timeout > Duration::zero(), "health_check_timeout", "positive",
           detail::duration_text(health_check_timeout));
+  require(first_job_id >= 1 && first_job_id <= kMaxFirstId, "first_job_id", "in [1, 2^62]", first_job_id);
   require(clock != nullptr, "clock", "a clock", "null");
   return violations.status(fmt::format("worker pool '{}'", std::string_view(name).substr(0, kMaxNameBytes)));
 }

@@ -32,7 +32,7 @@ WorkerPoolStats detail::PoolCore::stats() const {
     stats.paused = is(kPaused);
     stats.submitted = submitted_;
     stats.submitting = submitting_ - announcing_;
-    stats.accepted = entered_;
+    stats.accepted = entered_ - (options_.first_job_id - 1) - counts_.taken_over;
     stats.started = started_;
     stats.queue_depth = depth();
     stats.starting = queued() - stats.queue_depth;
@@ -189,6 +189,10 @@ void WorkerPool::collect(MetricSink& sink) const {
   ended(JobOutcome::kShed, stats.shed);
   ended(JobOutcome::kProcessingTimeout, stats.processing_timeouts);
   ended(JobOutcome::kAbandoned, stats.abandoned);
+  sink.counter("penstock_pool_taken_over_total", "jobs that another pool has handed over to this one", {pool},
+               stats.taken_over);
+  sink.counter("penstock_pool_handed_over_total", "jobs that this pool has handed over to another one", {pool},
+               stats.handed_over);
   sink.counter("penstock_pool_late_results_total", "functions that ended after their caller was answered", {pool},
                stats.late_results);
   sink.counter("penstock_pool_exceptions_total", "exceptions caught from jobs and posted work", {pool},

@@ -112,9 +112,9 @@ inline std::string discrepancies(const WorkerPoolStats& s, bool at_rest = false)
   check("submitted", s.submitted,
         s.accepted + s.rejected + s.dropped_newest + s.enqueue_timeouts + s.enqueue_cancelled + s.refused_closed +
             s.enqueue_failures + s.submitting);
-  check("accepted", s.accepted,
+  check("accepted", s.accepted + s.taken_over,
         s.starting + s.queue_depth + s.running + s.succeeded + s.failed + s.panicked + s.cancelled + s.queue_expired +
-            s.dropped_oldest + s.shed + s.processing_timeouts + s.abandoned);
+            s.dropped_oldest + s.shed + s.processing_timeouts + s.abandoned + s.handed_over);
   check("live", s.live, s.idle + s.busy);
   check("states", s.live,
         std::accumulate(s.workers_by_state.begin() + 1, s.workers_by_state.end(), std::uint64_t{0}));  // but kStarting
@@ -130,7 +130,8 @@ inline std::string discrepancies(const WorkerPoolStats& s, bool at_rest = false)
   if (s.run.count() > s.started) wrong += "run counts more than were started; ";
   if (s.queue_bytes < (s.starting + s.queue_depth) * 64) wrong += "queue_bytes below the least for its jobs; ";
   if (s.starting + s.queue_depth == 0 && s.queue_bytes != 0) wrong += "queue_bytes without a job; ";
-  if (s.workers_removed != 0) return wrong;  // the jobs that were to be theirs wait with the others
+  if (s.workers_removed != 0) return wrong;             // the jobs that were to be theirs wait with the others
+  if (s.taken_over + s.handed_over != 0) return wrong;  // and so do those of other pools, and of coroutines in line
   if (s.queue_depth > s.queue_capacity) wrong += "queue_depth over capacity; ";
   if (s.queue_high_water > s.queue_capacity) wrong += "queue_high_water over capacity; ";
   return wrong;

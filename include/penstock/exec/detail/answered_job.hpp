@@ -7,7 +7,10 @@
 /// It belongs to two: the pool, until nothing of it runs any more, and the handle, until that is dropped. The later of
 /// the two frees it. A job that is not answered keeps its pool alive (the pool's destructor waits for it), and
 /// answering takes the job's lock. So a handle may reach the pool while it holds that lock and has seen no answer.
+/// Where the job is handed over to another pool meanwhile, the handle finds that out under the first one's locks; who
+/// hands it over takes the job's lock once afterwards, and the first pool waits for that.
 
+#include <algorithm>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -56,6 +59,12 @@ struct JobTerms {
   static void* operator new(std::size_t bytes) { return allocate_block(bytes); }
   static void operator delete(void* block, std::size_t bytes) noexcept { free_block(block, bytes); }
 
+  /// In a pool with that limit.
+  [[nodiscard]] Duration run_limit(Duration pools) const noexcept {
+    return own_run_limit == Duration::zero() ? pools : own_run_limit;
+  }
+  [[nodiscard]] Duration wait_limit(Duration pools) const noexcept { return std::min(own_wait_limit, pools); }
+
   struct CallerHook : CancelHook {
     CallerHook(Fire fire, AnsweredJob& self) noexcept : CancelHook(fire), job(self) {}
     AnsweredJob& job;
@@ -64,9 +73,9 @@ struct JobTerms {
   AnsweredJob& job;
   const ClockedContext caller;  // on the pool's clock
   std::optional<CancelSource> source;
-  Context context;  // the caller's, or a child of it that `source` cancels
-  const Duration processing_timeout;
-  const Duration queue_wait_limit;
+  Context context;                // the caller's, or a child of it that `source` cancels
+  const Duration own_run_limit;   // zero: that of the pool which runs it
+  const Duration own_wait_limit;  // if shorter than that of the pool it is in
   const std::string tag;
   const std::uint32_t attempt;
   const std::uint64_t call_id;  // 0: the job's own id
@@ -118,27 +127,35 @@ class AnsweredJob : public JobState {
   /// Follows it no more. Blocks: while another thread is in the hook.
   void unhook() noexcept;
   /// Ends the job if it is queued; otherwise says whether this is the first wish to stop it.
-  enum class Stop : std::uint8_t { kDone, kEnded, kAsked, kAskedBefore };
+  enum class Stop : std::uint8_t { kDone, kEnded, kAsked, kAskedBefore, kElsewhere };
   Stop stop() noexcept ABSL_LOCKS_EXCLUDED(lock_);
   /// Cancels the function's own context, if it has one. Runs callbacks of the user.
   void ask_to_stop(absl::Status cause) noexcept;
   /// Publishes the answer and wakes who waits for it.
   void publish(absl::Status answer) noexcept ABSL_LOCKS_EXCLUDED(lock_);
+  /// For who has changed the pool: waits until nobody uses the old one for this job, and has threads of the new one
+  /// that wait for the job look once more whether they may.
+  void settle_in(WakeList& wake) noexcept ABSL_LOCKS_EXCLUDED(lock_);
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
 
-  PoolCore& pool_;
+  static constexpr Waiter::Outcome kMoved = Waiter::kServed + 1;
+
+  [[nodiscard]] PoolCore& pool() const noexcept { return *pool_.load(std::memory_order_acquire); }  // J3 acquire
+
+  // The one that is to answer it. Written under the locks of both pools.
+  //   J3  release by who hands the job over -> acquire by who asks for it: that pool is whole.
+  world::Atomic<PoolCore*> pool_;
   TimePoint expires_at_ = TimePoint::max();  // the latest start; of one that has overrun its time, when it started
   std::unique_ptr<JobTerms> terms_;          // null: those of the pool
   // R1  release by the first owner to go -> acquire by the last, who frees the job.
   world::Atomic<std::uint32_t> references_{2};
-  mutable SpinLock lock_;     // before the pool's; no other is taken with it
-  bool unannounced_ = false;  // the observer has to be told first that it was submitted
-  bool taken_ = false;        // the value has been
+  mutable SpinLock lock_;  // before the pool's; no other is taken with it
+  bool taken_ = false;     // the value has been
   // Written under lock_; read without it too.
   //   J2  release in publish() -> acquire in is_done(): the answer, the value and all the job did are visible.
   world::Atomic<bool> answered_{false};
-  WaitList waiting_ ABSL_GUARDED_BY(lock_);
-  absl::Status answer_;  // written by the deciding thread before answered_, constant afterwards
+  WaitList waiting_ ABSL_GUARDED_BY(lock_);  // the slot of a thread's node: its Activation, if it has one
+  absl::Status answer_;                      // written by the deciding thread before answered_, constant afterwards
 };
 
 inline JobTerms* JobState::terms() const noexcept {

@@ -68,6 +68,8 @@ class JobQueue {
 
   void remove(JobState& job) noexcept;
 
+  class Merge;
+
   /// The one to start next, or null. `crowded`: more than half of the places are taken.
   [[nodiscard]] JobState* next(bool crowded) const noexcept;
 
@@ -76,6 +78,8 @@ class JobQueue {
 
   /// The one that has waited longest, or null. Cost: O(levels in use).
   [[nodiscard]] JobState* oldest() const noexcept;
+  /// The one that came last, or null. Cost: O(levels in use).
+  [[nodiscard]] JobState* newest() const noexcept;
 
   [[nodiscard]] bool has_expired(const JobState& job, TimePoint now) const noexcept {
     return job.expires_at(wait_limit_) <= now;
@@ -100,6 +104,19 @@ class JobQueue {
   std::uint32_t used_ = 0;  // a bit for each list that is not empty
   std::array<JobList, kLevels> lists_;
   PairingHeap<JobTerms, &JobTerms::deadline, Sooner> own_limits_;
+};
+
+/// Adds jobs of another queue to one, by their age: in front of those that came at the same time. They are brought from
+/// the newest to the oldest. Nothing else happens to the queue meanwhile. Cost: all of them pass each older one that is
+/// there at most once.
+class JobQueue::Merge {
+ public:
+  explicit Merge(JobQueue& queue) noexcept : queue_(queue) {}
+  void add(JobState& job) noexcept;
+
+ private:
+  JobQueue& queue_;
+  std::array<JobState*, kLevels> last_{};  // the one that was added to each list
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

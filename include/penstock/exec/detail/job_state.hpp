@@ -10,10 +10,11 @@
 ///                         |   evicted, pool shut down        the function runs on, its result is discarded
 ///                         +--> kDecided                  +--> kOverdue
 ///
-/// Queued jobs belong to the pool's locks. Out of kRunning there are two ways, and the first to change the state wins:
-/// the worker, by an exchange, without a lock; or whoever sees that the time is up. Whoever makes the step out of
-/// kQueued or kRunning, and nobody else, answers the job afterwards, without a lock: destroys the function unless it
-/// still runs, and publishes the answer. So every accepted job is answered exactly once.
+/// Queued jobs belong to the pool's locks, and to those of another pool once they were handed over. Out of kRunning
+/// there are two ways, and the first to change the state wins: the worker, by an exchange, without a lock; or whoever
+/// sees that the time is up. Whoever makes the step out of kQueued or kRunning, and nobody else, answers the job
+/// afterwards, without a lock: destroys the function unless it still runs, and publishes the answer. So every accepted
+/// job is answered exactly once.
 ///
 /// Two kinds: a `PlainJob` is a function of nothing whose answer nobody will see; everything else is an `AnsweredJob`.
 
@@ -118,6 +119,7 @@ class JobState {
   std::uint8_t level_ = kMiddleLevel;
   Ending ending_ = Ending::kNone;  // with who decided it
   bool stop_asked_ = false;        // guarded by both locks of the pool
+  bool unannounced_ = false;       // the observer has to be told first that it was submitted; the same
 };
 
 /// Jobs one after the other. Threads: guarded by its owner.
@@ -131,12 +133,22 @@ class JobList {
   [[nodiscard]] JobState* front() const noexcept { return first_; }
   [[nodiscard]] JobState* back() const noexcept { return last_; }
   static JobState* next(const JobState& job) noexcept { return job.next_; }
+  static JobState* previous(const JobState& job) noexcept { return job.previous_; }
 
   void push(JobState& job) noexcept {
     job.next_ = nullptr;
     job.previous_ = last_;
     (last_ == nullptr ? first_ : last_->next_) = &job;
     last_ = &job;
+  }
+
+  /// In front of `next`, which is in this list; null: at the end.
+  void insert(JobState& job, JobState* next) noexcept {
+    if (next == nullptr) return push(job);
+    job.next_ = next;
+    job.previous_ = next->previous_;
+    (next->previous_ == nullptr ? first_ : next->previous_->next_) = &job;
+    next->previous_ = &job;
   }
 
   void remove(JobState& job) noexcept {

@@ -30,7 +30,7 @@
 ///
 /// Deadlines, and how the crew changes: pool_watch.cpp. How a pool ends: pool_shutdown.cpp. Locks: crew_mutex_ before
 /// serve_; an answered job's lock before serve_, in AnsweredJob::stop() alone; serve_ before intake_; nothing is locked
-/// while intake_ is held.
+/// while intake_ is held. Only a hand-over takes the locks of two pools: pool_hand_over.cpp.
 
 #include <array>
 #include <cstddef>
@@ -80,6 +80,7 @@ class PoolCore {
   /// Starts the threads and waits for them; on failure they are gone again.
   absl::Status start(StartupReport* report) ABSL_LOCKS_EXCLUDED(serve_, intake_);
   ShutdownReport shutdown(const Context& ctx) ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  class HandOver;
   /// Joins the threads. After a shutdown.
   void stop() noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
 
@@ -152,14 +153,15 @@ class PoolCore {
 
   /// Why submitters and workers have to take the long way.
   enum Detour : std::uint32_t {
-    kBlocked = 1,      // submitters wait for places
-    kClosed = 2,       // no more intake
-    kStopping = 4,     // the workers go
-    kPaused = 8,       // no job is started
-    kCrowded = 16,     // more workers than wanted
-    kChoosy = 32,      // a job may be shed, or it matters who takes it
-    kGrowing = 64,     // there may be more workers
-    kCalledOff = 128,  // a shutdown has run out of time
+    kBlocked = 1,       // submitters wait for places
+    kClosed = 2,        // no more intake
+    kStopping = 4,      // the workers go
+    kPaused = 8,        // no job is started
+    kCrowded = 16,      // more workers than wanted
+    kChoosy = 32,       // a job may be shed, or it matters who takes it
+    kGrowing = 64,      // there may be more workers
+    kCalledOff = 128,   // a shutdown has run out of time
+    kTakingOver = 256,  // jobs are coming from another pool: none is started until they are in their order
   };
   static constexpr std::size_t kMostEnded = 64;        // jobs that are decided under the locks at once
   static constexpr std::size_t kMaxPostedInARow = 16;  // then a job is started, if there is one
@@ -249,15 +251,11 @@ class PoolCore {
   [[nodiscard]] absl::Status describe(const JobState& job, TimePoint now) const noexcept;
   [[nodiscard]] static std::string_view tag_of(const JobState& job) noexcept;
   [[nodiscard]] static std::uint64_t call_of(const JobState& job) noexcept;
+  /// With both locks: whether it was not handed over to another pool.
+  [[nodiscard]] bool is_mine(const AnsweredJob& job) const noexcept;
   /// Calls `call(observer)`, whatever that throws.
   template <class Call>
-  void tell_observer(Call call) noexcept {
-    try {
-      call(*options_.observer);
-    } catch (...) {
-      report(std::current_exception(), nullptr);
-    }
-  }
+  void tell_observer(Call call) noexcept;
   void tell_state(PoolState state) noexcept;
 
   // Steps of a submission.
@@ -270,7 +268,6 @@ class PoolCore {
   [[nodiscard]] absl::Status describe(Refusal refusal, const Context& ctx, Duration waited) const;
   void put(JobState& job, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
   void put_first(JobState& job, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
-  static bool is_unannounced(const JobState& job) noexcept;
   static bool is_in_front(const JobState& job) noexcept { return job.level_ % 2 != 0; }
   [[nodiscard]] bool is_everyday(TimePoint expires_at) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
   void put_from_line(AnsweredJob& job, TimePoint now, WakeList& wake) noexcept
@@ -280,6 +277,7 @@ class PoolCore {
   void accept_past_queue(JobState& job) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void end_new(JobState& job, Ending ending) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
   void set_limits(JobState& job, TimePoint now) const noexcept;
+  void limit_wait(AnsweredJob& job) const noexcept;
   void run_in(Activation& here, Runner& runner) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
 
   // Steps of a shutdown.
@@ -302,10 +300,7 @@ class PoolCore {
   [[nodiscard]] bool is(std::uint32_t detours) const noexcept {
     return (detour_.load(std::memory_order_relaxed) & detours) != 0;
   }
-  void set_detour(Detour why, bool on) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_) {
-    const std::uint32_t before = detour_.load(std::memory_order_relaxed);
-    detour_.store(on ? before | why : before & ~std::uint32_t{why}, std::memory_order_relaxed);
-  }
+  void set_detour(Detour why, bool on) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void note_depth() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void grant_places(TimePoint now, WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(serve_, intake_);
   void wake_seeker(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(intake_);
@@ -367,7 +362,8 @@ class PoolCore {
   WaitList closers_ ABSL_GUARDED_BY(serve_);                         // threads in shutdown()
   WaitList watching_ ABSL_GUARDED_BY(serve_);                        // the watching thread
   WaitList arrivals_ ABSL_GUARDED_BY(serve_);                        // who waits for the workers that join
-  std::size_t settling_ ABSL_GUARDED_BY(serve_) = 0;
+  std::size_t settling_ ABSL_GUARDED_BY(serve_) = 0;        // and pieces of other business that a shutdown waits for
+  std::size_t taking_over_ ABSL_GUARDED_BY(serve_) = 0;     // from so many pools at once
   std::size_t lined_up_ ABSL_GUARDED_BY(serve_) = 0;        // coroutines, of those that are submitting
   std::size_t inside_weight_ ABSL_GUARDED_BY(serve_) = 0;   // of the threads in shutdown() that are ours
   std::size_t inside_workers_ ABSL_GUARDED_BY(serve_) = 0;  // how many of them are workers

@@ -53,6 +53,33 @@ inline std::size_t PoolCore::depth(std::size_t more) const noexcept {
   return queued() > free_workers() + more ? queued() - free_workers() - more : 0;
 }
 
+/// By its own limits and those of the pool, from its acceptance on.
+inline void PoolCore::limit_wait(AnsweredJob& job) const noexcept {
+  job.expires_at_ = saturated_add(job.enqueued_at_, wait_limit_);
+  if (const JobTerms* const terms = job.terms_.get()) {
+    const Duration limit = lagged(terms->wait_limit(options_.queue_wait_limit));
+    job.expires_at_ = std::min(terms->context.deadline(), saturated_add(job.enqueued_at_, limit));
+  }
+}
+
+inline void PoolCore::set_detour(Detour why, bool on) noexcept {
+  const std::uint32_t before = detour_.load(std::memory_order_relaxed);
+  detour_.store(on ? before | why : before & ~std::uint32_t{why}, std::memory_order_relaxed);
+}
+
+inline bool PoolCore::is_mine(const AnsweredJob& job) const noexcept {
+  return job.pool_.load(std::memory_order_relaxed) == this;
+}
+
+template <class Call>
+void PoolCore::tell_observer(Call call) noexcept {
+  try {
+    call(*options_.observer);
+  } catch (...) {
+    report(std::current_exception(), nullptr);
+  }
+}
+
 inline bool PoolCore::is_watched_too_late(TimePoint when) const noexcept {
   return when.time_since_epoch().count() < watched_until_.load(std::memory_order_relaxed);
 }
