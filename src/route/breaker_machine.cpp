@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
@@ -35,13 +36,9 @@ double next_random(std::uint64_t& state) noexcept {
 
 }  // namespace
 
-BreakerMachine::BreakerMachine(const CircuitBreakerOptions& options, TimePoint now, std::uint64_t seed)
-    : options_(options),
-      enough_calls_(options.window == CircuitBreakerOptions::Window::kCount
-                        ? std::min(options.minimum_calls, options.window_size)
-                        : options.minimum_calls),
-      enough_probes_(std::min(options.minimum_calls, options.half_open_permits)),
-      window_(options.window, options.window_size, options.bucket) {
+BreakerMachine::BreakerMachine(std::shared_ptr<const CircuitBreakerOptions> options, TimePoint now, std::uint64_t seed)
+    : options_(std::move(options)), window_(options_->window, options_->window_size, options_->bucket) {
+  settle_rules();
   phase_.since = now;
   phase_.random = seed;
 }
@@ -59,10 +56,11 @@ std::uint64_t BreakerMachine::acquire(TimePoint now) noexcept {
       half_open(phase_, now, &changes_);
       [[fallthrough]];
     case BreakerState::kHalfOpen:
-      if (phase_.free_permits == 0) break;
-      --phase_.free_permits;
-      if (phase_.half_open_until == TimePoint::max()) {
-        phase_.half_open_until = saturated_add(now, options_.half_open_max_wait);
+      if (phase_.probes_out + phase_.probes.calls >= options_->half_open_permits) break;
+      ++phase_.probes_out;
+      if (!std::exchange(phase_.probed, true)) {
+        phase_.first_probe = now;
+        phase_.half_open_until = saturated_add(now, options_->half_open_max_wait);
       }
       return phase_.generation;
     case BreakerState::kForcedOpen:
@@ -72,7 +70,8 @@ std::uint64_t BreakerMachine::acquire(TimePoint now) noexcept {
   return kRefused;
 }
 
-void BreakerMachine::report(TimePoint now, std::uint64_t generation, CallOutcome outcome, bool slow) noexcept {
+void BreakerMachine::report(TimePoint now, std::uint64_t generation, CallOutcome outcome, bool slow,
+                            absl::StatusCode code) noexcept {
   changes_.clear();
   let_pass(phase_, now, &changes_);
   if (!holds_permit(generation) || phase_.state == BreakerState::kDisabled) return;
@@ -83,8 +82,10 @@ void BreakerMachine::report(TimePoint now, std::uint64_t generation, CallOutcome
   }
   const bool failed = outcome != CallOutcome::kSuccess;
   ++(failed ? counts_.failed : counts_.succeeded);
+  if (failed) ++counts_.failed_with[static_cast<std::size_t>(code)];
   if (slow) ++counts_.slow;
   if (phase_.state == BreakerState::kHalfOpen) {
+    --phase_.probes_out;
     ++phase_.probes.calls;
     if (failed) ++phase_.probes.failed;
     if (slow) ++phase_.probes.slow;
@@ -95,15 +96,19 @@ void BreakerMachine::report(TimePoint now, std::uint64_t generation, CallOutcome
   if (phase_.state == BreakerState::kClosed) judge_window(now);
 }
 
-bool BreakerMachine::report_success(std::uint64_t generation) noexcept {
-  const bool by_count = options_.window == CircuitBreakerOptions::Window::kCount;
-  if (phase_.state != BreakerState::kClosed || generation != phase_.generation || !by_count) return false;
-  // It lowers the rates, so it can open the breaker only where it makes the calls enough.
-  if (window_.tally({}).calls + 1 == enough_calls_) return false;
-  changes_.clear();
-  ++counts_.succeeded;
-  window_.record({}, false, false);
-  return true;
+void BreakerMachine::add_successes(std::uint64_t count) noexcept {
+  if (count == 0) return;
+  counts_.succeeded += count;
+  window_.add_successes(count);
+}
+
+TimePoint BreakerMachine::successes_may_wait_until(TimePoint now) const noexcept {
+  if (phase_.state != BreakerState::kClosed && phase_.state != BreakerState::kMetricsOnly) return TimePoint::min();
+  const CallTally seen = window_.tally(now);
+  if (seen.calls == 0) return TimePoint::min();  // nobody knows which bucket is the newest
+  const bool all_is_well = seen.failed == 0 && seen.slow == 0;
+  const bool matters = phase_.state == BreakerState::kClosed && seen.calls < enough_calls_ && !all_is_well;
+  return matters ? TimePoint::min() : window_.end_of_bucket();
 }
 
 void BreakerMachine::abandon(TimePoint now, std::uint64_t generation) noexcept {
@@ -130,9 +135,50 @@ void BreakerMachine::advance(TimePoint now) noexcept {
   let_pass(phase_, now, &changes_);
 }
 
+void BreakerMachine::set_options(TimePoint now, std::shared_ptr<const CircuitBreakerOptions>& options,
+                                 OutcomeWindow& window) noexcept {
+  changes_.clear();
+  let_pass(phase_, now, &changes_);
+  options_.swap(options);
+  settle_rules();
+  if (!window_.is_like(window)) {
+    window.take_over(window_);
+    std::swap(window_, window);
+  }
+  // What the options before would have ended by now has been ended. What these would have is ended next.
+  const auto from = [now](TimePoint begin, Duration wait, TimePoint before) {
+    return std::max(saturated_add(begin, wait), std::min(now, before));
+  };
+  switch (phase_.state) {
+    case BreakerState::kOpen:
+      phase_.open_until =
+          from(phase_.since, jittered(wait(*options_, phase_.attempts), phase_.draw), phase_.open_until);
+      break;
+    case BreakerState::kHalfOpen:
+      if (!phase_.probed) break;
+      phase_.half_open_until = from(phase_.first_probe, options_->half_open_max_wait, phase_.half_open_until);
+      if (phase_.probes.calls > 0) judge_probes(now);
+      break;
+    case BreakerState::kClosed:
+      judge_window(now);
+      break;
+    case BreakerState::kDisabled:
+    case BreakerState::kForcedOpen:
+    case BreakerState::kMetricsOnly:
+      break;
+  }
+}
+
+void BreakerMachine::settle_rules() noexcept {
+  enough_calls_ = options_->window == CircuitBreakerOptions::Window::kCount
+                      ? std::min(options_->minimum_calls, options_->window_size)
+                      : options_->minimum_calls;
+  enough_probes_ = std::min(options_->minimum_calls, options_->half_open_permits);
+}
+
 TimePoint BreakerMachine::due() const noexcept {
   if (phase_.state == BreakerState::kHalfOpen) return saturated_add(phase_.half_open_until, kTick);
-  if (phase_.state == BreakerState::kOpen && options_.auto_half_open) return saturated_add(phase_.open_until, kTick);
+  if (phase_.state == BreakerState::kOpen && options_->auto_half_open) return saturated_add(phase_.open_until, kTick);
   return TimePoint::max();
 }
 
@@ -146,7 +192,7 @@ CircuitBreakerStats BreakerMachine::stats(TimePoint now) const noexcept {
   stats.time_in_state = between(phase.since, now);
   stats.retry_after = refusal(phase, now).retry_after;
   stats.attempts = phase.attempts;
-  stats.probes = probes_on_their_way(phase);
+  stats.probes = phase.state == BreakerState::kHalfOpen ? phase.probes_out : 0;
   stats.window = tally(phase, now);
   const bool judges_window = phase.state == BreakerState::kClosed || phase.state == BreakerState::kMetricsOnly;
   const std::uint64_t enough = judges_window                            ? enough_calls_
@@ -171,7 +217,7 @@ void BreakerMachine::let_pass(Phase& phase, TimePoint now, BreakerTransitions* c
     open(phase, phase.half_open_until, BreakerReason::kProbesLost, changes);
   }
   // Half open without a probe lasts for ever, so there is no third change, however long ago all this was.
-  if (phase.state == BreakerState::kOpen && options_.auto_half_open && now > phase.open_until) {
+  if (phase.state == BreakerState::kOpen && options_->auto_half_open && now > phase.open_until) {
     half_open(phase, phase.open_until, changes);
   }
 }
@@ -179,21 +225,25 @@ void BreakerMachine::let_pass(Phase& phase, TimePoint now, BreakerTransitions* c
 void BreakerMachine::open(Phase& phase, TimePoint at, BreakerReason reason,
                           BreakerTransitions* changes) const noexcept {
   if (phase.attempts != std::numeric_limits<std::uint32_t>::max()) ++phase.attempts;
-  Duration wait_for = wait(options_, phase.attempts);
-  if (options_.open_jitter > 0) {
-    using Nanoseconds = std::chrono::duration<long double, std::nano>;
-    const double kept = 1 - options_.open_jitter * next_random(phase.random);
-    wait_for = std::max(saturated(Nanoseconds(wait_for) * static_cast<long double>(kept)), kTick);
-  }
+  phase.draw = next_random(phase.random);
+  const Duration wait_for = jittered(wait(*options_, phase.attempts), phase.draw);
   enter(phase, at, BreakerState::kOpen, reason, wait_for, changes);
   phase.reason = reason;
   phase.open_until = saturated_add(at, wait_for);
 }
 
+Duration BreakerMachine::jittered(Duration wait, double draw) const noexcept {
+  if (options_->open_jitter <= 0) return wait;
+  using Nanoseconds = std::chrono::duration<long double, std::nano>;
+  const double kept = 1 - options_->open_jitter * draw;
+  return std::max(saturated(Nanoseconds(wait) * static_cast<long double>(kept)), kTick);
+}
+
 void BreakerMachine::half_open(Phase& phase, TimePoint at, BreakerTransitions* changes) const noexcept {
   enter(phase, at, BreakerState::kHalfOpen, BreakerReason::kWaitOver, Duration::zero(), changes);
   phase.half_open_until = TimePoint::max();
-  phase.free_permits = options_.half_open_permits;
+  phase.probed = false;
+  phase.probes_out = 0;
   phase.probes = {};
 }
 
@@ -218,26 +268,25 @@ void BreakerMachine::close(TimePoint at, BreakerReason reason) noexcept {
 
 void BreakerMachine::judge_window(TimePoint now) noexcept {
   const CallTally seen = window_.tally(now);
-  if (seen.calls < enough_calls_) return;
-  if (rate_pct(seen.failed, seen.calls) >= options_.failure_rate_pct) {
+  if (seen.calls == 0 || seen.calls < enough_calls_) return;
+  if (rate_pct(seen.failed, seen.calls) >= options_->failure_rate_pct) {
     open(phase_, now, BreakerReason::kFailureRate, &changes_);
-  } else if (rate_pct(seen.slow, seen.calls) >= options_.slow_rate_pct) {
+  } else if (rate_pct(seen.slow, seen.calls) >= options_->slow_rate_pct) {
     open(phase_, now, BreakerReason::kSlowRate, &changes_);
   }
 }
 
 void BreakerMachine::judge_probes(TimePoint now) noexcept {
   const CallTally& seen = phase_.probes;
-  const std::uint64_t to_come = enough_probes_ - seen.calls;
-  const auto reaches = [this](std::uint64_t part, double threshold) {
-    return rate_pct(part, enough_probes_) >= threshold;
-  };
-  if (reaches(seen.failed, options_.failure_rate_pct)) {
+  const std::uint64_t enough = std::max(enough_probes_, seen.calls);  // less may be enough now than when they went
+  const std::uint64_t to_come = enough - seen.calls;
+  const auto reaches = [enough](std::uint64_t part, double threshold) { return rate_pct(part, enough) >= threshold; };
+  if (reaches(seen.failed, options_->failure_rate_pct)) {
     open(phase_, now, BreakerReason::kFailureRate, &changes_);
-  } else if (reaches(seen.slow, options_.slow_rate_pct)) {
+  } else if (reaches(seen.slow, options_->slow_rate_pct)) {
     open(phase_, now, BreakerReason::kSlowRate, &changes_);
-  } else if (!reaches(seen.failed + to_come, options_.failure_rate_pct) &&
-             !reaches(seen.slow + to_come, options_.slow_rate_pct)) {
+  } else if (!reaches(seen.failed + to_come, options_->failure_rate_pct) &&
+             !reaches(seen.slow + to_come, options_->slow_rate_pct)) {
     close(now, BreakerReason::kProbesPassed);
   }
 }
@@ -249,7 +298,7 @@ bool BreakerMachine::holds_permit(std::uint64_t generation) noexcept {
     ++counts_.late_results;
     return false;
   }
-  if (phase_.state == BreakerState::kHalfOpen && probes_on_their_way(phase_) == 0) {
+  if (phase_.state == BreakerState::kHalfOpen && phase_.probes_out == 0) {
     ++counts_.doubled_reports;
     return false;
   }
@@ -257,7 +306,7 @@ bool BreakerMachine::holds_permit(std::uint64_t generation) noexcept {
 }
 
 void BreakerMachine::give_back() noexcept {
-  if (phase_.state == BreakerState::kHalfOpen) ++phase_.free_permits;
+  if (phase_.state == BreakerState::kHalfOpen) --phase_.probes_out;
 }
 
 BreakerMachine::Phase BreakerMachine::phase_at(TimePoint now) const noexcept {
@@ -281,17 +330,12 @@ CallTally BreakerMachine::tally(const Phase& phase, TimePoint now) const noexcep
   return phase.evidence;
 }
 
-std::size_t BreakerMachine::probes_on_their_way(const Phase& phase) const noexcept {
-  if (phase.state != BreakerState::kHalfOpen) return 0;
-  return options_.half_open_permits - phase.free_permits - static_cast<std::size_t>(phase.probes.calls);
-}
-
 BreakerRefusal BreakerMachine::refusal(const Phase& phase, TimePoint now) const noexcept {
   BreakerRefusal refusal;
   refusal.state = phase.state;
   refusal.reason = phase.reason;
   refusal.tally = tally(phase, now);
-  refusal.probes = probes_on_their_way(phase);
+  refusal.probes = phase.state == BreakerState::kHalfOpen ? phase.probes_out : 0;
   if (phase.state == BreakerState::kForcedOpen) {
     refusal.retry_after = Duration::max();
   } else if (phase.state == BreakerState::kOpen && phase.open_until == TimePoint::max()) {

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "penstock/core/manual_clock.hpp"
@@ -15,7 +16,8 @@ namespace penstock::testing {
 
 /// A machine, the time, and all changes so far.
 struct MachineBench {
-  explicit MachineBench(const CircuitBreakerOptions& given) : options(given), machine(given, now) {}
+  explicit MachineBench(const CircuitBreakerOptions& given)
+      : options(given), machine(std::make_shared<const CircuitBreakerOptions>(given), now) {}
 
   std::uint64_t acquire() {
     const std::uint64_t generation = machine.acquire(now);

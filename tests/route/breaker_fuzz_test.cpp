@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <random>
 #include <string>
@@ -22,6 +23,7 @@ using penstock::CircuitBreakerOptions;
 using penstock::Duration;
 using penstock::TimePoint;
 using penstock::detail::BreakerMachine;
+using penstock::detail::OutcomeWindow;
 
 namespace {
 
@@ -40,7 +42,10 @@ class Reference {
     }
     if (probe) {
       ++out_;
-      if (!first_probe_) first_probe_ = now;
+      if (!first_probe_) {
+        first_probe_ = now;
+        lost_at_ = now + options_.half_open_max_wait;
+      }
     }
     return generation;
   }
@@ -64,9 +69,7 @@ class Reference {
       outcomes_.push_back({now, *outcome == CallOutcome::kFailure, slow});
       ++recorded;
       if (state == BreakerState::kClosed && verdict_of_window(now)) become(BreakerState::kOpen, now);
-      if (state == BreakerState::kHalfOpen) {
-        if (const auto opens = verdict_of_probes()) become(*opens ? BreakerState::kOpen : BreakerState::kClosed, now);
-      }
+      if (state == BreakerState::kHalfOpen) judge_probes(now);
     }
   }
 
@@ -75,10 +78,20 @@ class Reference {
     become(to, now);
   }
 
+  void set_options(TimePoint now, const CircuitBreakerOptions& options) {
+    pass(now);
+    forget(options);
+    options_ = options;
+    // What these options would have ended before now ends now; what was over already, was over already.
+    if (state == BreakerState::kOpen) until_ = std::max(since_ + wait(), std::min(until_, now));
+    if (first_probe_) lost_at_ = std::max(*first_probe_ + options_.half_open_max_wait, std::min(lost_at_, now));
+    if (state == BreakerState::kClosed && !outcomes_.empty() && verdict_of_window(now))
+      become(BreakerState::kOpen, now);
+    if (state == BreakerState::kHalfOpen && !outcomes_.empty()) judge_probes(now);
+  }
+
   void pass(TimePoint now) {
-    if (state == BreakerState::kHalfOpen && first_probe_ && now > *first_probe_ + options_.half_open_max_wait) {
-      become(BreakerState::kOpen, *first_probe_ + options_.half_open_max_wait);
-    }
+    if (state == BreakerState::kHalfOpen && first_probe_ && now > lost_at_) become(BreakerState::kOpen, lost_at_);
     if (state == BreakerState::kOpen && options_.auto_half_open && now > until_) {
       become(BreakerState::kHalfOpen, until_);
     }
@@ -127,10 +140,7 @@ class Reference {
     found_ = window(at);
     if (to == BreakerState::kOpen) {
       ++attempts;
-      long double wait = static_cast<long double>(options_.open_for.count());
-      for (std::uint32_t attempt = 1; attempt < attempts; ++attempt) wait *= options_.open_backoff;
-      wait = std::min(wait, static_cast<long double>(options_.open_for_max.count()));
-      until_ = at + Duration(static_cast<Duration::rep>(wait));
+      until_ = at + wait();
     }
     if (to == BreakerState::kClosed) attempts = 0;
     outcomes_.clear();
@@ -139,6 +149,30 @@ class Reference {
     ++generation;
     if (to != state) since_ = at;
     state = to;
+  }
+
+  Duration wait() const {
+    long double wait = static_cast<long double>(options_.open_for.count());
+    for (std::uint32_t attempt = 1; attempt < attempts; ++attempt) wait *= options_.open_backoff;
+    return Duration(
+        static_cast<Duration::rep>(std::min(wait, static_cast<long double>(options_.open_for_max.count()))));
+  }
+
+  /// Leaves out what a window that has been as `options_` says, and is as `next` says from now on, has lost.
+  void forget(const CircuitBreakerOptions& next) {
+    if (state != BreakerState::kClosed && state != BreakerState::kMetricsOnly) return;
+    const bool by_count = options_.window == CircuitBreakerOptions::Window::kCount;
+    if (next.window != options_.window || (!by_count && next.bucket != options_.bucket)) {
+      outcomes_.clear();
+    } else if (by_count && outcomes_.size() > options_.window_size) {
+      outcomes_.erase(outcomes_.begin(), outcomes_.end() - static_cast<std::ptrdiff_t>(options_.window_size));
+    } else if (!by_count && !outcomes_.empty()) {
+      const auto newest = outcomes_.back().at.time_since_epoch() / options_.bucket;
+      std::erase_if(outcomes_, [&](const Outcome& outcome) {
+        return newest - outcome.at.time_since_epoch() / options_.bucket >=
+               static_cast<std::int64_t>(options_.window_size);
+      });
+    }
   }
 
   bool bad(std::uint64_t failed, std::uint64_t slow, std::uint64_t calls) const {
@@ -155,8 +189,9 @@ class Reference {
 
   /// Tries every way the rest of the probes can end.
   std::optional<bool> verdict_of_probes() const {
-    const std::uint64_t needed = std::min(options_.minimum_calls, options_.half_open_permits);
     const CallTally tally = window({});
+    const std::uint64_t needed =
+        std::max<std::uint64_t>(std::min(options_.minimum_calls, options_.half_open_permits), tally.calls);
     bool can_open = false;
     bool can_close = false;
     for (std::uint64_t failed = 0; failed <= needed - tally.calls; ++failed) {
@@ -168,10 +203,15 @@ class Reference {
     return can_open;
   }
 
-  const CircuitBreakerOptions options_;
+  void judge_probes(TimePoint now) {
+    if (const auto opens = verdict_of_probes()) become(*opens ? BreakerState::kOpen : BreakerState::kClosed, now);
+  }
+
+  CircuitBreakerOptions options_;
   std::vector<Outcome> outcomes_;  // of this state
   std::size_t out_ = 0;            // probes on their way
   std::optional<TimePoint> first_probe_;
+  TimePoint lost_at_{};
   TimePoint since_;
   TimePoint until_{};
   CallTally found_;
@@ -180,7 +220,10 @@ class Reference {
 class Fuzz {
  public:
   explicit Fuzz(std::uint64_t seed)
-      : random_(seed), options_(random_options()), machine_(options_, now_), reference_(options_, now_) {}
+      : random_(seed),
+        options_(random_options()),
+        machine_(std::make_shared<const CircuitBreakerOptions>(options_), now_),
+        reference_(options_, now_) {}
 
   /// What differs after a random event; empty if nothing does.
   std::string step() {
@@ -199,49 +242,100 @@ class Fuzz {
         now_ += time_step();
         break;
       case 4:
-        if (below(40) == 0) {
-          constexpr BreakerState kSettable[] = {BreakerState::kClosed, BreakerState::kClosed, BreakerState::kForcedOpen,
-                                                BreakerState::kDisabled, BreakerState::kMetricsOnly};
-          const BreakerState to = kSettable[below(5)];
-          machine_.set(now_, to);
-          reference_.set(now_, to);
-        } else {
-          machine_.advance(now_);
-          reference_.pass(now_);
-        }
+        operate();
         break;
       default:
-        if (permits_.empty()) break;
-        // The newest more often than the oldest, which are late.
-        const std::size_t which = permits_.size() - 1 - std::min(below(permits_.size()), below(permits_.size()));
-        const std::uint64_t permit = permits_[which];
-        permits_.erase(permits_.begin() + static_cast<std::ptrdiff_t>(which));
-        const bool slow = below(100) < slow_pct_;
-        const std::size_t how = below(100);
-        if (how < 5) {
-          machine_.abandon(now_, permit);
-          reference_.report(now_, permit, std::nullopt, false);
-        } else {
-          const CallOutcome outcome = how < 10                    ? CallOutcome::kIgnored
-                                      : below(100) < failure_pct_ ? CallOutcome::kFailure
-                                                                  : CallOutcome::kSuccess;
-          const bool untimed =
-              outcome == CallOutcome::kSuccess && !slow && below(2) == 0 && machine_.report_success(permit);
-          if (!untimed) machine_.report(now_, permit, outcome, slow);
-          reference_.report(now_, permit, outcome, slow);
-        }
+        if (!permits_.empty()) finish_a_call();
     }
     for (const auto& change : machine_.changes())
       seen_[static_cast<std::size_t>(change.from)][static_cast<std::size_t>(change.to)] = true;
     return compare();
   }
 
+  std::uint64_t waited() const { return waited_; }
+  std::uint64_t changed_options() const { return changed_options_; }
   bool saw(BreakerState from, BreakerState to) const {
     return seen_[static_cast<std::size_t>(from)][static_cast<std::size_t>(to)];
   }
 
  private:
+  void operate() {
+    const std::size_t what = below(40);
+    if (what > 3) {
+      machine_.advance(now_);
+      reference_.pass(now_);
+      return;
+    }
+    bring_in();
+    may_wait_until_ = TimePoint::min();
+    if (what == 0) {
+      constexpr BreakerState kSettable[] = {BreakerState::kClosed, BreakerState::kClosed, BreakerState::kForcedOpen,
+                                            BreakerState::kDisabled, BreakerState::kMetricsOnly};
+      const BreakerState to = kSettable[below(5)];
+      machine_.set(now_, to);
+      reference_.set(now_, to);
+    } else {
+      options_ = changed(options_);
+      auto options = std::make_shared<const CircuitBreakerOptions>(options_);
+      OutcomeWindow window(options->window, options->window_size, options->bucket);
+      machine_.set_options(now_, options, window);
+      reference_.set_options(now_, options_);
+      ++changed_options_;
+    }
+  }
+
+  void finish_a_call() {
+    // The newest more often than the oldest, which are late.
+    const std::size_t which = permits_.size() - 1 - std::min(below(permits_.size()), below(permits_.size()));
+    const std::uint64_t permit = permits_[which];
+    permits_.erase(permits_.begin() + static_cast<std::ptrdiff_t>(which));
+    const bool slow = below(100) < slow_pct_;
+    const std::size_t how = below(100);
+    if (how < 5) {
+      machine_.abandon(now_, permit);
+      reference_.report(now_, permit, std::nullopt, false);
+      return;
+    }
+    const CallOutcome outcome = how < 10                    ? CallOutcome::kIgnored
+                                : below(100) < failure_pct_ ? CallOutcome::kFailure
+                                                            : CallOutcome::kSuccess;
+    reference_.report(now_, permit, outcome, slow);
+    if (outcome == CallOutcome::kSuccess && !slow && permit == machine_.generation() && now_ < may_wait_until_) {
+      ++waiting_;
+      ++waited_;
+      return;
+    }
+    if (outcome != CallOutcome::kIgnored) bring_in();
+    machine_.report(now_, permit, outcome, slow);
+    if (outcome != CallOutcome::kIgnored) may_wait_until_ = machine_.successes_may_wait_until(now_);
+  }
+
+  void bring_in() {
+    machine_.add_successes(waiting_);
+    waiting_ = 0;
+  }
+
   std::size_t below(std::size_t bound) { return static_cast<std::size_t>(random_() % bound); }
+
+  /// `options` with another value of some of them.
+  CircuitBreakerOptions changed(CircuitBreakerOptions options) {
+    const CircuitBreakerOptions other = random_options();
+    if (below(4) == 0) options.window = other.window;
+    if (below(3) == 0) options.window_size = other.window_size;
+    if (below(6) == 0) options.bucket = other.bucket;
+    if (below(3) == 0) options.minimum_calls = other.minimum_calls;
+    if (below(3) == 0) options.failure_rate_pct = other.failure_rate_pct;
+    if (below(3) == 0) options.slow_rate_pct = other.slow_rate_pct;
+    if (below(3) == 0) {
+      options.open_for = other.open_for;
+      options.open_backoff = other.open_backoff;
+      options.open_for_max = other.open_for_max;
+    }
+    if (below(3) == 0) options.half_open_permits = other.half_open_permits;
+    if (below(3) == 0) options.half_open_max_wait = other.half_open_max_wait;
+    if (below(3) == 0) options.auto_half_open = other.auto_half_open;
+    return options;
+  }
 
   CircuitBreakerOptions random_options() {
     CircuitBreakerOptions options;
@@ -259,14 +353,14 @@ class Fuzz {
     options.half_open_permits = 1 + below(6);
     options.half_open_max_wait = Duration(1 + below(300));
     options.auto_half_open = below(3) == 0;
-    failure_pct_ = below(101);
-    slow_pct_ = below(101);
+    failure_pct_ = below(below(3) == 0 ? 10 : 101);
+    slow_pct_ = below(below(3) == 0 ? 10 : 101);
     return options;
   }
 
   /// Often to exactly the time at which something is due, or one tick beside it.
   Duration time_step() {
-    const auto stats = machine_.stats(now_);
+    const auto stats = machine_.stats(now_);  // of this only what no success changes
     if (below(2) == 0 && stats.retry_after != Duration::max()) {
       return std::max(stats.retry_after + Duration(below(3)) - 1ns, Duration::zero());
     }
@@ -274,7 +368,9 @@ class Fuzz {
     return Duration(below(static_cast<std::size_t>(options_.bucket.count()) * (below(8) == 0 ? 20 : 2)));
   }
 
-  std::string compare() const {
+  std::string compare() {
+    if (waiting_ != 0 && below(4) != 0) return "";
+    bring_in();
     const auto stats = machine_.stats(now_);
     Reference wanted = reference_;
     wanted.pass(now_);  // an observer sees what is due
@@ -301,11 +397,16 @@ class Fuzz {
   std::mt19937_64 random_;
   std::size_t failure_pct_ = 0;
   std::size_t slow_pct_ = 0;
-  const CircuitBreakerOptions options_;
+  CircuitBreakerOptions options_;
   TimePoint now_{1h};
   BreakerMachine machine_;
   Reference reference_;
   std::vector<std::uint64_t> permits_;
+  // As the driver does it: successes that need no machine, until one is needed.
+  std::uint64_t waiting_ = 0;
+  TimePoint may_wait_until_ = TimePoint::min();
+  std::uint64_t waited_ = 0;
+  std::uint64_t changed_options_ = 0;
   bool seen_[penstock::kBreakerStates][penstock::kBreakerStates] = {};
 };
 
@@ -317,6 +418,8 @@ TEST_CASE("BreakerMachine: a million random events go as the list of all outcome
   int opened = 0;
   int closed = 0;
   int reopened = 0;
+  std::uint64_t waited = 0;
+  std::uint64_t changed_options = 0;
   for (int run = 0; run < kRuns; ++run) {
     Fuzz fuzz(static_cast<std::uint64_t>(run));
     for (int step = 0; step < kSteps; ++step) {
@@ -326,9 +429,13 @@ TEST_CASE("BreakerMachine: a million random events go as the list of all outcome
     opened += fuzz.saw(BreakerState::kClosed, BreakerState::kOpen);
     closed += fuzz.saw(BreakerState::kHalfOpen, BreakerState::kClosed);
     reopened += fuzz.saw(BreakerState::kHalfOpen, BreakerState::kOpen);
+    waited += fuzz.waited();
+    changed_options += fuzz.changed_options();
   }
   // It has been where it should be.
   CHECK(opened > kRuns / 2);
   CHECK(closed > kRuns / 4);
   CHECK(reopened > kRuns / 4);
+  CHECK(waited > kRuns * 5);
+  CHECK(changed_options > kRuns);
 }

@@ -153,7 +153,8 @@ struct CircuitBreakerStats {
   // Since the breaker was made.
   std::uint64_t succeeded = 0;
   std::uint64_t failed = 0;
-  std::uint64_t slow = 0;  ///< Of these two.
+  std::uint64_t slow = 0;                       ///< Of these two.
+  std::array<std::uint64_t, 17> failed_with{};  ///< `failed`, by the code of the status; kUnknown if there was none.
   std::uint64_t ignored = 0;
   std::uint64_t abandoned = 0;        ///< Permits that were destroyed without a report.
   std::uint64_t late_results = 0;     ///< Permits settled or abandoned after their generation had ended.
@@ -205,6 +206,24 @@ class CircuitBreaker {
   void disable() noexcept;       ///< Lets all calls through and records nothing.
   void metrics_only() noexcept;  ///< Lets all calls through and records them, but does not open.
 
+  /// From now on `options` count; name and clock stay as they are, whatever it says there. Nothing is lost:
+  ///
+  /// - State and generation stay, and so permits that are out stay valid, probes too.
+  /// - The window keeps its newest calls, by count, or its newest buckets, by time; only where it changes from the one
+  /// to
+  ///   the other, or the length of a bucket changes, it begins anew. Closed, it is judged at once, and may open the
+  ///   breaker: a threshold that has been reached is reached.
+  /// - Open, the wait goes on as if it had begun with these options: it ends earlier or later, but not before now.
+  /// - Half open, so does the wait for the probes. With more permits, more probes are let through; with fewer, none
+  /// until
+  ///   enough have come back. If the outcomes that are there are enough now, they decide at once.
+  /// - A call that is being judged, by `classify` or by how long it took, is judged by the options before or after.
+  ///
+  /// Returns: OK, or InvalidArgument with every violation, and then nothing has changed.
+  /// Throws:  std::bad_alloc, and what the clock's `start_timers` throws if `auto_half_open` is set: nothing has
+  /// changed. Cost:    O(window) under the lock. May call listeners.
+  [[nodiscard]] absl::Status set_options(CircuitBreakerOptions options);
+
   /// Has `listener` called for each change of state from now on. Throws: std::invalid_argument if it is empty.
   void on_transition(Listener listener);
 
@@ -213,7 +232,8 @@ class CircuitBreaker {
   /// How long calls will be refused: zero if one may be let through now or that is not known.
   [[nodiscard]] Duration retry_after() const noexcept;
   [[nodiscard]] const std::string& name() const noexcept;
-  [[nodiscard]] const CircuitBreakerOptions& options() const noexcept;
+  /// As they are now. Throws: what copying the name and the classifier throws.
+  [[nodiscard]] CircuitBreakerOptions options() const;
   [[nodiscard]] CircuitBreakerStats stats() const noexcept;
   /// Writes the metrics `penstock_breaker_...`, with the label breaker = name().
   void collect(MetricSink& sink) const;
@@ -227,6 +247,9 @@ class CircuitBreaker {
   detail::CachePadded<detail::world::Atomic<std::uint64_t>> word_;
   std::unique_ptr<Driver> driver_;
 
+  static constexpr std::uint64_t word_of(BreakerState state, std::uint64_t generation) noexcept {
+    return generation << 3U | static_cast<std::uint64_t>(state);
+  }
   static constexpr bool lets_all_through(std::uint64_t word) noexcept {
     const auto state = static_cast<BreakerState>(word & 7U);
     return state == BreakerState::kClosed || state == BreakerState::kDisabled || state == BreakerState::kMetricsOnly;
@@ -260,9 +283,12 @@ class [[nodiscard]] CircuitBreaker::Permit {
 
   /// The call worked; it took `took`, which decides whether it was slow.
   ///
-  /// Cost: reads the clock and takes one lock, as all reports do; may call listeners.
+  /// Cost: one compare-exchange while the breaker is closed, this call was not slow, and the window holds either enough
+  /// calls or none that failed or was slow; with a time window, also a look at the clock (and for a few milliseconds
+  /// the call may be counted in the bucket before). Otherwise, as all reports, reads the clock and takes one lock, and
+  /// may call listeners.
   void success(Duration took = Duration::zero()) noexcept { report(CallOutcome::kSuccess, took); }
-  /// The call failed.
+  /// The call failed. (`settle` also says with which code.)
   void failure(Duration took = Duration::zero()) noexcept { report(CallOutcome::kFailure, took); }
   /// The call says nothing about the other side.
   void ignore() noexcept { report(CallOutcome::kIgnored, Duration::zero()); }

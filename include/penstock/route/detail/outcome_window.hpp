@@ -26,8 +26,21 @@ class OutcomeWindow {
 
   void clear() noexcept;
 
+  /// Takes over what `old` holds, as far as it fits: by count the newest calls, by time the newest buckets if they are
+  /// as long as here. For one that is empty. Cost: O(size).
+  void take_over(const OutcomeWindow& old) noexcept;
+  /// Whether it is of the same kind, size and bucket.
+  [[nodiscard]] bool is_like(const OutcomeWindow& other) const noexcept;
+
   /// Cost: O(1), or O(buckets that have passed), at most the size.
   void record(TimePoint now, bool failed, bool slow) noexcept;
+
+  /// Records `count` successes, none of them slow, where the newest call is. For one that has recorded a call.
+  /// Cost: O(min(count, size)) by count, O(1) by time.
+  void add_successes(std::uint64_t count) noexcept;
+
+  /// When the newest bucket is over; TimePoint::max() by count. For one that has recorded a call.
+  [[nodiscard]] TimePoint end_of_bucket() const noexcept;
 
   /// What the window holds at `now`. Cost: as `record`.
   [[nodiscard]] CallTally tally(TimePoint now) const noexcept;
@@ -35,6 +48,7 @@ class OutcomeWindow {
  private:
   [[nodiscard]] bool by_time() const noexcept { return !buckets_.empty(); }
   [[nodiscard]] std::int64_t bucket_index(TimePoint now) const noexcept;
+  [[nodiscard]] std::int64_t passed_at(std::int64_t index) const noexcept;
   [[nodiscard]] std::size_t cell(std::int64_t index) const noexcept;
 
   std::vector<std::uint8_t> calls_;  // by count: 1 failed, 2 slow
