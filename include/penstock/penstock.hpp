@@ -23,6 +23,7 @@
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/job_group.hpp"
 #include "penstock/exec/overflow.hpp"
+#include "penstock/exec/periodic_runner.hpp"
 #include "penstock/exec/pool_retry.hpp"
 #include "penstock/exec/resource_options.hpp"
 #include "penstock/exec/resource_pool.hpp"
