@@ -2,7 +2,9 @@
 
 // What a periodic runner says of itself, and of the options it is given.
 
+#include <algorithm>
 #include <array>
+#include <map>
 #include <string_view>
 #include <vector>
 
@@ -51,18 +53,32 @@ void PeriodicRunner::collect(MetricSink& sink) const {
   gauge("penstock_periodic_tasks", "tasks of the runner", now.tasks);
   gauge("penstock_periodic_running", "calls that run now", now.running);
   gauge("penstock_periodic_threads", "threads of the runner", now.threads);
-  for (const auto& state : core_->tasks()) {
+  std::map<std::string_view, PeriodicTaskStats> by_name;
+  const std::vector<std::shared_ptr<detail::PeriodicState>> tasks = core_->tasks();  // keeps the names
+  for (const auto& state : tasks) {
     const PeriodicTaskStats task = core_->stats_of(*state);
-    const std::array labels = {runner, Label{"task", state->options.name}};
-    sink.counter("penstock_periodic_calls_total", "calls begun", labels, task.calls);
-    sink.counter("penstock_periodic_overruns_total", "calls skipped since one was running", labels, task.overruns);
-    sink.counter("penstock_periodic_missed_total", "calls skipped since nobody could look in time", labels,
-                 task.missed);
-    sink.counter("penstock_periodic_exceptions_total", "calls that threw", labels, task.exceptions);
-    sink.counter("penstock_periodic_timeouts_total", "calls that ended after their time-out", labels, task.timeouts);
-    sink.counter("penstock_periodic_start_failures_total", "calls skipped since the system had no thread", labels,
-                 task.start_failures);
-    sink.gauge("penstock_periodic_running_seconds", "how long the present call has run", labels,
+    PeriodicTaskStats& sum = by_name[state->options.name];
+    sum.calls += task.calls;
+    sum.overruns += task.overruns;
+    sum.missed += task.missed;
+    sum.exceptions += task.exceptions;
+    sum.timeouts += task.timeouts;
+    sum.start_failures += task.start_failures;
+    sum.running_for = std::max(sum.running_for, task.running_for);
+  }
+  for (const auto& [task_name, task] : by_name) {
+    const std::array labels = {runner, Label{"task", task_name}};
+    const auto counter = [&](std::string_view metric, std::string_view help, std::uint64_t value) {
+      sink.counter(metric, help, labels, value);
+    };
+    counter("penstock_periodic_calls_total", "calls begun", task.calls);
+    counter("penstock_periodic_overruns_total", "calls skipped since one was running", task.overruns);
+    counter("penstock_periodic_missed_total", "calls skipped since nobody could look in time", task.missed);
+    counter("penstock_periodic_exceptions_total", "calls that threw", task.exceptions);
+    counter("penstock_periodic_timeouts_total", "calls that ended after their time-out", task.timeouts);
+    counter("penstock_periodic_start_failures_total", "calls skipped since the system had no thread",
+            task.start_failures);
+    sink.gauge("penstock_periodic_running_seconds", "how long the longest present call has run", labels,
                std::chrono::duration<double>(task.running_for).count());
   }
 }

@@ -83,6 +83,12 @@ OpStatus PeriodicTask::stop(const Context& ctx) {
   return state->core->await_end(*state, ctx);
 }
 
+void PeriodicTask::end() noexcept {
+  if (state_ == nullptr || state_->core->is_forked()) return;
+  const std::shared_ptr<detail::PeriodicState> state = state_;  // the function may own this handle
+  state->core->end(*state);
+}
+
 void PeriodicTask::abandon() noexcept {
   if (state_ == nullptr || state_->core->is_forked()) return;
   const std::shared_ptr<detail::PeriodicState> state = std::move(state_);

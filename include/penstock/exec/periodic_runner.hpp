@@ -150,7 +150,8 @@ class PeriodicRunner {
   [[nodiscard]] const std::string& name() const noexcept;
   [[nodiscard]] Clock& clock() const noexcept;
   [[nodiscard]] PeriodicRunnerStats stats() const;
-  /// Writes the metrics `penstock_periodic_...`, with the labels runner = name() and task = its name.
+  /// Writes the metrics `penstock_periodic_...`, with the labels runner = name() and task = its name; tasks of one
+  /// name are added up.
   void collect(MetricSink& sink) const;
 
  private:
@@ -182,7 +183,9 @@ class [[nodiscard]] PeriodicTask {
   /// Throws:  std::system_error if the clock of `ctx` needs a thread and cannot start it; the task is ending then.
   OpStatus stop(const Context& ctx);
 
-  /// Ends the task without waiting: from then on it is the runner's destructor that waits for a running call.
+  /// The same, without waiting; the destructor still does.
+  void end() noexcept;
+  /// Ends the task and lets go of it: from then on it is the runner's destructor that waits for a running call.
   void abandon() noexcept;
 
   /// Makes the task due now; while a call is running, as soon as that has ended. So a call begins after this, unless

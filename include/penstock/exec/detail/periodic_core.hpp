@@ -17,7 +17,7 @@
 ///
 /// While a call runs nobody looks at the clock for it: what fell due meanwhile is counted from the times, at its end.
 ///
-/// Locks: nothing is locked while mutex_ is held. Threads are started, functions called, contexts ended and memory
+/// Locks: start_mutex_, held while the first thread starts; nothing of the runner is locked while mutex_ is held. Threads are started, functions called, contexts ended and memory
 /// freed without it.
 
 #include <cstddef>
@@ -118,7 +118,7 @@ class PeriodicCore : public std::enable_shared_from_this<PeriodicCore> {
     }
   };
 
-  absl::Status start_scheduler() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status start_scheduler() ABSL_LOCKS_EXCLUDED(start_mutex_);
   void schedule() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   /// The next task whose call is due, as running; or null, and when to look again.
   StatePtr take_due(TimePoint now, TimePoint& look_again) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -134,10 +134,10 @@ class PeriodicCore : public std::enable_shared_from_this<PeriodicCore> {
   Clock& clock_;
   const std::uint32_t process_;                     // that made it
   std::unique_ptr<ThreadManager> threads_;          // the destroying thread's, once all tasks are gone
-  Mutex start_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);  // only one starts the scheduler
+  Mutex start_mutex_;                       // only one starts the scheduler; the manager's locks come after it
+  bool has_scheduler_ ABSL_GUARDED_BY(start_mutex_) = false;
 
   mutable Mutex mutex_;
-  bool has_scheduler_ ABSL_GUARDED_BY(mutex_) = false;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   PairingHeap<PeriodicState, &PeriodicState::links, Sooner> waiting_ ABSL_GUARDED_BY(mutex_);
   TimePoint looks_at_ ABSL_GUARDED_BY(mutex_) = TimePoint::max();  // when the scheduler will, by itself
