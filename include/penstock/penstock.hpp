@@ -29,6 +29,8 @@
 #include "penstock/exec/resource_pool.hpp"
 #include "penstock/exec/retry.hpp"
 #include "penstock/exec/retry_budget.hpp"
+#include "penstock/exec/scaling_meter.hpp"
+#include "penstock/exec/scaling_policy.hpp"
 #include "penstock/exec/thread_manager.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "penstock/metrics/counter.hpp"
