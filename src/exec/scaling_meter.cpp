@@ -10,6 +10,8 @@ namespace {
 
 // So many standard deviations of a random number of arrivals are put down to chance.
 constexpr double kChance = 4;
+// Fewer jobs do not say that all have become slower.
+constexpr double kJump = 20;
 // Fewer arrivals than this in a window are none.
 constexpr double kNone = 0.01;
 
@@ -54,7 +56,7 @@ ScalingSample ScalingMeter::sample(const ScalingOptions& options, const PoolFigu
   latest_ = figures;
 
   const Duration elapsed = between(since_, now);
-  if (elapsed > Duration::zero() && elapsed >= options.rate_window / 16) {
+  if (elapsed > Duration::zero() && elapsed >= options.rate_window / 32) {
     const double length = seconds(elapsed);
     learn_rate(options, static_cast<double>(figures.arrivals - before_.arrivals), length);
     learn_peak(options, now);
@@ -82,7 +84,7 @@ ScalingSample ScalingMeter::sample(const ScalingOptions& options, const PoolFigu
   sample.queued = figures.queued;
   sample.arrival_rate = rate_;
   if (!std::isnan(rate_)) sample.peak_rate = std::max(peaks_[0], peaks_[1]);
-  if (runs_ != 0 && runs_ >= options.min_samples) sample.mean_run = duration_of(run_);
+  if (runs_ > 0 && runs_ >= static_cast<double>(options.min_samples)) sample.mean_run = duration_of(run_);
   return sample;
 }
 
@@ -97,10 +99,17 @@ void ScalingMeter::learn_rate(const ScalingOptions& options, double arrivals, do
   const double expected = rate_ * elapsed;
   if (std::isnan(rate_) || arrivals > expected + kChance * std::sqrt(std::max(expected, 1.0))) {
     rate_ = seen;
+    age_ = elapsed;
   } else {
-    rate_ += (seen - rate_) * -std::expm1(-elapsed / seconds(options.rate_window));
+    age_ += elapsed;  // until the window is full, a mean of all that was seen
+    rate_ += (seen - rate_) * std::max(-std::expm1(-elapsed / window(options)), elapsed / age_);
   }
-  if (arrivals == 0 && rate_ * seconds(options.rate_window) < kNone) rate_ = 0;
+  if (arrivals == 0 && rate_ * window(options) < kNone) rate_ = 0;
+}
+
+/// The load changes by chance about as fast as jobs come and go; who follows that for long ones never rests.
+double ScalingMeter::window(const ScalingOptions& options) const noexcept {
+  return std::max(seconds(options.rate_window), 2 * run_);
 }
 
 void ScalingMeter::learn_peak(const ScalingOptions& options, TimePoint now) noexcept {
@@ -116,10 +125,16 @@ void ScalingMeter::learn_peak(const ScalingOptions& options, TimePoint now) noex
 void ScalingMeter::learn_run(const ScalingOptions& options, std::uint64_t finished, double total) noexcept {
   if (finished == 0) return;
   const auto count = static_cast<double>(finished);
-  const bool are_few = runs_ < options.min_samples;
-  const auto weight = static_cast<double>(are_few ? runs_ : options.min_samples);
-  run_ += (total / count - run_) * count / (count + weight);
-  runs_ = are_few ? runs_ + finished : std::max<std::uint64_t>(runs_, 1);
+  const auto enough = static_cast<double>(options.min_samples);
+  const double seen = total / count;
+  // As many jobs count as come in the window of the rate, but no fewer than `min_samples`.
+  const double most = std::max(enough, std::isnan(rate_) ? 0 : rate_ * window(options));
+  if (runs_ >= enough && count >= std::max(enough, kJump) && seen > run_ * (1 + kChance / std::sqrt(count))) {
+    run_ = seen;  // for times that spread as widely as exponential ones, this is no chance
+  } else {
+    run_ += (seen - run_) * count / (count + std::min(runs_, most));
+  }
+  runs_ = std::min(runs_ + count, std::max(most, 1.0));
 }
 
 void ScalingMeter::learn_response(const ScalingOptions& options) noexcept {

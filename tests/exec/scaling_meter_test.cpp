@@ -26,7 +26,10 @@ struct Pool {
   ScalingMeter meter{kStart};
   TimePoint now = kStart;
 
-  Pool() { static_cast<void>(look()); }
+  Pool() {
+    options.rate_window = 5s;
+    static_cast<void>(look());
+  }
 
   ScalingSample look() { return meter.sample(options, figures, now); }
   ScalingSample after(Duration time, std::uint64_t arrivals, std::uint64_t jobs, Duration wait, Duration run) {
@@ -107,8 +110,11 @@ TEST_CASE("ScalingMeter: means wait for enough jobs", "[exec][scaling]") {
   CHECK(sample.samples == 24);
   CHECK(sample.average_response == 600ms);
   CHECK(sample.mean_run == 400ms);
-  // The mean of runs follows, as if the last twenty jobs counted.
-  CHECK(pool.after(1s, 20, 20, 0ms, 800ms).mean_run == 600ms);
+  // The mean of runs follows: 24 jobs and 20 jobs.
+  CHECK(pool.after(1s, 0, 20, 0ms, 600ms).mean_run / 1.0ms == Approx((24 * 400 + 20 * 600) / 44.0));
+  // Times that are much longer are believed at once, if there are enough of them.
+  CHECK(pool.after(1s, 0, 20, 0ms, 8s).mean_run == 8s);
+  CHECK(pool.after(1s, 0, 1, 0ms, 800s).mean_run < 60s);
 }
 
 TEST_CASE("ScalingMeter: responses from before a change tell nothing after it", "[exec][scaling]") {
@@ -136,8 +142,8 @@ TEST_CASE("ScalingMeter: chance is averaged, a jump is believed at once", "[exec
   CHECK(lowest > 15);
   CHECK(highest < 27);
   CHECK(pool.after(1s, 80, 0, 0s, 0s).arrival_rate == 80);
-  // Less is believed slowly, and remembered for a while.
-  CHECK(pool.after(1s, 20, 0, 0s, 0s).arrival_rate > 65);
+  // If it was chance after all, a mean begins there; and it is remembered for a while.
+  CHECK(pool.after(1s, 20, 0, 0s, 0s).arrival_rate == 50);
   CHECK(pool.look().peak_rate == 80);
   for (int second = 0; second < 14; ++second) CHECK(pool.after(1s, 20, 0, 0s, 0s).peak_rate == 80);
   for (int second = 0; second < 30; ++second) static_cast<void>(pool.after(1s, 20, 0, 0s, 0s));

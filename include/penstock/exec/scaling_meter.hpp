@@ -47,7 +47,7 @@ class ScalingMeter {
   /// How the pool is doing, by what it tells now and what it told before. After a clock that steps back, a new interval
   /// begins, and the cooldowns do.
   ///
-  /// Rates and busy times are computed anew once `rate_window` / 16 has passed since the last time, responses once
+  /// Rates and busy times are computed anew once `rate_window` / 32 has passed since the last time, responses once
   /// `min_samples` jobs have ended since then; until then they stay as they were.
   ScalingSample sample(const ScalingOptions& options, const PoolFigures& figures, TimePoint now) noexcept;
 
@@ -58,6 +58,7 @@ class ScalingMeter {
   void learn_rate(const ScalingOptions& options, double arrivals, double elapsed) noexcept;
   void learn_peak(const ScalingOptions& options, TimePoint now) noexcept;
   void learn_run(const ScalingOptions& options, std::uint64_t finished, double total) noexcept;
+  [[nodiscard]] double window(const ScalingOptions& options) const noexcept;
   void learn_response(const ScalingOptions& options) noexcept;
 
   TimePoint last_up_, last_down_;
@@ -69,11 +70,12 @@ class ScalingMeter {
 
   double busy_ = 0;  // workers
   double rate_ = ScalingSample::kUnknown;
+  double age_ = 0;                 // seconds that this is the mean of
   TimePoint half_since_{};         // of the peak window
   std::array<double, 2> peaks_{};  // of this half of it, and of the one before
 
-  std::uint64_t runs_ = 0;  // that `run_` is the mean of, as long as they are few
-  double run_ = 0;          // seconds
+  double runs_ = 0;  // that `run_` is the mean of, as long as they are few
+  double run_ = 0;   // seconds
 
   PoolFigures answered_;  // as they were when the responses below began to be counted
   Duration response_{};

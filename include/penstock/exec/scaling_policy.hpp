@@ -58,15 +58,15 @@ struct ScalingOptions {
   /// Workers are to be busy for at most this part of the time; (0, 1].
   double target_utilization = 0.90;
   /// And so many times the square root of their load are there beyond it, for arrivals come by chance; [0, 100]. With
-  /// 1, about one job in five has to wait, with 2 one in fifty, whatever the load (Halfin and Whitt, 1981).
-  double headroom = 1.5;
+  /// 1, about one job in five has to wait, with 2 one in forty, whatever the load (Halfin and Whitt, 1981).
+  double headroom = 1.0;
   /// A backlog is to be gone after this time, or after that of one job if a job takes longer; positive.
   Duration drain_time = std::chrono::seconds(2);
   /// It shrinks only by more than this part of the workers; [0, 1).
   double tolerance = 0.05;
-  /// Over how long a rate of arrivals is averaged, but for one that chance does not explain, which is believed at once;
-  /// positive.
-  Duration rate_window = std::chrono::seconds(5);
+  /// Over how long arrivals, and the times that jobs run, are averaged, or over twice the time of a job if that is
+  /// longer; positive. A jump up that chance does not explain is believed at once.
+  Duration rate_window = std::chrono::seconds(10);
   /// It shrinks to what the highest rate of this time needs, or of half of it; positive.
   Duration peak_window = std::chrono::seconds(30);
 
