@@ -41,6 +41,7 @@
 #include "penstock/metrics/sink.hpp"
 #include "penstock/route/circuit_breaker.hpp"
 #include "penstock/route/interceptor.hpp"
+#include "penstock/route/limit_algorithm.hpp"
 #include "penstock/route/provider_lease.hpp"
 #include "penstock/route/provider_options.hpp"
 #include "penstock/route/provider_router.hpp"
