@@ -28,6 +28,12 @@ std::string under_way(std::string_view name) {
   return fmt::format("provider router: provider {} is being added, updated or removed", shown_name(name));
 }
 
+/// An id that no job of `former` has had or will have: jobs that are moved keep theirs.
+std::uint64_t first_id_after(const Provider& former) {
+  constexpr std::uint64_t kStep = 1'000'000'000;
+  return ((former.first_job_id() + former.pool().stats().accepted) / kStep + 1) * kStep + 1;
+}
+
 }  // namespace
 
 /// Keeps a name to itself while its provider is being made, changed or taken out.
@@ -80,7 +86,7 @@ absl::Status ProviderRouter::add(std::string name, ProviderOptions options) {
     if (providers_.contains(name)) {
       return absl::AlreadyExistsError(fmt::format("provider router: provider {} exists", shown_name(name)));
     }
-    without = put(std::make_shared<Provider>(road, nullptr, options.pool.shutdown_timeout));
+    without = put(std::make_shared<Provider>(road, nullptr, options.pool));
   }
 
   absl::Status failure;
@@ -89,7 +95,7 @@ absl::Status ProviderRouter::add(std::string name, ProviderOptions options) {
     pool = WorkerPool::create(options.pool);
     failure = pool.status();
     if (failure.ok()) {
-      auto provider = std::make_shared<Provider>(road, *std::move(pool), options.pool.shutdown_timeout);
+      auto provider = std::make_shared<Provider>(road, *std::move(pool), options.pool);
       const MutexLock lock(mutex_);
       if (closed_) {
         failure = shut_down();
@@ -128,15 +134,19 @@ absl::StatusOr<UpdateReport> ProviderRouter::update(std::string_view name, Provi
   }
 
   // All that can fail comes first: until the new provider is put in its place, nothing has changed.
+  if (options.pool.first_job_id == 1) options.pool.first_job_id = first_id_after(*former);
   absl::StatusOr<std::unique_ptr<WorkerPool>> pool = WorkerPool::create(options.pool);
   if (!pool.ok()) return pool.status();
   std::shared_ptr<CircuitBreaker> breaker;
   if (options.breaker) {
     breaker = road.breaker() != nullptr ? road.breaker() : std::make_shared<CircuitBreaker>(*options.breaker);
   }
+  if (breaker != nullptr && breaker == road.breaker()) {
+    if (absl::Status changed = breaker->set_options(*options.breaker); !changed.ok()) return changed;
+  }
   const auto provider = std::make_shared<Provider>(
       std::make_shared<const ProviderRoad>(options, options_.interceptors, road.shared_life(), breaker),
-      *std::move(pool), options.pool.shutdown_timeout);
+      *std::move(pool), options.pool);
   Retired retired(1, former);
 
   std::shared_ptr<const detail::ProviderTable::Map> old;
@@ -148,6 +158,9 @@ absl::StatusOr<UpdateReport> ProviderRouter::update(std::string_view name, Provi
   }
   road.life().count_update();
   UpdateReport report;
+  if (absl::StatusOr<HandOverReport> moved = former->pool().hand_over(provider->pool()); moved.ok()) {
+    report.moved = moved->moved;
+  }  // else the router is being shut down, and the old pool runs what it has
   report.retired = former->pool().shutdown(ctx);
   old.reset();
   former.reset();

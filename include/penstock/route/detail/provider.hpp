@@ -4,6 +4,7 @@
 /// \file
 /// One provider at one time: its road and its pool. An update puts another one in its place.
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -25,8 +26,11 @@ class Provider {
   using Phase = ProviderLife::Phase;
 
   /// `pool` is null while it is being made.
-  Provider(std::shared_ptr<const ProviderRoad> road, std::unique_ptr<WorkerPool> pool, Duration shutdown_timeout)
-      : road_(std::move(road)), shutdown_timeout_(shutdown_timeout), pool_(std::move(pool)) {}
+  Provider(std::shared_ptr<const ProviderRoad> road, std::unique_ptr<WorkerPool> pool, const WorkerPoolOptions& options)
+      : road_(std::move(road)),
+        shutdown_timeout_(options.shutdown_timeout),
+        first_job_id_(options.first_job_id),
+        pool_(std::move(pool)) {}
   Provider(const Provider&) = delete;
   Provider& operator=(const Provider&) = delete;
 
@@ -38,6 +42,7 @@ class Provider {
   [[nodiscard]] Context until_shutdown_timeout() const {
     return Context(road_->clock()).with_timeout(shutdown_timeout_);
   }
+  [[nodiscard]] std::uint64_t first_job_id() const noexcept { return first_job_id_; }
   /// Whether its threads do nothing.
   [[nodiscard]] bool is_idle() const { return pool_ == nullptr || pool_->stats().busy == 0; }
 
@@ -48,6 +53,7 @@ class Provider {
  private:
   const std::shared_ptr<const ProviderRoad> road_;  // outlives the pool, whose jobs have its permits
   const Duration shutdown_timeout_;
+  const std::uint64_t first_job_id_;
   const std::unique_ptr<WorkerPool> pool_;  // last: its end waits for all functions
 };
 
