@@ -40,6 +40,7 @@
 #include "penstock/metrics/registry.hpp"
 #include "penstock/metrics/sink.hpp"
 #include "penstock/route/circuit_breaker.hpp"
+#include "penstock/route/concurrency_limiter.hpp"
 #include "penstock/route/interceptor.hpp"
 #include "penstock/route/limit_algorithm.hpp"
 #include "penstock/route/provider_lease.hpp"

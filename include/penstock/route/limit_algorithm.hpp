@@ -75,6 +75,7 @@ struct FixedLimit {
 
   /// OK, or InvalidArgument with every violation; likewise below.
   [[nodiscard]] absl::Status validate() const;
+  friend bool operator==(const FixedLimit&, const FixedLimit&) = default;
 };
 
 /// A drop, or a call that took longer than `timeout`: L = int(L * backoff). Else, if at least half of L are under way:
@@ -87,6 +88,7 @@ struct AimdLimit {
   Duration timeout = std::chrono::seconds(5);  ///< Positive.
 
   [[nodiscard]] absl::Status validate() const;
+  friend bool operator==(const AimdLimit&, const AimdLimit&) = default;
 };
 
 /// With lg = max(1, int(log10 L)): of a queue of at most lg, L + 6 lg; less than 3 lg, L + lg; more than 6 lg, or after
@@ -102,6 +104,7 @@ struct VegasLimit {
   bool slow_start = false;
 
   [[nodiscard]] absl::Status validate() const;
+  friend bool operator==(const VegasLimit&, const VegasLimit&) = default;
 };
 
 /// With queue = max(4, int(sqrt L)): L * clamp(tolerance * shortest / rtt, 0.5, 1) + queue; after a drop, L * backoff.
@@ -117,6 +120,7 @@ struct GradientLimit {
   std::size_t probe_interval = 1000;
 
   [[nodiscard]] absl::Status validate() const;
+  friend bool operator==(const GradientLimit&, const GradientLimit&) = default;
 };
 
 /// L * clamp(tolerance * average / rtt, 0.5, 1) + queue.
@@ -133,6 +137,7 @@ struct Gradient2Limit {
   bool heed_drops = false;
 
   [[nodiscard]] absl::Status validate() const;
+  friend bool operator==(const Gradient2Limit&, const Gradient2Limit&) = default;
 };
 
 using LimitOptions = std::variant<FixedLimit, AimdLimit, VegasLimit, GradientLimit, Gradient2Limit>;
@@ -147,6 +152,7 @@ struct LimitWindow {
   Duration max_length = std::chrono::seconds(1);  ///< At least min_length.
 
   [[nodiscard]] absl::Status validate() const;
+  friend bool operator==(const LimitWindow&, const LimitWindow&) = default;
 };
 
 /// Finds out now and then, first of all at the beginning, how long calls take that cannot queue. For Vegas, Gradient
@@ -163,6 +169,7 @@ struct LimitProbe {
   Duration time_limit = Duration::max();
 
   [[nodiscard]] absl::Status validate() const;
+  friend bool operator==(const LimitProbe&, const LimitProbe&) = default;
 };
 
 /// The algorithm of `options`, which must be valid. `seed` decides what is random.
