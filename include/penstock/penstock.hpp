@@ -46,4 +46,5 @@
 #include "penstock/route/provider_lease.hpp"
 #include "penstock/route/provider_options.hpp"
 #include "penstock/route/provider_router.hpp"
+#include "penstock/route/rate_limiter.hpp"
 #include "penstock/version.hpp"
