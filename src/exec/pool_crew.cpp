@@ -299,7 +299,7 @@ void PoolCore::unlist_runner(Runner& runner) noexcept {
 /// Draws the conclusions from a change of the crew or of how large it is to be.
 void PoolCore::note_crew() noexcept {
   set_detour(kCrowded, live_ > wanted());
-  set_detour(kGrowing, configured_ < options_.largest());
+  set_detour(kGrowing, options_.grow_when_busy && configured_ < options_.largest());
 }
 
 void PoolCore::set_stuck(std::size_t workers) noexcept {

@@ -97,9 +97,8 @@ std::size_t PoolCore::set_configured(std::size_t workers, WakeList& wake) noexce
 /// For a job that waits while nobody is free to take it. The watching thread starts the worker; if that fails, not
 /// before a while.
 void PoolCore::grow_by_one(WakeList& wake) noexcept {
-  if (configured_ + hiring_ >= options_.largest() || joining_ != 0 || missing() != 0 ||
-      is(kStopping | kPaused | kTakingOver))
-    return;
+  if (!options_.grow_when_busy || is(kStopping | kPaused | kTakingOver)) return;
+  if (configured_ + hiring_ >= options_.largest() || joining_ != 0 || missing() != 0) return;
   ++configured_;
   ++counts_.workers_added;
   note_crew();

@@ -188,6 +188,10 @@ const std::string& WorkerPool::name() const noexcept { return core_->options().n
 
 Clock& WorkerPool::clock() const noexcept { return *core_->options().clock; }
 
+std::size_t WorkerPool::min_workers() const noexcept { return core_->options().smallest(); }
+
+std::size_t WorkerPool::max_workers() const noexcept { return core_->options().largest(); }
+
 bool WorkerPool::on_worker_thread() const noexcept {
   return !core_->is_forked() && core_->own_worker_id() != kCallerThread;
 }

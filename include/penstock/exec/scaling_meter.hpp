@@ -29,6 +29,10 @@ struct PoolFigures {
 
   bool breaker_open = false;
   bool limited = false;
+
+  // What the pool allows, whatever the options of the scaling say.
+  std::size_t min_workers = 1;
+  std::size_t max_workers = SIZE_MAX;
 };
 
 /// The memory between two samples. It reads no clock; it does not matter how regularly it is asked.

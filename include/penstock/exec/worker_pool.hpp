@@ -209,6 +209,9 @@ class WorkerPool final : public Executor {
   [[nodiscard]] const std::string& name() const noexcept;
   /// That of the options.
   [[nodiscard]] Clock& clock() const noexcept;
+  /// How many workers `resize` allows.
+  [[nodiscard]] std::size_t min_workers() const noexcept;
+  [[nodiscard]] std::size_t max_workers() const noexcept;
   /// Whether the calling thread is a worker of this pool.
   [[nodiscard]] bool on_worker_thread() const noexcept;
   /// Cost: some microseconds; both locks, for as long as the counts of the workers are added up.

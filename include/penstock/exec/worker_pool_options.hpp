@@ -102,9 +102,11 @@ struct WorkerPoolOptions {
   // How many workers, when it is not always the same number.
 
   /// The pool is never smaller, nor larger; 0: `workers`. From 1 to `workers`, and from there to 4096. Where
-  /// `max_workers` is larger, a worker is added whenever a job has to wait because all are busy.
+  /// `max_workers` is larger, a worker is added whenever a job has to wait because all are busy, with `grow_when_busy`.
   std::size_t min_workers = 0;
   std::size_t max_workers = 0;
+  /// Whether it is so; else only `resize`, `add_workers` and who calls them, such as an `AdaptiveScaler`, add workers.
+  bool grow_when_busy = true;
   /// A worker that has had nothing to do for this long goes, down to `min_workers`; positive.
   Duration idle_timeout = Duration::max();
   /// Called in each worker that goes, after its last job; also in one that has run `on_worker_start` but does not stay
