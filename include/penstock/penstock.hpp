@@ -20,6 +20,7 @@
 #include "penstock/core/task.hpp"
 #include "penstock/core/work_stealing_executor.hpp"
 #include "penstock/exec/adaptive_scaler.hpp"
+#include "penstock/exec/capacity_plan.hpp"
 #include "penstock/exec/chrome_trace.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/job_group.hpp"
