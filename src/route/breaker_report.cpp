@@ -169,9 +169,17 @@ void CircuitBreaker::collect(MetricSink& sink) const {
   calls("success", now.succeeded);
   calls("failure", now.failed);
   calls("ignored", now.ignored);
-  calls("abandoned", now.abandoned);
-  calls("late", now.late_results);
-  calls("not_permitted", now.not_permitted);
+  for (std::size_t code = 0; code < now.failed_with.size(); ++code) {
+    if (now.failed_with[code] == 0) continue;
+    const std::string text = absl::StatusCodeToString(static_cast<absl::StatusCode>(code));
+    sink.counter("penstock_breaker_failed_total", "calls that failed, by the code of their status",
+                 {breaker, {"code", text}}, now.failed_with[code]);
+  }
+  sink.counter("penstock_breaker_not_permitted_total", "calls that were not let through", {breaker}, now.not_permitted);
+  sink.counter("penstock_breaker_late_results_total", "reports on calls from before the last change of state",
+               {breaker}, now.late_results);
+  sink.counter("penstock_breaker_abandoned_permits_total", "calls that were let through and never reported", {breaker},
+               now.abandoned);
   sink.counter("penstock_breaker_slow_calls_total", "calls that took longer than the slow limit", {breaker}, now.slow);
   for (const BreakerState from : kAllStates) {
     for (const BreakerState to : kAllStates) {
@@ -185,13 +193,14 @@ void CircuitBreaker::collect(MetricSink& sink) const {
     }
   }
   const auto ratio = [](double pct) { return pct < 0 ? pct : pct / 100; };
-  sink.gauge("penstock_breaker_failure_ratio",
-             "part of the calls in the window that failed; -1 while there are too few", {breaker},
+  sink.gauge("penstock_breaker_failure_rate",
+             "part of the calls in the window that failed, from 0 to 1; -1 while there are too few", {breaker},
              ratio(now.failure_rate_pct));
-  sink.gauge("penstock_breaker_slow_ratio",
-             "part of the calls in the window that were slow; -1 while there are too few", {breaker},
+  sink.gauge("penstock_breaker_slow_rate",
+             "part of the calls in the window that were slow, from 0 to 1; -1 while there are too few", {breaker},
              ratio(now.slow_rate_pct));
-  sink.gauge("penstock_breaker_window_calls", "calls in the window", {breaker}, static_cast<double>(now.window.calls));
+  sink.gauge("penstock_breaker_buffered", "calls in the window, or probes that came back", {breaker},
+             static_cast<double>(now.window.calls));
   sink.gauge("penstock_breaker_time_in_state_seconds", "time since the last change of state", {breaker},
              std::chrono::duration<double>(now.time_in_state).count());
   sink.counter("penstock_breaker_doubled_reports_total", "reports on calls that had been reported", {breaker},

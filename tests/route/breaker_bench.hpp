@@ -5,8 +5,10 @@
 /// The circuit breaker for tests: small options, and its machine with a time of its own and a memory of all changes.
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "penstock/core/manual_clock.hpp"
@@ -85,9 +87,39 @@ inline CircuitBreakerOptions small_breaker(ManualClock& clock) {
   return options;
 }
 
+/// `small_breaker` with a window of `size`, all of which is needed.
+inline CircuitBreakerOptions wide_breaker(std::size_t size = 10) {
+  CircuitBreakerOptions options = small_breaker();
+  options.window_size = options.minimum_calls = size;
+  return options;
+}
+
 /// Lets calls fail until none is let through.
 inline void trip(CircuitBreaker& breaker) {
   while (auto permit = breaker.try_acquire()) permit->failure();
 }
+
+/// A breaker with its clock and options, and what it tells.
+struct LiveBench {
+  explicit LiveBench(CircuitBreakerOptions given = small_breaker()) : options(std::move(given)) {
+    options.name = "bedrock";
+    options.clock = &clock;
+    breaker = std::make_unique<CircuitBreaker>(options);
+    breaker->on_transition([this](const BreakerTransition& change) { changes.push_back(change); });
+  }
+
+  void calls(int successes, int failures) {
+    for (int call = 0; call < successes; ++call) breaker->try_acquire()->success();
+    for (int call = 0; call < failures; ++call) breaker->try_acquire()->failure();
+  }
+  /// Has `options` count from now on. Returns whether they do.
+  bool change() { return breaker->set_options(options).ok(); }
+  CallTally window() const { return breaker->stats().window; }
+
+  ManualClock clock;
+  CircuitBreakerOptions options;
+  std::unique_ptr<CircuitBreaker> breaker;
+  std::vector<BreakerTransition> changes;
+};
 
 }  // namespace penstock::testing

@@ -148,17 +148,29 @@ TEST_CASE("CircuitBreaker: metrics name it, its state, its calls and its changes
   ManualClock clock;
   CircuitBreaker breaker(small_breaker(clock));
   breaker.try_acquire()->success();
-  trip(breaker);
+  { const auto forgotten = breaker.try_acquire(); }
+  auto late = breaker.try_acquire();
+  breaker.try_acquire()->settle(absl::ResourceExhaustedError("quota"));
+  breaker.try_acquire()->settle(absl::ResourceExhaustedError("quota"));
+  breaker.try_acquire()->failure();  // opens it
+  late->success();
+  CHECK_FALSE(breaker.try_acquire().has_value());
   clock.advance(2s);
   Sink sink;
   breaker.collect(sink);
   CHECK(sink.has("penstock_breaker_state bedrock open = 100"));
   CHECK(sink.has("penstock_breaker_state bedrock closed = 0"));
   CHECK(sink.has("penstock_breaker_calls_total bedrock failure = 300"));
-  CHECK(sink.has("penstock_breaker_calls_total bedrock not_permitted = 100"));
+  CHECK(sink.has("penstock_breaker_calls_total bedrock success = 100"));
+  CHECK(sink.has("penstock_breaker_failed_total bedrock RESOURCE_EXHAUSTED = 200"));
+  CHECK(sink.has("penstock_breaker_failed_total bedrock UNKNOWN = 100"));
+  CHECK(sink.has("penstock_breaker_not_permitted_total bedrock = 100"));
+  CHECK(sink.has("penstock_breaker_late_results_total bedrock = 100"));
+  CHECK(sink.has("penstock_breaker_abandoned_permits_total bedrock = 100"));
   CHECK(sink.has("penstock_breaker_transitions_total bedrock closed open = 100"));
   CHECK(sink.has("penstock_breaker_transitions_total bedrock half_open closed = 0"));
-  CHECK(sink.has("penstock_breaker_failure_ratio bedrock = 75"));
-  CHECK(sink.has("penstock_breaker_window_calls bedrock = 400"));
+  CHECK(sink.has("penstock_breaker_failure_rate bedrock = 75"));
+  CHECK(sink.has("penstock_breaker_slow_rate bedrock = 0"));
+  CHECK(sink.has("penstock_breaker_buffered bedrock = 400"));
   CHECK(sink.has("penstock_breaker_time_in_state_seconds bedrock = 200"));
 }
