@@ -43,6 +43,7 @@
 #include "penstock/metrics/sink.hpp"
 #include "penstock/route/circuit_breaker.hpp"
 #include "penstock/route/concurrency_limiter.hpp"
+#include "penstock/route/health_monitor.hpp"
 #include "penstock/route/interceptor.hpp"
 #include "penstock/route/limit_algorithm.hpp"
 #include "penstock/route/provider_lease.hpp"

@@ -15,7 +15,6 @@
 #include <utility>
 
 #include "penstock/core/manual_clock.hpp"
-#include "penstock/core/mutex.hpp"
 #include "penstock/exec/periodic_runner.hpp"
 #include "penstock/metrics/prometheus_writer.hpp"
 
@@ -24,6 +23,7 @@
 #include "support/eventually.hpp"
 #include "support/forked.hpp"
 #include "support/gate.hpp"
+#include "support/sleep_under.hpp"
 #include "support/status_text.hpp"
 #include "support/thread_shortage.hpp"
 
@@ -32,6 +32,7 @@ using namespace std::chrono_literals;
 using penstock::testing::eventually;
 using penstock::testing::Gate;
 using penstock::testing::OpenAtEnd;
+using penstock::testing::sleep_under;
 using penstock::testing::text_of;
 using penstock::testing::ThreadShortage;
 
@@ -42,15 +43,6 @@ bool settle(const PeriodicTask& task, std::uint64_t calls) {
     const PeriodicTaskStats stats = task.stats();
     return stats.calls >= calls && !stats.is_running;
   });
-}
-
-/// Waits until the context ends, which it never does by itself in a ManualClock's time.
-void sleep_under(const Context& ctx) {
-  Mutex mutex;
-  CondVar never;
-  const MutexLock lock(mutex);
-  while (never.wait(mutex, ctx) == OpStatus::kOk) {
-  }
 }
 
 }  // namespace

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "penstock/core/manual_clock.hpp"
-#include "penstock/exec/detail/periodic_core.hpp"
+#include "penstock/core/detail/periodic_due.hpp"
 
 #include "support/catch.hpp"
 #include "support/eventually.hpp"

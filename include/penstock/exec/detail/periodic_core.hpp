@@ -17,8 +17,8 @@
 ///
 /// While a call runs nobody looks at the clock for it: what fell due meanwhile is counted from the times, at its end.
 ///
-/// Locks: start_mutex_, held while the first thread starts; nothing of the runner is locked while mutex_ is held. Threads are started, functions called, contexts ended and memory
-/// freed without it.
+/// Locks: start_mutex_, held while the first thread starts; nothing of the runner is locked while mutex_ is held.
+/// Threads are started, functions called, contexts ended and memory freed without it.
 
 #include <cstddef>
 #include <cstdint>
@@ -35,23 +35,11 @@
 #include "penstock/core/detail/wait_list.hpp"
 #include "penstock/core/detail/world.hpp"
 #include "penstock/core/mutex.hpp"
+#include "penstock/core/detail/periodic_due.hpp"
 #include "penstock/exec/periodic_runner.hpp"
 #include "penstock/exec/thread_manager.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
-
-/// What has fallen due by `now`, of a task whose next call was due at `due`.
-struct PeriodicDue {
-  std::uint64_t times = 0;  ///< at `due`, and at each whole interval after it that `now` has reached; at least 1
-  TimePoint last{};         ///< the last of these
-  TimePoint next{};         ///< an interval after that, or as many as it takes to be after `now`
-};
-
-/// `random` is in [-1, 1], and moves the next time by that part of the jitter. Requires: due <= now, interval > 0.
-PeriodicDue periodic_due(TimePoint due, TimePoint now, Duration interval, double jitter, double random) noexcept;
-
-/// `interval`, longer or shorter by `random` of the jitter.
-Duration jittered(Duration interval, double jitter, double random) noexcept;
 
 /// A task. Guarded by the core's mutex, unless said otherwise.
 struct PeriodicState {
@@ -132,8 +120,8 @@ class PeriodicCore : public std::enable_shared_from_this<PeriodicCore> {
 
   const PeriodicRunnerOptions options_;
   Clock& clock_;
-  const std::uint32_t process_;                     // that made it
-  std::unique_ptr<ThreadManager> threads_;          // the destroying thread's, once all tasks are gone
+  const std::uint32_t process_;             // that made it
+  std::unique_ptr<ThreadManager> threads_;  // the destroying thread's, once all tasks are gone
   Mutex start_mutex_;                       // only one starts the scheduler; the manager's locks come after it
   bool has_scheduler_ ABSL_GUARDED_BY(start_mutex_) = false;
 
