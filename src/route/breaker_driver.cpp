@@ -55,8 +55,9 @@ bool CircuitBreaker::Driver::count_success(std::uint64_t generation, Duration to
   if (took.count() > published_.slow_call.load(std::memory_order_relaxed)) return false;
   const TimePoint until{Duration(published_.until.load(std::memory_order_acquire))};  // B1 acquire
   if (until != TimePoint::max()) {
-    const bool recent = published_.recent.load(std::memory_order_relaxed);
-    if ((recent ? clock.recent() : clock.now()) >= until) return false;
+    const TimePoint now = published_.recent.load(std::memory_order_relaxed) ? clock.recent() : clock.now();
+    if (now >= until) return false;
+    if (now < saturated_add(until, Duration(-published_.reach.load(std::memory_order_relaxed)))) return false;
   }
   return rows_[row_of_this_thread()].successes.count(generation);
 }
@@ -189,6 +190,9 @@ void CircuitBreaker::Driver::apply_options(Classifiers& classifiers) noexcept {
   if (options.auto_half_open) timer_used_ = true;
   published_.slow_call.store(options.slow_call.count(), std::memory_order_relaxed);
   published_.recent.store(clock.recent_lag() <= options.bucket / kRecentEnough, std::memory_order_relaxed);
+  const std::chrono::duration<long double, std::nano> buckets = options.bucket;
+  const Duration reach = saturated(buckets * static_cast<long double>(options.window_size));
+  published_.reach.store(reach.count(), std::memory_order_relaxed);
   for (std::size_t row = 0; row < kRows; ++row) {
     const detail::SpinLockGuard lock(rows_[row].lock);
     rows_[row].classify.swap(classifiers[row]);

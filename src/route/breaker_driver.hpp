@@ -90,6 +90,8 @@ class CircuitBreaker::Driver {
     // Who finds an old one takes the lock; who has looked and counts late, in the next bucket, might as well have read
     // the clock late.
     detail::world::Atomic<TimePoint::rep> until{0};
+    // How long before that they may be, in nanoseconds: a clock that is further back has stepped back.
+    detail::world::Atomic<Duration::rep> reach{0};
     detail::world::Atomic<bool> recent{false};      // whether the cheap clock is exact enough for the buckets
     detail::world::Atomic<bool> classifies{false};  // whether there is a function to call
   };

@@ -151,8 +151,8 @@ void BreakerMachine::set_options(TimePoint now, std::shared_ptr<const CircuitBre
   };
   switch (phase_.state) {
     case BreakerState::kOpen:
-      phase_.open_until =
-          from(phase_.since, jittered(wait(*options_, phase_.attempts), phase_.draw), phase_.open_until);
+      phase_.wait = jittered(wait(*options_, phase_.attempts), phase_.draw);
+      phase_.open_until = from(phase_.since, phase_.wait, phase_.open_until);
       break;
     case BreakerState::kHalfOpen:
       if (!phase_.probed) break;
@@ -213,6 +213,19 @@ Duration BreakerMachine::wait(const CircuitBreakerOptions& options, std::uint32_
 
 /// Makes the changes that time alone has brought about by `now`.
 void BreakerMachine::let_pass(Phase& phase, TimePoint now, BreakerTransitions* changes) const noexcept {
+  // A wait that has more than twice its length to go has lost the clock, which stepped back: it begins anew.
+  const auto lost = [now](TimePoint until, Duration wait) {
+    return saturated_add(saturated_add(now, wait), wait) < until;
+  };
+  if (phase.state == BreakerState::kOpen && lost(phase.open_until, phase.wait)) {
+    phase.open_until = saturated_add(now, phase.wait);
+    phase.since = now;
+  }
+  if (phase.state == BreakerState::kHalfOpen && phase.probed &&
+      lost(phase.half_open_until, options_->half_open_max_wait)) {
+    phase.half_open_until = saturated_add(now, options_->half_open_max_wait);
+    phase.first_probe = now;
+  }
   if (phase.state == BreakerState::kHalfOpen && now > phase.half_open_until) {
     open(phase, phase.half_open_until, BreakerReason::kProbesLost, changes);
   }
@@ -229,6 +242,7 @@ void BreakerMachine::open(Phase& phase, TimePoint at, BreakerReason reason,
   const Duration wait_for = jittered(wait(*options_, phase.attempts), phase.draw);
   enter(phase, at, BreakerState::kOpen, reason, wait_for, changes);
   phase.reason = reason;
+  phase.wait = wait_for;
   phase.open_until = saturated_add(at, wait_for);
 }
 

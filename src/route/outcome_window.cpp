@@ -84,6 +84,7 @@ void OutcomeWindow::record(TimePoint now, bool failed, bool slow) noexcept {
   if (by_time()) {
     const std::int64_t index = bucket_index(now);
     if (totals_.calls == 0) head_ = index;  // all buckets are empty
+    if (is_far_back(index)) step_back_to(index);
     // Only the last `size` of the buckets that have passed are there to be reused.
     for (std::int64_t passed = passed_at(index); passed > 0; --passed) {
       CallTally& reused = buckets_[cell(index - passed + 1)];
@@ -115,6 +116,19 @@ std::int64_t OutcomeWindow::bucket_index(TimePoint now) const noexcept {
   const std::int64_t since = now.time_since_epoch().count();
   const std::int64_t length = bucket_.count();
   return since / length - (since % length < 0 ? 1 : 0);
+}
+
+/// Whether the clock, which is never late by as much as the window is long, has stepped back.
+bool OutcomeWindow::is_far_back(std::int64_t index) const noexcept {
+  return index<head_&& static_cast<std::uint64_t>(head_) - static_cast<std::uint64_t>(index)> buckets_.size();
+}
+
+/// Time goes on from `index` as if it were the newest bucket, with what was recorded until now behind it: else nothing
+/// would be forgotten until the clock is back where it was.
+void OutcomeWindow::step_back_to(std::int64_t index) noexcept {
+  const std::size_t by = (cell(head_) + buckets_.size() - cell(index)) % buckets_.size();
+  std::rotate(buckets_.begin(), buckets_.begin() + static_cast<std::ptrdiff_t>(by), buckets_.end());
+  head_ = index;
 }
 
 /// How many buckets have begun after the newest until `index`; at most the size.

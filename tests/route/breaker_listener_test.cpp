@@ -154,6 +154,47 @@ TEST_CASE("CircuitBreaker: a stuck listener keeps nobody, and misses only the ol
   CHECK(breaker.stats().missed_transitions == 36);
 }
 
+TEST_CASE("CircuitBreaker: a listener that does not return keeps the call that came upon the change, and no other",
+          "[route][circuit_breaker]") {
+  ManualClock clock;
+  CircuitBreaker breaker(small_breaker(clock));
+  std::atomic<bool> go{false};
+  std::atomic<bool> stuck{false};
+  breaker.on_transition([&](const BreakerTransition&) {
+    stuck = true;
+    while (!go) std::this_thread::yield();
+  });
+  std::thread thread([&] { trip(breaker); });
+  const bool came = eventually([&] { return stuck.load(); });
+  // Whoever comes now finds all as it should be, and leaves what there is to tell to that thread.
+  const bool refused = !breaker.try_acquire().has_value();
+  clock.advance(10s + 1ns);
+  int let_through = 0;
+  for (int probe = 0; probe < 2; ++probe) {
+    if (auto permit = breaker.try_acquire()) {
+      ++let_through;
+      permit->success();
+    }
+  }
+  const BreakerState closed = breaker.state();
+  const bool changed = breaker.set_options(small_breaker(clock)).ok();
+  std::atomic<int> told{0};
+  breaker.on_transition([&](const BreakerTransition&) { ++told; });
+  breaker.force_open();
+  const auto stats = breaker.stats();
+  const int told_meanwhile = told;
+  go = true;
+  thread.join();
+  CHECK(came);
+  CHECK(refused);
+  CHECK(let_through == 2);
+  CHECK(closed == BreakerState::kClosed);
+  CHECK(changed);
+  CHECK(stats.state == BreakerState::kForcedOpen);
+  CHECK(told_meanwhile == 0);
+  CHECK(told == 1);
+}
+
 TEST_CASE("CircuitBreaker: with auto_half_open the clock brings about the change", "[route][circuit_breaker]") {
   ManualClock clock;
   CircuitBreakerOptions options = small_breaker(clock);

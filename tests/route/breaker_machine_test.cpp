@@ -132,6 +132,75 @@ TEST_CASE("BreakerMachine: a clock that steps back adds no time and loses no cal
   CHECK(bench.acquire() == BreakerMachine::kRefused);
 }
 
+TEST_CASE("BreakerMachine: a clock that steps back and stays there keeps no call for longer than the window",
+          "[route][circuit_breaker]") {
+  CircuitBreakerOptions options = small_breaker();
+  options.window = CircuitBreakerOptions::Window::kTime;
+  options.window_size = 7;
+  options.minimum_calls = 100;
+  MachineBench bench(options);
+  for (int second = 0; second < 7; ++second) {
+    if (second != 0) bench.now += 1s;
+    bench.calls(second + 1, kFailure);
+  }
+  bench.now -= 30min;
+  bench.calls(1, kFailure);
+  CHECK(bench.stats().window.calls == 29);
+  CHECK(bench.machine.successes_may_wait_until(bench.now) == TimePoint::min());
+  for (int second = 1; second < 7; ++second) {
+    bench.now += 1s;
+    CHECK(bench.stats().window.calls == 29U - static_cast<unsigned>(second * (second + 1) / 2));
+  }
+  bench.now += 1s;
+  CHECK(bench.stats().window.calls == 0);
+  bench.now += 31min;  // and forward again
+  bench.calls(1, kFailure);
+  CHECK(bench.stats().window.calls == 1);
+}
+
+TEST_CASE("BreakerMachine: a clock that steps back makes no wait longer than twice its length",
+          "[route][circuit_breaker]") {
+  MachineBench bench(small_breaker());  // open for 10 s, 60 s for probes
+  bench.trip();
+  bench.now -= 9s;
+  CHECK(bench.machine.refusal(bench.now).retry_after == 19s);
+  bench.now -= 10h;
+  CHECK(bench.machine.refusal(bench.now).retry_after == 10s);
+  CHECK(bench.acquire() == BreakerMachine::kRefused);
+  bench.now += 10s;
+  CHECK(bench.acquire() == BreakerMachine::kRefused);
+  bench.now += 1ns;
+  CHECK(bench.acquire() != BreakerMachine::kRefused);
+  bench.now -= 10h;
+  CHECK(bench.acquire() != BreakerMachine::kRefused);
+  bench.advance(60s);
+  CHECK(bench.state() == BreakerState::kHalfOpen);
+  bench.advance(1ns);
+  CHECK(bench.state() == BreakerState::kOpen);
+  CHECK(bench.changes.back().reason == BreakerReason::kProbesLost);
+}
+
+TEST_CASE("BreakerMachine: a clock that jumps to the end of time, and back to its beginning, breaks nothing",
+          "[route][circuit_breaker]") {
+  for (const auto window : {CircuitBreakerOptions::Window::kCount, CircuitBreakerOptions::Window::kTime}) {
+    CircuitBreakerOptions options = small_breaker();
+    options.window = window;
+    MachineBench bench(options);
+    for (const TimePoint now : {TimePoint::max(), TimePoint::min(), TimePoint{}, TimePoint::min(), TimePoint::max()}) {
+      bench.now = now;
+      bench.calls(3, kFailure);
+      bench.calls(1, kFailure);
+      CHECK(bench.acquire() == BreakerMachine::kRefused);
+      bench.now = penstock::saturated_add(now, 10s + 1ns);
+      (void)bench.acquire();
+      bench.advance(Duration::zero());
+      CHECK(bench.stats().window.calls <= 4);
+      bench.set(BreakerState::kClosed);
+    }
+    CHECK(bench.stats().failed >= 15);
+  }
+}
+
 // --- windows and rates ---
 
 TEST_CASE("BreakerMachine: fewer than the minimum of calls decide nothing", "[route][circuit_breaker]") {

@@ -106,8 +106,21 @@ TEST_CASE("CircuitBreaker: options at the edge of what is refused", "[route][cir
     return !options.validate().ok();
   };
   using Options = CircuitBreakerOptions;
-  CHECK(refused([](Options& options) { options.failure_rate_pct = 0; }));
-  CHECK(refused([](Options& options) { options.slow_rate_pct = -1; }));
+  for (const double bad : {0.0, -0.0, -1.0, 100.0000001, std::numeric_limits<double>::infinity(),
+                           -std::numeric_limits<double>::infinity(), std::nan("")}) {
+    CHECK(refused([&](Options& options) { options.failure_rate_pct = bad; }));
+    CHECK(refused([&](Options& options) { options.slow_rate_pct = bad; }));
+  }
+  for (const Duration bad : {Duration(0), Duration(-1), Duration::min()}) {
+    CHECK(refused([&](Options& options) { options.bucket = bad; }));
+    CHECK(refused([&](Options& options) { options.slow_call = bad; }));
+    CHECK(refused([&](Options& options) { options.open_for = bad; }));
+    CHECK(refused([&](Options& options) { options.open_for_max = bad; }));
+    CHECK(refused([&](Options& options) { options.half_open_max_wait = bad; }));
+  }
+  CHECK(refused([](Options& options) { options.open_backoff = std::nan(""); }));
+  CHECK(refused([](Options& options) { options.open_jitter = -0.1; }));
+  CHECK(refused([](Options& options) { options.minimum_calls = 0; }));
   CHECK(refused([](Options& options) { options.open_backoff = 0.99; }));
   CHECK(refused([](Options& options) { options.open_jitter = std::nan(""); }));
   CHECK(refused([](Options& options) { options.window_size = static_cast<std::size_t>(-1); }));

@@ -44,6 +44,17 @@ CircuitBreakerOptions by_time(std::size_t minimum_calls) {
   return options;
 }
 
+/// A clock that goes wherever it is told to.
+class JumpingClock final : public penstock::Clock {
+ public:
+  [[nodiscard]] TimePoint now() const noexcept override { return at; }
+  void start_timers() override {}
+  bool arm(penstock::Timer&, TimePoint) noexcept override { return true; }
+  void disarm(penstock::Timer&) noexcept override {}
+
+  TimePoint at{24h};
+};
+
 /// Makes the calling thread use other rows than all before: a thread that is new.
 template <class Body>
 void on_another_thread(const Body& body) {
@@ -139,8 +150,8 @@ TEST_CASE("OutcomeWindow: the last bucket of all time ends with it", "[route][ci
     window.record(TimePoint::max(), true, false);
     CHECK(window.end_of_bucket() == TimePoint::max());
     CHECK(window.tally(TimePoint::max()) == CallTally{1, 1, 0});
-    window.record(TimePoint::min(), true, false);  // a step back
-    CHECK(window.tally(TimePoint::max()) == CallTally{2, 2, 0});
+    window.record(TimePoint::min(), true, false);  // a step back: time goes on from there
+    CHECK(window.tally(TimePoint::min()) == CallTally{2, 2, 0});
     OutcomeWindow early(kTime, 3, bucket);
     early.record(TimePoint::min(), true, false);
     CHECK(early.tally(TimePoint::min()).calls == 1);
@@ -279,4 +290,27 @@ TEST_CASE("CircuitBreaker: with a time window a success may be what opens it, wh
   bench.clock.advance(2s);
   bench.calls(1, 0);  // 3 of 6: the first ten are over
   CHECK(bench.breaker->state() == BreakerState::kOpen);
+}
+
+TEST_CASE("CircuitBreaker: a clock that steps back for good keeps no success for longer than the window",
+          "[route][circuit_breaker]") {
+  JumpingClock clock;
+  CircuitBreakerOptions options = by_time(4);
+  options.clock = &clock;
+  CircuitBreaker breaker(options);
+  const auto successes = [&](int count) {
+    for (int call = 0; call < count; ++call) breaker.try_acquire()->success();
+  };
+  successes(10);
+  clock.at -= 1h;
+  successes(5);  // the same bucket goes on here
+  CHECK(breaker.stats().window.calls == 15);
+  clock.at += 1s;
+  successes(2);
+  clock.at += 2s;
+  CHECK(breaker.stats().window.calls == 2);
+  clock.at += 2h;  // and forward
+  successes(3);
+  CHECK(breaker.stats().window == CallTally{3, 0, 0});
+  CHECK(breaker.stats().succeeded == 20);
 }

@@ -2,9 +2,14 @@
 
 // The circuit breaker as its users see it. What it decides: breaker_machine_test.cpp and breaker_probes_test.cpp.
 
+#include <array>
+#include <atomic>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -12,6 +17,7 @@
 #include "penstock/route/circuit_breaker.hpp"
 #include "route/breaker_bench.hpp"
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 
 using namespace std::chrono_literals;
 using penstock::BreakerState;
@@ -20,6 +26,7 @@ using penstock::CircuitBreaker;
 using penstock::CircuitBreakerOptions;
 using penstock::Duration;
 using penstock::ManualClock;
+using penstock::testing::eventually;
 using penstock::testing::small_breaker;
 using penstock::testing::trip;
 
@@ -66,6 +73,70 @@ TEST_CASE("Permit: a moved-from permit neither reports nor is abandoned", "[rout
   CHECK(breaker.stats().succeeded == 2);
   CHECK(breaker.stats().failed == 0);
   CHECK(breaker.stats().doubled_reports == 0);
+}
+
+TEST_CASE("Permit: it may be settled by another thread than the one that acquired it", "[route][circuit_breaker]") {
+  ManualClock clock;
+  CircuitBreaker breaker(small_breaker(clock));
+  for (int call = 0; call < 10; ++call) {
+    auto permit = breaker.try_acquire();
+    std::thread([&] { call % 2 == 0 ? permit->success() : permit->ignore(); }).join();
+    permit->failure();  // again, from here
+  }
+  CHECK(breaker.stats().succeeded == 5);
+  CHECK(breaker.stats().ignored == 5);
+  CHECK(breaker.stats().doubled_reports == 10);
+  CHECK(breaker.stats().window == penstock::CallTally{4, 0, 0});
+}
+
+TEST_CASE("Permit: a probe whose status is never judged is a lost probe", "[route][circuit_breaker]") {
+  ManualClock clock;
+  std::atomic<bool> go{false};
+  std::atomic<bool> stuck{false};
+  CircuitBreakerOptions options = small_breaker(clock);
+  options.classify = [&](const absl::Status& status) {
+    if (!absl::IsAborted(status)) return penstock::classify_call(status);
+    stuck = true;
+    while (!go) std::this_thread::yield();
+    return CallOutcome::kSuccess;
+  };
+  CircuitBreaker breaker(options);
+  trip(breaker);
+  clock.advance(10s + 1ns);
+  std::thread thread(
+      [&, probe = std::move(*breaker.try_acquire())]() mutable { probe.settle(absl::AbortedError("")); });
+  const bool came = eventually([&] { return stuck.load(); });
+  breaker.try_acquire()->settle(absl::OkStatus());  // others are judged
+  clock.advance(60s + 1ns);
+  const bool refused = !breaker.try_acquire().has_value();
+  const BreakerState state = breaker.state();
+  go = true;
+  thread.join();
+  CHECK(came);
+  CHECK(refused);
+  CHECK(state == BreakerState::kOpen);
+  CHECK(breaker.stats().late_results == 1);
+}
+
+TEST_CASE("Permit: a failure is counted under the code of its status", "[route][circuit_breaker]") {
+  ManualClock clock;
+  CircuitBreakerOptions options = small_breaker(clock);
+  options.window_size = options.minimum_calls = 100;
+  CircuitBreaker breaker(options);
+  const auto settle = [&](const absl::Status& status) { breaker.try_acquire()->settle(status); };
+  settle(absl::OkStatus());
+  settle(absl::CancelledError(""));
+  for (int call = 0; call < 3; ++call) settle(absl::UnavailableError(""));
+  settle(absl::UnauthenticatedError(""));
+  settle(absl::Status(static_cast<absl::StatusCode>(1234), "of no kind"));
+  breaker.try_acquire()->failure();
+  const auto stats = breaker.stats();
+  std::array<std::uint64_t, 17> wanted{};
+  wanted[static_cast<std::size_t>(absl::StatusCode::kUnavailable)] = 3;
+  wanted[static_cast<std::size_t>(absl::StatusCode::kUnauthenticated)] = 1;
+  wanted[static_cast<std::size_t>(absl::StatusCode::kUnknown)] = 2;
+  CHECK(stats.failed_with == wanted);
+  CHECK(stats.failed == 6);
 }
 
 TEST_CASE("Permit: a status counts as it is classified", "[route][circuit_breaker]") {

@@ -6,7 +6,8 @@
 /// no clock, no lock and no listener.
 ///
 /// What time alone brings about happens when it is due, whether or not anybody looks: each event first makes the
-/// changes that were due before it. So when the machine is asked has no influence on what it decides.
+/// changes that were due before it. So when the machine is asked has no influence on what it decides. Where the clock
+/// steps back, no wait becomes longer than twice its length, and a time window goes on from there.
 ///
 ///   kClosed     an outcome fills the window to minimum_calls or more, and a rate reaches its threshold -> kOpen
 ///   kOpen       acquire, later than open_until -> kHalfOpen, and the caller is the first probe
@@ -105,6 +106,7 @@ class BreakerMachine {
     std::uint64_t random = 0;  // the generator's state
     TimePoint since{};
     double draw = 0;  // kOpen: what the jitter made of the wait, in [0, 1)
+    Duration wait{};  // kOpen: how long it is
     TimePoint open_until{};
     TimePoint first_probe{};      // once half_open_until is set
     TimePoint half_open_until{};  // TimePoint::max() until the first probe goes

@@ -16,7 +16,8 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 /// A ring with running totals: what is overwritten is subtracted. By count, a cell is one call. By time, a cell is a
 /// bucket of the clock, and the newest is not yet over; so the window covers between size - 1 and size buckets.
 ///
-/// Time that steps back a little, as it does when threads read the clock before they take a lock, counts as no step.
+/// Time that steps back a little, as it does when threads read the clock before they take a lock, counts as no step. If
+/// it steps back by more than the window is long, it goes on from there, and nothing is lost.
 ///
 /// Threads: one at a time.
 class OutcomeWindow {
@@ -48,6 +49,8 @@ class OutcomeWindow {
  private:
   [[nodiscard]] bool by_time() const noexcept { return !buckets_.empty(); }
   [[nodiscard]] std::int64_t bucket_index(TimePoint now) const noexcept;
+  [[nodiscard]] bool is_far_back(std::int64_t index) const noexcept;
+  void step_back_to(std::int64_t index) noexcept;
   [[nodiscard]] std::int64_t passed_at(std::int64_t index) const noexcept;
   [[nodiscard]] std::size_t cell(std::int64_t index) const noexcept;
 
