@@ -12,7 +12,7 @@
 /// options) shuts all rows first and hands their counts to the machine; if successes may wait then, it opens them
 /// again. So within the lock all is as if each success had come in by itself.
 ///
-/// Memory: about 3 KiB, of which 2 are rows; and the window, a byte for each call or 24 for each bucket.
+/// Memory: 4 KiB, of which 2 are rows.
 
 #include <array>
 #include <cstddef>
@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"

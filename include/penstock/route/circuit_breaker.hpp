@@ -176,6 +176,8 @@ struct CircuitBreakerStats {
 ///       permit->settle(status, took);
 ///     }                                              // however it is left, the permit is settled or given back
 ///
+/// Memory: 4 KiB, and the window: a byte for each call, or 24 for each bucket. The first listener adds 4 KiB.
+///
 /// Threads: any member, from any thread. The breaker must outlive its permits.
 class CircuitBreaker {
  public:
@@ -184,6 +186,8 @@ class CircuitBreaker {
   /// Called after a change of state, with no lock held, by the thread that caused or noticed it (a timer thread, with
   /// `auto_half_open`): in the order of the changes, one at a time. It may call anything on the breaker; changes that
   /// it causes are told after it has returned. What it throws is counted. At most 64 changes wait for a slow listener.
+  /// One that does not return keeps the thread that called it, and nobody else: calls go on, and changes are no longer
+  /// told. But a timer thread is that of all timers of the clock.
   using Listener = absl::AnyInvocable<void(const BreakerTransition&)>;
 
   /// Throws: std::invalid_argument with the text of `options.validate()`.
@@ -209,19 +213,18 @@ class CircuitBreaker {
   /// From now on `options` count; name and clock stay as they are, whatever it says there. Nothing is lost:
   ///
   /// - State and generation stay, and so permits that are out stay valid, probes too.
-  /// - The window keeps its newest calls, by count, or its newest buckets, by time; only where it changes from the one
-  /// to
-  ///   the other, or the length of a bucket changes, it begins anew. Closed, it is judged at once, and may open the
+  /// - The window keeps its newest calls, by count, or its newest buckets, by time. It begins anew only where it
+  /// changes
+  ///   from the one to the other, or the buckets change their length. Closed, it is judged at once, and may open the
   ///   breaker: a threshold that has been reached is reached.
   /// - Open, the wait goes on as if it had begun with these options: it ends earlier or later, but not before now.
   /// - Half open, so does the wait for the probes. With more permits, more probes are let through; with fewer, none
-  /// until
-  ///   enough have come back. If the outcomes that are there are enough now, they decide at once.
+  ///   until enough have come back. If the outcomes that are there are enough now, they decide at once.
   /// - A call that is being judged, by `classify` or by how long it took, is judged by the options before or after.
   ///
   /// Returns: OK, or InvalidArgument with every violation, and then nothing has changed.
-  /// Throws:  std::bad_alloc, and what the clock's `start_timers` throws if `auto_half_open` is set: nothing has
-  /// changed. Cost:    O(window) under the lock. May call listeners.
+  /// Throws:  std::bad_alloc, and with `auto_half_open` what the clock's `start_timers` throws. Nothing has changed.
+  /// Cost:    O(window) under the lock. May call listeners.
   [[nodiscard]] absl::Status set_options(CircuitBreakerOptions options);
 
   /// Has `listener` called for each change of state from now on. Throws: std::invalid_argument if it is empty.
