@@ -254,6 +254,47 @@ TEST_CASE("CircuitBreaker: a success from before a change of state is late, not 
   CHECK(bench.breaker->stats().succeeded == 30);
 }
 
+TEST_CASE("CircuitBreaker: a success that comes right after an operator's word is late", "[route][circuit_breaker]") {
+  for (int what = 0; what < 4; ++what) {
+    LiveBench bench;
+    bench.calls(10, 0);
+    auto permit = bench.breaker->try_acquire();
+    if (what == 0) bench.breaker->reset();
+    if (what == 1) bench.breaker->force_open();
+    if (what == 2) bench.breaker->disable();
+    if (what == 3) bench.breaker->metrics_only();
+    permit->success();
+    CHECK(bench.breaker->stats().late_results == 1);
+    CHECK(bench.breaker->stats().succeeded == 10);
+    const bool empty = what == 0 || what == 3;
+    CHECK(bench.window() == CallTally{empty ? 0U : 4U, 0, 0});
+  }
+}
+
+TEST_CASE("CircuitBreaker: successes from before a change of options are in the window of before",
+          "[route][circuit_breaker]") {
+  LiveBench bench(wide_breaker(100));
+  bench.calls(10, 0);
+  bench.options.window = kTime;
+  REQUIRE(bench.change());
+  CHECK(bench.window() == CallTally{});
+  bench.calls(10, 0);
+  bench.options.bucket = 2s;
+  REQUIRE(bench.change());
+  bench.calls(0, 1);
+  CHECK(bench.window() == CallTally{1, 1, 0});
+  bench.options.window = kCount;
+  bench.options.minimum_calls = 3;
+  REQUIRE(bench.change());
+  bench.calls(2, 0);
+  bench.options.window_size = 2;  // all of which are successes that came before it
+  REQUIRE(bench.change());
+  bench.calls(0, 1);
+  CHECK(bench.breaker->state() == BreakerState::kOpen);
+  CHECK(bench.changes.back().tally == CallTally{2, 1, 0});
+  CHECK(bench.breaker->stats().succeeded == 22);
+}
+
 TEST_CASE("CircuitBreaker: more successes than a row holds are all counted", "[route][circuit_breaker]") {
   LiveBench bench;
   bench.calls(200'000, 0);
