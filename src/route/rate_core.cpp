@@ -113,9 +113,11 @@ void RateCore::publish_rule() noexcept {
 
 Ticks RateCore::pass(Ticks time) noexcept {
   const Ticks latest = hot_.value.latest.load(std::memory_order_relaxed);
-  if (time <= latest) return latest;
-  hot_.value.latest.store(time, std::memory_order_relaxed);
-  return time;
+  // Somebody may have taken since `time` was read, and not have written down when. But it was not before the tokens
+  // were there.
+  const Ticks now = std::max({time, latest, machine_.due(0)});
+  if (now > latest) hot_.value.latest.store(now, std::memory_order_relaxed);
+  return now;
 }
 
 // --- acquiring ---
