@@ -10,6 +10,8 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "absl/time/time.h"
+
 namespace gateway {
 namespace {
 
@@ -55,6 +57,22 @@ class Reader {
     number(key, count, least, most);
     value = std::chrono::duration_cast<std::chrono::duration<Rep, Period>>(
         std::chrono::duration<double, std::milli>(count));
+  }
+
+  /// "500ms", "1.5s", or a number of milliseconds.
+  void time(const std::string& key, Duration& value, double least_ms, double most_ms) {
+    const json* const found = find(key);
+    if (found == nullptr) return;
+    absl::Duration got = absl::ZeroDuration();
+    const bool is_time =
+        found->is_string() ? absl::ParseDuration(found->get_ref<const std::string&>(), &got) : found->is_number();
+    if (found->is_number()) got = absl::Milliseconds(found->get<double>());
+    if (!is_time || got < absl::Milliseconds(least_ms) || got > absl::Milliseconds(most_ms)) {
+      return complain(key,
+                      fmt::format("must be a time such as \"500ms\", or milliseconds, in [{}, {}]", least_ms, most_ms),
+                      *found);
+    }
+    value = absl::ToChronoNanoseconds(got);
   }
 
   void text(const std::string& key, std::string& value, bool required = false) {
@@ -117,6 +135,16 @@ void read_retry(const json& object, const std::string& path, ProviderConfig& pro
   reader.number("budget_ratio", provider.retry.budget.ratio, 0, 100);
   reader.number("budget_capacity", provider.retry.budget.capacity, 1, 1'000'000);
   reader.number("waiting", provider.retry_waiting, 0, 4096);
+  // The same in the words of a retry strategy as the library and other gateways write it.
+  reader.time("initial", provider.retry.initial, 0, kDayMs);
+  reader.time("max", provider.retry.max, 0, kDayMs);
+  reader.time("max_retry_after", provider.retry.max_retry_after, 0, kDayMs);
+  if (const json* const retries = reader.find("max_retries")) {
+    std::uint32_t number = 0;
+    reader.number("max_retries", number, 0, 99);
+    if (object.contains("attempts")) reader.complain("max_retries", "must not stand beside attempts", *retries);
+    provider.retry.max_attempts = number + 1;
+  }
   reader.refuse_unknown_keys();
 }
 

@@ -65,6 +65,19 @@ class Configuration(GatewayTest):
                 "$.providers[3]: must be an object, got 7"]:
             self.assertIn(expected, errors)
 
+    def test_a_retry_strategy_in_other_words(self):
+        retry = {"attempts": 2, "max_retries": 100, "initial": "soon", "max": -1, "max_retry_after": "48h"}
+        errors = self.run_config({"providers": [
+            {"name": "a", "url": "http://127.0.0.1:1", "models": ["m"], "retry": retry}]})
+        for expected in [
+                "$.providers[0].retry.initial: must be a time such as \"500ms\", or milliseconds, in [0, 86400000], "
+                "got \"soon\"",
+                "$.providers[0].retry.max: must be a time such as \"500ms\", or milliseconds, in [0, 86400000], got -1",
+                "$.providers[0].retry.max_retry_after: must be a time",
+                "$.providers[0].retry.max_retries: must be a whole number in [0, 99], got 100",
+                "$.providers[0].retry.max_retries: must not stand beside attempts"]:
+            self.assertIn(expected, errors)
+
     def test_a_syntax_error_names_its_line(self):
         self.assertIn("line 3, column", self.run_config('{\n  "providers": [\n    {"name" "a"}\n  ]\n}'))
 

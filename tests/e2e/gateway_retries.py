@@ -55,7 +55,8 @@ class Retries(GatewayTest):
         self.assertEqual(self.metric("penstock_pool_accepted_total", pool="beta"), 300)
 
     def test_the_last_failure_is_told(self):
-        beta = self.start_scripted(lambda call: failed(500), {"retry": QUICK})
+        retry = {"max_retries": 2, "initial": "1ms", "max": 5}  # the other words for QUICK
+        beta = self.start_scripted(lambda call: failed(500), {"retry": retry})
         for stream in (False, True):
             answer = self.complete("beta-1", stream=stream)
             self.check_failure(answer, 502, "upstream_failed", provider="beta", stage="upstream")
