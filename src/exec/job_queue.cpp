@@ -89,7 +89,10 @@ JobState* JobQueue::newest() const noexcept {
   JobState* newest = nullptr;
   for (std::uint32_t left = used_; left != 0; left &= left - 1) {
     JobState* const last = lists_[static_cast<std::size_t>(std::countr_zero(left))].back();
-    if (newest == nullptr || last->enqueued_at_ > newest->enqueued_at_) newest = last;
+    if (newest == nullptr || last->enqueued_at_ > newest->enqueued_at_ ||
+        (last->enqueued_at_ == newest->enqueued_at_ && last->id_ > newest->id_)) {
+      newest = last;
+    }
   }
   return newest;
 }

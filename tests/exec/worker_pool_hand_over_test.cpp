@@ -2,7 +2,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
-#include <mutex>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -13,7 +13,9 @@
 #include "penstock/core/task.hpp"
 #include "penstock/exec/job_group.hpp"
 #include "penstock/exec/worker_pool.hpp"
+#include "support/allocations.hpp"
 #include "support/catch.hpp"
+#include "support/recorder.hpp"
 
 namespace penstock {
 namespace {
@@ -24,25 +26,8 @@ using testing::eventually;
 using testing::Gate;
 using testing::held_pool;
 using testing::make_pool;
+using testing::Recorder;
 using testing::text_of;
-
-/// In which order and by whom jobs were run.
-class Log {
- public:
-  void add(int job) {
-    const std::lock_guard lock(mutex_);
-    jobs_.push_back(job);
-  }
-  [[nodiscard]] std::vector<int> jobs() const {
-    const std::lock_guard lock(mutex_);
-    return jobs_;
-  }
-  [[nodiscard]] std::size_t size() const { return jobs().size(); }
-
- private:
-  mutable std::mutex mutex_;
-  std::vector<int> jobs_;
-};
 
 /// Throws, and so fails the test, if the hand-over is refused.
 HandOverReport hand_over(WorkerPool& from, WorkerPool& to) {
@@ -57,13 +42,13 @@ TEST_CASE("WorkerPool: hand_over moves the jobs that wait, in order", "[exec][wo
   Gate gate;
   const auto old = held_pool(gate, {.name = "old", .queue_capacity = 200});
   const auto next = make_pool({.name = "new", .workers = 1, .queue_capacity = 5});
-  Log log;
+  Recorder<int> log;
   std::vector<Job<int>> jobs;
   for (int i = 0; i < 150; ++i) {
     if (i % 2 == 0) {
-      REQUIRE(old->execute([&log, i] { log.add(i); }) == OpStatus::kOk);
+      REQUIRE(old->execute([&log, i] { log.record(i); }) == OpStatus::kOk);
     } else {
-      jobs.push_back(old->submit([&log, i] { return log.add(i), i; }).value());
+      jobs.push_back(old->submit([&log, i] { return log.record(i), i; }).value());
     }
   }
   const HandOverReport report = hand_over(*old, *next);
@@ -71,7 +56,7 @@ TEST_CASE("WorkerPool: hand_over moves the jobs that wait, in order", "[exec][wo
   CHECK(report.refused == 0);
   CHECK(report.left == 0);
   REQUIRE(eventually([&] { return log.size() == 150; }));
-  for (int i = 0; i < 150; ++i) CHECK(log.jobs()[static_cast<std::size_t>(i)] == i);
+  for (int i = 0; i < 150; ++i) CHECK(log.events()[static_cast<std::size_t>(i)] == i);
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     CHECK(jobs[i].get().value() == static_cast<int>(2 * i + 1));
     CHECK(jobs[i].id() == 2 * i + 3);  // the held job is the first
@@ -94,61 +79,6 @@ TEST_CASE("WorkerPool: hand_over moves the jobs that wait, in order", "[exec][wo
   CHECK(old->try_submit([] {}) == OpStatus::kClosed);
 }
 
-TEST_CASE("WorkerPool: hand_over puts the jobs in front of younger ones", "[exec][worker_pool][hand_over]") {
-  ManualClock clock;
-  Gate old_gate;
-  Gate gate;
-  const auto old = held_pool(old_gate, {.name = "old", .clock = &clock});
-  const auto next = held_pool(gate, {.name = "new", .clock = &clock});
-  Log log;
-  const auto submit = [&](WorkerPool& pool, int job) {
-    REQUIRE(pool.try_submit([&log, job] { log.add(job); }) == OpStatus::kOk);
-    clock.advance(1ms);
-  };
-  submit(*next, 0);
-  submit(*old, 1);
-  submit(*next, 2);
-  submit(*old, 3);
-  submit(*old, 4);
-  submit(*next, 5);
-  submit(*next, 6);
-  CHECK(hand_over(*old, *next).moved == 3);
-  gate.open();
-  REQUIRE(eventually([&] { return log.size() == 7; }));
-  CHECK(log.jobs() == std::vector{0, 1, 2, 3, 4, 5, 6});
-}
-
-TEST_CASE("WorkerPool: the successor's discipline decides", "[exec][worker_pool][hand_over]") {
-  ManualClock clock;
-  Gate old_gate;
-  Gate gate;
-  const QueueDiscipline before = GENERATE(QueueDiscipline::kFifo, QueueDiscipline::kPriority, QueueDiscipline::kLifo);
-  const auto old = held_pool(old_gate, {.name = "old", .clock = &clock, .discipline = before});
-  Log log;
-  const auto submit = [&](WorkerPool& pool, int job, int priority, bool front = false) {
-    REQUIRE(pool.try_submit([&log, job] { log.add(job); }, nullptr, {.priority = priority, .front = front}) ==
-            OpStatus::kOk);
-    clock.advance(1ms);
-  };
-  const auto run = [&](QueueDiscipline after) {
-    const auto next = held_pool(gate, {.name = "new", .clock = &clock, .discipline = after});
-    submit(*old, 0, 0);
-    submit(*old, 1, 3);
-    submit(*old, 2, -1, true);
-    submit(*old, 3, 3);
-    submit(*old, 4, 0);
-    submit(*next, 5, 3);
-    CHECK(hand_over(*old, *next).moved == 5);
-    gate.open();
-    CHECK(next->shutdown(Context::background()).is_drained());
-    check_books(*next);
-    return log.jobs();
-  };
-  SECTION("first come, first served") { CHECK(run(QueueDiscipline::kFifo) == std::vector{2, 0, 1, 3, 4, 5}); }
-  SECTION("by priority") { CHECK(run(QueueDiscipline::kPriority) == std::vector{1, 3, 5, 0, 4, 2}); }
-  SECTION("the last first") { CHECK(run(QueueDiscipline::kLifo) == std::vector{2, 5, 4, 3, 1, 0}); }
-}
-
 TEST_CASE("WorkerPool: a job that has moved is cancelled where it is", "[exec][worker_pool][hand_over]") {
   Gate old_gate;
   Gate gate;
@@ -163,7 +93,7 @@ TEST_CASE("WorkerPool: a job that has moved is cancelled where it is", "[exec][w
   CHECK(text_of(kept.get(Context::background().with_timeout(0s)).status()) ==
         "worker pool 'new': waiting for job 4: timed out");
   old_gate.open();
-  old.operator->()->shutdown(Context::background());  // without the jobs that have moved
+  old->shutdown(Context::background());  // without the jobs that have moved
   CHECK_FALSE(kept.is_done());
   CHECK(by_handle.cancel());
   CHECK(by_handle.is_done());
