@@ -5,6 +5,25 @@
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
+absl::Status Provider::scale(const ScalingOptions& options, PeriodicRunner& runner) {
+  const auto is_open = [road = road_] {
+    const CircuitBreaker* const breaker = road->breaker();
+    return !road->is_healthy() || (breaker != nullptr && breaker->state() != BreakerState::kClosed);
+  };
+  const auto is_limited = [road = road_] {
+    const ConcurrencyLimiter* const limiter = road->parts().limiter.get();
+    return limiter != nullptr && limiter->in_flight() >= limiter->limit();
+  };
+  scalable_.emplace(*pool_, ScalableWorkerPool::Surroundings{.breaker_open = is_open, .limited = is_limited});
+  scaler_.emplace(*scalable_, options);
+  auto task = runner.every(
+      {.name = "scale " + name(), .interval = options.interval, .jitter = 0.1, .initial_delay = options.interval},
+      [this] { scaler_->evaluate(); });
+  if (!task.ok()) return std::move(task).status();
+  scaling_task_ = *std::move(task);
+  return absl::OkStatus();
+}
+
 ProviderState Provider::state() const noexcept {
   life().notice_overdue();
   switch (life().phase()) {
@@ -17,7 +36,8 @@ ProviderState Provider::state() const noexcept {
     case Phase::kServing:
       break;
   }
-  const auto& breaker = road_->breaker();
+  if (!road_->is_healthy()) return ProviderState::kIsolated;
+  const CircuitBreaker* const breaker = road_->breaker();
   if (breaker == nullptr) return ProviderState::kReady;
   switch (breaker->state()) {
     case BreakerState::kHalfOpen:
@@ -39,7 +59,12 @@ ProviderStats Provider::stats() const {
   ProviderStats stats;
   stats.state = state();
   if (pool_ != nullptr) stats.pool = pool_->stats();
-  if (road_->breaker() != nullptr) stats.breaker = road_->breaker()->stats();
+  const RoadParts& parts = road_->parts();
+  if (parts.breaker != nullptr) stats.breaker = parts.breaker->stats();
+  if (parts.health != nullptr) stats.health = parts.health->stats();
+  if (parts.rate_limit != nullptr) stats.rate_limit = parts.rate_limit->stats();
+  if (parts.limiter != nullptr) stats.limiter = parts.limiter->stats();
+  if (scaler_) stats.scaling = scaler_->stats();
   if (road_->lease() != nullptr) stats.lease = road_->lease()->stats();
   if (road_->retrier() != nullptr) stats.retry = road_->retrier()->stats();
   stats.updates = life().updates();

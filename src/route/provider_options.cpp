@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "penstock/route/provider_options.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include <fmt/format.h>
@@ -25,7 +26,11 @@ absl::Status ProviderOptions::validate() const {
   std::string violations;
   add(violations, complete.pool.validate());
   if (complete.breaker) add(violations, complete.breaker->validate());
+  if (complete.health) add(violations, complete.health->validate());
+  if (complete.rate_limit) add(violations, complete.rate_limit->validate());
+  if (complete.limiter) add(violations, complete.limiter->validate());
   if (complete.retry) add(violations, complete.retry->validate());
+  if (complete.scaling) add(violations, complete.scaling->validate());
   return violations.empty() ? absl::OkStatus() : absl::InvalidArgumentError(violations);
 }
 
@@ -62,7 +67,24 @@ ProviderOptions named(ProviderOptions options, const std::string& name) {
     options.breaker->name = name;
     options.breaker->clock = clock;
   }
+  if (options.rate_limit) {
+    options.rate_limit->name = name;
+    options.rate_limit->clock = clock;
+  }
+  if (options.limiter) {
+    options.limiter->name = name;
+    options.limiter->clock = clock;
+    options.limiter->timing = ConcurrencyLimiterOptions::Timing::kByCaller;  // the road takes the time, for all parts
+  }
   if (options.retry) options.retry->name = name;
+  if (options.scaling) {
+    options.scaling->name = name;
+    options.scaling->clock = clock;
+    WorkerPoolOptions& pool = options.pool;
+    pool.grow_when_busy = false;
+    if (pool.min_workers == 0) pool.min_workers = std::min(pool.workers, options.scaling->min_workers);
+    if (pool.max_workers == 0) pool.max_workers = std::max(pool.workers, options.scaling->max_workers);
+  }
   return options;
 }
 

@@ -106,53 +106,60 @@ bool ProviderLife::leave(Passage& passage) noexcept {
 // --- ProviderRoad ---
 
 ProviderRoad::ProviderRoad(const ProviderOptions& options, std::vector<std::shared_ptr<Interceptor>> interceptors,
-                           std::shared_ptr<ProviderLife> life, std::shared_ptr<CircuitBreaker> breaker)
+                           std::shared_ptr<ProviderLife> life, RoadParts parts)
     : name_(options.pool.name),
       clock_(*options.pool.clock),
       processing_timeout_(options.pool.processing_timeout),
       interceptors_(std::move(interceptors)),
       life_(std::move(life)),
-      breaker_(std::move(breaker)),
-      retrier_(make_retrier(options, breaker_)),
-      lease_(options.lease) {}
+      parts_(std::move(parts)),
+      retrier_(make_retrier(options, parts_.breaker)),
+      lease_(options.lease),
+      health_interval_(options.health ? options.health->interval : Duration::zero()),
+      has_partitions_(options.limiter && !options.limiter->partitions.empty()) {}
 
 absl::Status ProviderRoad::admit(const std::shared_ptr<const ProviderRoad>& self, const SubmitOptions& options,
                                  CallTicket& ticket) const {
   if (const ProviderLife::Phase phase = life_->phase(); phase != ProviderLife::Phase::kServing) {
     return with_failure_stage(absl::UnavailableError(fmt::format("provider '{}': {}", name_, why_not(phase))), "route");
   }
-  if (breaker_ != nullptr) {
-    life_->notice_overdue();
+  if (!is_healthy()) {
+    return with_retry_after(
+        with_failure_stage(
+            absl::UnavailableError(fmt::format("provider '{}': isolated, its health check fails", name_)), "route"),
+        health_interval_);
+  }
+  if (breaker() != nullptr || parts_.limiter != nullptr) life_->notice_overdue();
+  if (breaker() != nullptr) {
     BreakerRefusal why;
-    ticket.permit_ = breaker_->try_acquire(why);
-    if (!ticket.permit_) return to_status(why, breaker_->name());
+    ticket.permit_ = breaker()->try_acquire(why);
+    if (!ticket.permit_) return to_status(why, name_);
   }
   ticket.road_ = self;
   ticket.processing_timeout_ = options.processing_timeout.value_or(processing_timeout_);
   if (&options.context.clock() == &clock_) ticket.deadline_ = options.context.deadline();
-  if (lease_ != nullptr && !options.tag.empty()) ticket.tag_ = std::make_unique<const std::string>(options.tag);
+  if ((lease_ != nullptr || has_partitions_) && !options.tag.empty())
+    ticket.tag_ = std::make_unique<const std::string>(options.tag);
   return absl::OkStatus();
 }
 
 // --- Passage ---
 
 void Passage::Settlement::settle(const absl::Status& status, Duration took) noexcept {
+  // The slot first: a breaker's listener may submit.
+  if (slot) slot->settle(status, took);
+  slot.reset();
   if (permit) permit->settle(status, took);
   permit.reset();
 }
 
 Passage::Passage(CallTicket& ticket, const JobContext* job) : road_(ticket.road()) {
-  if (road_.lease() != nullptr) {
-    static const std::string no_tag;
-    auto lease = road_.lease()->acquire(ticket.tag_ == nullptr ? no_tag : *ticket.tag_, job->context);
-    if (!lease.ok()) {
-      refusal_ = std::move(lease).status();
-      return;
-    }
-    lease_ = *std::move(lease);
+  if (job != nullptr) {
+    refusal_ = take_what_it_needs(ticket, *job);
+    if (!refusal_.ok()) return;
   }
   running_ = true;
-  listed_ = ticket.permit_.has_value();
+  listed_ = ticket.permit_.has_value() || settlement_.slot.has_value();
   timed_ = listed_ || job != nullptr;
   if (!timed_) return;
   started_ = road_.clock().now();
@@ -161,6 +168,41 @@ Passage::Passage(CallTicket& ticket, const JobContext* job) : road_(ticket.road(
   if (!listed_) return;
   settlement_.permit = std::exchange(ticket.permit_, std::nullopt);
   road_.life().enter(*this);
+}
+
+absl::Status Passage::take_what_it_needs(const CallTicket& ticket, const JobContext& job) {
+  static const std::string no_tag;
+  const std::string& tag = ticket.tag_ == nullptr ? no_tag : *ticket.tag_;
+  if (road_.lease() != nullptr) {
+    auto lease = road_.lease()->acquire(tag, job.context);
+    if (!lease.ok()) return std::move(lease).status();
+    lease_ = *std::move(lease);
+  }
+  if (RateLimiter* const rate = road_.parts().rate_limit.get()) {
+    RateRefusal why;
+    if (rate->acquire(job.context, 1, why) != OpStatus::kOk) {
+      return with_failure_stage(to_status(why, road_.name()), "rate_limit");
+    }
+  }
+  if (ConcurrencyLimiter* const limiter = road_.parts().limiter.get()) {
+    return take_slot(*limiter, tag, job.context);
+  }
+  return absl::OkStatus();
+}
+
+/// A call that hangs gives its slot back when its time is up, but only once somebody looks: here, who waits for a slot.
+absl::Status Passage::take_slot(ConcurrencyLimiter& limiter, const std::string& tag, const Context& ctx) {
+  for (;;) {
+    road_.life().notice_overdue();
+    const TimePoint due = road_.life().next_due();
+    const bool looks_again = due < ctx.deadline();
+    auto slot = limiter.acquire(looks_again ? ctx.with_deadline(due) : ctx, tag);
+    if (slot.ok()) {
+      settlement_.slot.emplace(*std::move(slot));
+      return absl::OkStatus();
+    }
+    if (!looks_again || !absl::IsDeadlineExceeded(slot.status()) || ctx.is_done()) return std::move(slot).status();
+  }
 }
 
 void Passage::end(const absl::Status& status) noexcept {

@@ -11,6 +11,7 @@
 
 #include "penstock/core/detail/world.hpp"
 #include "penstock/route/detail/named_options.hpp"
+#include "penstock/route/detail/router_upkeep.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
@@ -61,6 +62,7 @@ ProviderRouter::~ProviderRouter() {
   in_parallel(providers.size(), [&](std::size_t index) {
     detail::Provider& provider = *providers[index];
     if (!provider.has_pool()) return;
+    provider.stop_scaling();
     provider.life().set_phase(detail::Provider::Phase::kDraining);
     (void)provider.pool().shutdown(provider.until_shutdown_timeout());
   });
@@ -83,6 +85,7 @@ std::map<std::string, ShutdownReport> ProviderRouter::shutdown(const Context& ct
   }
   std::vector<ShutdownReport> reports(providers.size());
   in_parallel(providers.size(), [&](std::size_t index) {
+    providers[index]->stop_scaling();
     reports[index] = providers[index]->pool().shutdown(ctx);
     if (index < current && reports[index].is_drained()) providers[index]->life().set_phase(Phase::kStopped);
   });
@@ -94,8 +97,23 @@ std::map<std::string, ShutdownReport> ProviderRouter::shutdown(const Context& ct
 }
 
 std::shared_ptr<CircuitBreaker> ProviderRouter::breaker(std::string_view provider) const {
-  const std::shared_ptr<detail::Provider> found = table_.find(provider);
-  return found == nullptr ? nullptr : found->road()->breaker();
+  const ProviderPtr found = table_.find(provider);
+  return found == nullptr ? nullptr : found->road()->parts().breaker;
+}
+
+std::shared_ptr<ConcurrencyLimiter> ProviderRouter::limiter(std::string_view provider) const {
+  const ProviderPtr found = table_.find(provider);
+  return found == nullptr ? nullptr : found->road()->parts().limiter;
+}
+
+std::shared_ptr<RateLimiter> ProviderRouter::rate_limit(std::string_view provider) const {
+  const ProviderPtr found = table_.find(provider);
+  return found == nullptr ? nullptr : found->road()->parts().rate_limit;
+}
+
+std::shared_ptr<HealthWatch> ProviderRouter::health(std::string_view provider) const {
+  const ProviderPtr found = table_.find(provider);
+  return found == nullptr ? nullptr : found->road()->parts().health;
 }
 
 absl::StatusOr<ProviderState> ProviderRouter::state(std::string_view provider) const {

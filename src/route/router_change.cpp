@@ -20,7 +20,7 @@ using detail::ProviderLife;
 using detail::ProviderRoad;
 using detail::shown_name;
 
-constexpr std::size_t kMaxName = 256;
+constexpr std::size_t kMaxName = 200;
 
 absl::Status shut_down() { return absl::FailedPreconditionError("provider router: shut down"); }
 
@@ -70,14 +70,12 @@ absl::Status ProviderRouter::add(std::string name, ProviderOptions options) {
   if (absl::Status invalid = options.validate(); !invalid.ok()) return invalid;
   free_retired();
 
-  std::shared_ptr<CircuitBreaker> breaker;
-  if (options.breaker) breaker = std::make_shared<CircuitBreaker>(*options.breaker);
-  const auto road = std::make_shared<const ProviderRoad>(
-      options, options_.interceptors, std::make_shared<ProviderLife>(*options.pool.clock), std::move(breaker));
-
+  const auto life = std::make_shared<ProviderLife>(*options.pool.clock);
+  const auto starting = std::make_shared<Provider>(
+      std::make_shared<const ProviderRoad>(options, options_.interceptors, life, detail::RoadParts()), nullptr,
+      options.pool);
   std::optional<Claim> claim;
   std::shared_ptr<const detail::ProviderTable::Map> without;
-  std::shared_ptr<const detail::ProviderTable::Map> starting;
   {
     const MutexLock lock(mutex_);
     if (closed_) return shut_down();
@@ -86,22 +84,21 @@ absl::Status ProviderRouter::add(std::string name, ProviderOptions options) {
     if (providers_.contains(name)) {
       return absl::AlreadyExistsError(fmt::format("provider router: provider {} exists", shown_name(name)));
     }
-    without = put(std::make_shared<Provider>(road, nullptr, options.pool));
+    without = put(starting);
   }
 
   absl::Status failure;
-  absl::StatusOr<std::unique_ptr<WorkerPool>> pool = absl::UnknownError("");
+  std::shared_ptr<const detail::ProviderTable::Map> with_starting;
   try {
-    pool = WorkerPool::create(options.pool);
-    failure = pool.status();
+    absl::StatusOr<ProviderPtr> provider = make_provider(options, life, nullptr);
+    failure = provider.status();
     if (failure.ok()) {
-      auto provider = std::make_shared<Provider>(road, *std::move(pool), options.pool);
       const MutexLock lock(mutex_);
       if (closed_) {
         failure = shut_down();
       } else {
-        starting = put(provider);
-        road->life().set_phase(Provider::Phase::kServing);
+        with_starting = put(*provider);
+        life->set_phase(Provider::Phase::kServing);
       }
     }
   } catch (...) {
@@ -133,32 +130,21 @@ absl::StatusOr<UpdateReport> ProviderRouter::update(std::string_view name, Provi
         fmt::format("provider router: the clock of provider {} cannot be changed", shown_name(name)));
   }
 
-  // All that can fail comes first: until the new provider is put in its place, nothing has changed.
   if (options.pool.first_job_id == 1) options.pool.first_job_id = first_id_after(*former);
-  absl::StatusOr<std::unique_ptr<WorkerPool>> pool = WorkerPool::create(options.pool);
-  if (!pool.ok()) return pool.status();
-  std::shared_ptr<CircuitBreaker> breaker;
-  if (options.breaker) {
-    breaker = road.breaker() != nullptr ? road.breaker() : std::make_shared<CircuitBreaker>(*options.breaker);
-  }
-  if (breaker != nullptr && breaker == road.breaker()) {
-    if (absl::Status changed = breaker->set_options(*options.breaker); !changed.ok()) return changed;
-  }
-  const auto provider = std::make_shared<Provider>(
-      std::make_shared<const ProviderRoad>(options, options_.interceptors, road.shared_life(), breaker),
-      *std::move(pool), options.pool);
+  absl::StatusOr<ProviderPtr> provider = make_provider(options, road.shared_life(), &road.parts());
+  if (!provider.ok()) return provider.status();
   Retired retired(1, former);
-
   std::shared_ptr<const detail::ProviderTable::Map> old;
   {
     const MutexLock lock(mutex_);
     if (closed_) return shut_down();
-    old = put(provider);
+    old = put(*provider);
     retired_.splice(retired_.end(), retired);
   }
   road.life().count_update();
+  former->stop_scaling();
   UpdateReport report;
-  if (absl::StatusOr<HandOverReport> moved = former->pool().hand_over(provider->pool()); moved.ok()) {
+  if (absl::StatusOr<HandOverReport> moved = former->pool().hand_over((*provider)->pool()); moved.ok()) {
     report.moved = moved->moved;
   }  // else the router is being shut down, and the old pool runs what it has
   report.retired = former->pool().shutdown(ctx);
@@ -180,6 +166,10 @@ absl::StatusOr<ShutdownReport> ProviderRouter::remove(std::string_view name, con
     if (provider != nullptr) provider->life().set_phase(Provider::Phase::kDraining);
   }
   if (provider == nullptr) return unknown(name);
+  provider->stop_scaling();
+  if (const auto& health = provider->road()->parts().health; health != nullptr) {
+    (void)health->stop(Context::background().with_timeout(Duration::zero()));
+  }
   ShutdownReport report = provider->pool().shutdown(ctx);
   provider->life().set_phase(Provider::Phase::kStopped);
   {

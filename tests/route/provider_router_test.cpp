@@ -103,10 +103,10 @@ TEST_CASE("ProviderRouter: an unknown provider is named, and so are the known on
 TEST_CASE("ProviderRouter: names and options that make no sense are refused", "[route][provider_router]") {
   ProviderRouter router;
   CHECK(router.add("", tiny()).code() == absl::StatusCode::kInvalidArgument);
-  CHECK(router.add(std::string(257, 'x'), tiny()).code() == absl::StatusCode::kOutOfRange);
-  CHECK(router.add(std::string(256, 'x'), tiny()).ok());
+  CHECK(router.add(std::string(201, 'x'), tiny()).code() == absl::StatusCode::kOutOfRange);
+  CHECK(router.add(std::string(200, 'x'), tiny()).ok());
   CHECK(router.add(std::string("\0\xff", 2), tiny()).ok());
-  CHECK(router.add(std::string(256, 'x'), tiny()).code() == absl::StatusCode::kAlreadyExists);
+  CHECK(router.add(std::string(200, 'x'), tiny()).code() == absl::StatusCode::kAlreadyExists);
   ProviderOptions bad = tiny();
   bad.pool.workers = 0;
   bad.breaker = CircuitBreakerOptions{};

@@ -87,7 +87,7 @@ struct CircuitBreakerOptions {
   bool auto_half_open = false;
 
   /// What a status that is given to `Permit::settle` means; `classify_call` if empty. May be called by many threads.
-  std::function<CallOutcome(const absl::Status&)> classify;
+  std::function<CallOutcome(const absl::Status&)> classify = {};
   Clock* clock = &Clock::steady();  ///< Must outlive the breaker.
 
   /// OK, or InvalidArgument with every violation.

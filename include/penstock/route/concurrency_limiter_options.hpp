@@ -56,13 +56,13 @@ struct ConcurrencyLimiterOptions {
   std::string name = "unnamed";  ///< For messages and metrics; at most 256 bytes.
   LimitOptions algorithm = AimdLimit{};
   /// Makes an algorithm of the user's, instead of `algorithm`.
-  std::function<std::unique_ptr<LimitAlgorithm>()> make_algorithm;
-  std::optional<LimitWindow> window;
-  std::optional<LimitProbe> probe;  ///< With Vegas, Gradient, Gradient2, or an algorithm of the user's.
+  std::function<std::unique_ptr<LimitAlgorithm>()> make_algorithm = {};
+  std::optional<LimitWindow> window = std::nullopt;
+  std::optional<LimitProbe> probe = std::nullopt;  ///< With Vegas, Gradient, Gradient2, or an algorithm of the user's.
 
   /// While fewer are in flight than the limit, anybody may go. At the limit, a partition may if fewer of its calls are
   /// in flight than max(1, ceil(limit * share)). So there can be more in flight than the limit, by up to as many.
-  std::vector<LimitPartition> partitions;  ///< At most 100.
+  std::vector<LimitPartition> partitions = {};  ///< At most 100.
   /// The share of all who name no partition, or one that there is not. 0: none.
   double default_share = 0.0;
 
@@ -72,7 +72,7 @@ struct ConcurrencyLimiterOptions {
   Timing timing = Timing::kExact;
 
   /// What a status that is given to `Slot::settle` means; `classify_limit` if empty. May be called by many threads.
-  std::function<LimitOutcome(const absl::Status&)> classify;
+  std::function<LimitOutcome(const absl::Status&)> classify = {};
   std::uint64_t seed = 0;           ///< Of what is random in the algorithm; 0: a random one.
   Clock* clock = &Clock::steady();  ///< Must outlive the limiter.
 

@@ -53,12 +53,12 @@ struct UpdateReport {
 /// A function is one of nothing, of a `const JobContext&`, or of a `const ProviderCall&`, which has what was leased for
 /// it. On its way it passes, in this order,
 ///
-///   where it is submitted   the provider's state, its breaker, its queue
-///   in its worker           the interceptors, the lease
+///   where it is submitted   the provider's health, its breaker, its queue
+///   in its worker           the interceptors, the lease, the rate limit, the concurrency limit
 ///
-/// and whatever refuses it there answers its job. The breaker learns the outcome of every function that ran: the status
-/// it returned, an exception, or that its time was up. A job whose function never ran (refused, expired in the queue,
-/// called off, without a lease, answered by an interceptor) tells it nothing.
+/// and whatever refuses it there answers its job. Breaker and limiter learn the outcome of every function that ran: the
+/// status it returned, an exception, or that its time was up. A job whose function never ran (refused, expired in the
+/// queue, called off, without a lease, answered by an interceptor) tells them nothing.
 ///
 /// Threads: any member, from any thread, also from jobs; a job that takes its own provider out is not waited for.
 class ProviderRouter {
@@ -77,18 +77,20 @@ class ProviderRouter {
   // Administration. One of these at a time for each name: another one is refused with FailedPrecondition, or with
   // AlreadyExists where it would add.
 
-  /// Adds a provider; `name` has 1 to 256 bytes. Until it is there its state is kStarting.
+  /// Adds a provider; `name` has 1 to 200 bytes. Until it is there its state is kStarting. The clock of one with health
+  /// checks or scaling outlives the router.
   ///
   /// Returns: InvalidArgument (no name, bad options), OutOfRange (name too long), AlreadyExists, FailedPrecondition
-  ///          (shut down), or why the pool could not be made.
-  /// Blocks:  until the pool's workers are there.
+  ///          (shut down), why the pool could not be made, or what a health check returned that has to pass.
+  /// Blocks:  until the pool's workers are there, and for a first health check that is to be waited for.
   absl::Status add(std::string name, ProviderOptions options) ABSL_LOCKS_EXCLUDED(mutex_);
 
   /// Serves a provider by other options from now on. First a new pool is made; if that fails, all is as it was. Then
   /// new jobs go to that one, what waits in the old queue is moved to the new one, and the old pool finishes what it
   /// runs; what it still runs when `ctx` ends is called off. No job is lost or run twice, and none is refused because
-  /// of the update. A breaker keeps its state and its window as far as the options allow
-  /// (`CircuitBreaker::set_options`), and so do all permits that are out. The clock cannot be changed.
+  /// of the update. Breaker, limits and health stay what they are and get other options (`set_options` of each), with
+  /// their state, their figures, and all that is out or waits; what had no such part gets a new one. The pool, the
+  /// retries and the scaler begin anew. The clock cannot be changed.
   ///
   /// Returns: what was moved, and what became of the rest; NotFound, InvalidArgument, FailedPrecondition (another
   ///          change is under way, or the router was shut down), or why the new pool could not be made.
@@ -166,8 +168,12 @@ class ProviderRouter {
   /// submitted or added any more; numbers can still be read. May be called again.
   std::map<std::string, ShutdownReport> shutdown(const Context& ctx) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  /// The breaker of a provider, for operators and listeners; null if there is none. It may outlive its provider.
+  // Parts of a provider, for operators and listeners; null if there is none. They may outlive the provider, and belong
+  // to it: it changes their options.
   [[nodiscard]] std::shared_ptr<CircuitBreaker> breaker(std::string_view provider) const;
+  [[nodiscard]] std::shared_ptr<ConcurrencyLimiter> limiter(std::string_view provider) const;
+  [[nodiscard]] std::shared_ptr<RateLimiter> rate_limit(std::string_view provider) const;
+  [[nodiscard]] std::shared_ptr<HealthWatch> health(std::string_view provider) const;
 
   // Observers. They tell the breakers about calls whose time is up, and so may run listeners.
   [[nodiscard]] absl::StatusOr<ProviderState> state(std::string_view provider) const;
@@ -181,6 +187,7 @@ class ProviderRouter {
 
  private:
   class Claim;
+  struct Upkeep;
   using ProviderPtr = std::shared_ptr<detail::Provider>;
   using Providers = std::vector<ProviderPtr>;
   using Retired = std::list<ProviderPtr>;
@@ -199,6 +206,13 @@ class ProviderRouter {
   auto call_all(Names providers, F function, SubmitOptions options)
       -> Task<typename detail::JobTraits<detail::RoutedResult<F>>::Answer>;
 
+  absl::Status make_parts(const ProviderOptions& options, detail::RoadParts& parts);
+  static absl::Status change_parts(const ProviderOptions& options, const detail::RoadParts& former,
+                                   detail::RoadParts& parts);
+  absl::StatusOr<ProviderPtr> make_provider(const ProviderOptions& options, std::shared_ptr<detail::ProviderLife> life,
+                                            const detail::RoadParts* former);
+  Upkeep& upkeep(Clock& clock) ABSL_LOCKS_EXCLUDED(mutex_);
+
   [[nodiscard]] absl::Status unknown(std::string_view name) const ABSL_LOCKS_EXCLUDED(mutex_);
   [[nodiscard]] bool falls_back(const absl::Status& failure) const noexcept;
   [[nodiscard]] Providers all() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -214,6 +228,8 @@ class ProviderRouter {
   // Of those who add, remove and observe; before the locks of table_. Never held while a pool is made, waited for or
   // freed.
   mutable Mutex mutex_;
+  // What checks and scales, for each clock; made when it is first needed. Outlives the providers.
+  std::map<Clock*, std::unique_ptr<Upkeep>> upkeep_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, ProviderPtr, std::less<>> providers_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> claimed_ ABSL_GUARDED_BY(mutex_);  // names whose provider is being made, changed or taken out
   // Removed providers, and those that were replaced by an update. A submission may still hold one, or a function run;

@@ -6,10 +6,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "penstock/core/context.hpp"
+#include "penstock/exec/adaptive_scaler.hpp"
+#include "penstock/exec/periodic_runner.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "penstock/route/detail/provider_road.hpp"
 
@@ -43,6 +46,13 @@ class Provider {
     return Context(road_->clock()).with_timeout(shutdown_timeout_);
   }
   [[nodiscard]] std::uint64_t first_job_id() const noexcept { return first_job_id_; }
+  /// Has the number of workers follow the load from now on. Throws: std::bad_alloc. Returns: as PeriodicRunner::every.
+  absl::Status scale(const ScalingOptions& options, PeriodicRunner& runner);
+  /// The workers stay as many as they are.
+  void stop_scaling() noexcept { scaling_task_.end(); }
+
+  /// Null: the number of workers does not follow the load.
+  [[nodiscard]] const AdaptiveScaler* scaler() const noexcept { return scaler_ ? std::addressof(*scaler_) : nullptr; }
   /// Whether its threads do nothing.
   [[nodiscard]] bool is_idle() const { return pool_ == nullptr || pool_->stats().busy == 0; }
 
@@ -54,7 +64,10 @@ class Provider {
   const std::shared_ptr<const ProviderRoad> road_;  // outlives the pool, whose jobs have its permits
   const Duration shutdown_timeout_;
   const std::uint64_t first_job_id_;
-  const std::unique_ptr<WorkerPool> pool_;  // last: its end waits for all functions
+  const std::unique_ptr<WorkerPool> pool_;  // its end waits for all functions
+  std::optional<ScalableWorkerPool> scalable_;
+  std::optional<AdaptiveScaler> scaler_;
+  PeriodicTask scaling_task_;  // ends before what it uses
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

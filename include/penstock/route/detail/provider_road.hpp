@@ -7,11 +7,11 @@
 ///   submit --admit()--> CallTicket --the pool starts the job--> Passage --the function ends--> settled with its
 ///   outcome
 ///             |             |                                     |
-///     phase, health,        | refused by the pool,                | lease, then the function; its time is up:
-///     breaker               v or never ran:                       v settled with DeadlineExceeded by the next one
-///                       ignored                                     who looks, while the function goes on
+///     phase, health,        | refused by the pool,                | lease, token and slot, then the function; its time
+///     breaker               v or never ran:                       v is up: settled with DeadlineExceeded by the next
+///                       ignored                                     one who looks, while the function goes on
 ///
-/// A road never changes: `update` makes a new one, which shares with the old one what has a memory (breaker, life).
+/// A road never changes: `update` makes a new one, which shares with the old one what has a memory (`RoadParts`, life).
 /// Calls keep the road they were admitted on, whichever pool runs them in the end.
 ///
 /// The pool answers the caller of an overdue job by itself, and does not tell. But what the breaker thinks matters only
@@ -34,8 +34,11 @@
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/retry.hpp"
 #include "penstock/route/circuit_breaker.hpp"
+#include "penstock/route/concurrency_limiter.hpp"
+#include "penstock/route/health_monitor.hpp"
 #include "penstock/route/interceptor.hpp"
 #include "penstock/route/provider_lease.hpp"
+#include "penstock/route/rate_limiter.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 struct ProviderOptions;
@@ -58,6 +61,10 @@ class ProviderLife {
   void set_phase(Phase phase) noexcept { phase_.store(phase, std::memory_order_relaxed); }
   [[nodiscard]] Phase phase() const noexcept { return phase_.load(std::memory_order_relaxed); }
 
+  /// No call is overdue before.
+  [[nodiscard]] TimePoint next_due() const noexcept {
+    return TimePoint(Duration(next_due_.load(std::memory_order_relaxed)));
+  }
   /// Settles the calls whose time is up.
   void notice_overdue() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -111,15 +118,22 @@ class CallTicket {
   std::optional<CircuitBreaker::Permit> permit_;
   Duration processing_timeout_{};
   TimePoint deadline_ = TimePoint::max();   // the caller's, if it is on the pool's clock
-  std::unique_ptr<const std::string> tag_;  // if resources stick to it
+  std::unique_ptr<const std::string> tag_;  // if a part of the road looks at it
+};
+
+/// What has a memory, and so goes from one road to the next. Each may be null.
+struct RoadParts {
+  std::shared_ptr<CircuitBreaker> breaker;
+  std::shared_ptr<HealthWatch> health;
+  std::shared_ptr<RateLimiter> rate_limit;
+  std::shared_ptr<ConcurrencyLimiter> limiter;
 };
 
 /// Threads: any member, from any thread.
 class ProviderRoad {
  public:
-  /// Takes over the breaker of `previous`, which may be null.
   ProviderRoad(const ProviderOptions& options, std::vector<std::shared_ptr<Interceptor>> interceptors,
-               std::shared_ptr<ProviderLife> life, std::shared_ptr<CircuitBreaker> breaker);
+               std::shared_ptr<ProviderLife> life, RoadParts parts);
   ProviderRoad(const ProviderRoad&) = delete;
   ProviderRoad& operator=(const ProviderRoad&) = delete;
 
@@ -128,13 +142,17 @@ class ProviderRoad {
                      CallTicket& ticket) const;
 
   /// Whether a call needs a context of its own, to wait with or to show.
-  [[nodiscard]] bool needs_context() const noexcept { return lease_ != nullptr || !interceptors_.empty(); }
+  [[nodiscard]] bool needs_context() const noexcept {
+    return lease_ != nullptr || parts_.rate_limit != nullptr || parts_.limiter != nullptr || !interceptors_.empty();
+  }
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] Clock& clock() const noexcept { return clock_; }
   [[nodiscard]] ProviderLife& life() const noexcept { return *life_; }
   [[nodiscard]] const std::shared_ptr<ProviderLife>& shared_life() const noexcept { return life_; }
-  [[nodiscard]] const std::shared_ptr<CircuitBreaker>& breaker() const noexcept { return breaker_; }
+  [[nodiscard]] const RoadParts& parts() const noexcept { return parts_; }
+  [[nodiscard]] CircuitBreaker* breaker() const noexcept { return parts_.breaker.get(); }
+  [[nodiscard]] bool is_healthy() const noexcept { return parts_.health == nullptr || parts_.health->is_healthy(); }
   [[nodiscard]] const std::shared_ptr<Retrier>& retrier() const noexcept { return retrier_; }
   [[nodiscard]] const ProviderLease& lease() const noexcept { return lease_; }
   [[nodiscard]] InterceptorChain interceptors() const noexcept { return interceptors_; }
@@ -145,9 +163,11 @@ class ProviderRoad {
   const Duration processing_timeout_;
   const std::vector<std::shared_ptr<Interceptor>> interceptors_;
   const std::shared_ptr<ProviderLife> life_;
-  const std::shared_ptr<CircuitBreaker> breaker_;  // null: none
-  const std::shared_ptr<Retrier> retrier_;         // null: calls are not tried again
-  const ProviderLease lease_;                      // null: none
+  const RoadParts parts_;
+  const std::shared_ptr<Retrier> retrier_;  // null: calls are not tried again
+  const ProviderLease lease_;               // null: none
+  const Duration health_interval_;
+  const bool has_partitions_;
 };
 
 /// A function that is about to be called, or runs. Lives in the frame of the thread that calls it.
@@ -172,12 +192,16 @@ class Passage {
  private:
   friend class ProviderLife;
 
-  /// What the breaker is told, once.
+  /// What breaker and limiter are told, once.
   struct Settlement {
     std::optional<CircuitBreaker::Permit> permit;
-    [[nodiscard]] bool is_open() const noexcept { return permit.has_value(); }
+    std::optional<ConcurrencyLimiter::Slot> slot;
+    [[nodiscard]] bool is_open() const noexcept { return permit.has_value() || slot.has_value(); }
     void settle(const absl::Status& status, Duration took) noexcept;
   };
+
+  absl::Status take_what_it_needs(const CallTicket& ticket, const JobContext& job);
+  absl::Status take_slot(ConcurrencyLimiter& limiter, const std::string& tag, const Context& ctx);
 
   const ProviderRoad& road_;
   absl::Status refusal_;
