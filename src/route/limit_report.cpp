@@ -195,7 +195,7 @@ void LimitCore::collect(MetricSink& sink) const {
   };
   const auto seconds = [](Duration time) { return std::chrono::duration<double>(time).count(); };
   gauge("penstock_limiter_limit", "calls that may be in flight", static_cast<double>(now.limit));
-  gauge("penstock_limiter_in_flight", "calls that are in flight", static_cast<double>(now.in_flight));
+  gauge("penstock_limiter_inflight", "calls that are in flight", static_cast<double>(now.in_flight));
   gauge("penstock_limiter_waiting", "callers in line", static_cast<double>(now.waiting));
   gauge("penstock_limiter_min_rtt_seconds",
         "time of a call that does not queue, as the algorithm sees it; 0: not known", seconds(now.min_rtt));
@@ -210,16 +210,17 @@ void LimitCore::collect(MetricSink& sink) const {
   calls("dropped", now.dropped);
   calls("ignored", now.ignored);
   calls("abandoned", now.abandoned);
-  const auto refused = [&](std::string_view reason, std::uint64_t count) {
-    sink.counter("penstock_limiter_refused_total", "callers that got no slot", {limiter, {"reason", reason}}, count);
+  const auto gave_up = [&](std::string_view reason, std::uint64_t count) {
+    sink.counter("penstock_limiter_gave_up_total", "callers that got no slot though they would have waited",
+                 {limiter, {"reason", reason}}, count);
   };
-  refused("rejected", now.rejected);
-  refused("timed_out", now.timed_out);
-  refused("cancelled", now.cancelled);
-  refused("closed", now.refused_closed);
+  gave_up("timed_out", now.timed_out);
+  gave_up("cancelled", now.cancelled);
+  gave_up("closed", now.refused_closed);
   const auto counter = [&](std::string_view metric, std::string_view help, std::uint64_t value) {
     sink.counter(metric, help, {limiter}, value);
   };
+  counter("penstock_limiter_rejected_total", "callers that were refused at once", now.rejected);
   counter("penstock_limiter_waits_total", "callers that have stood in line", now.waits);
   counter("penstock_limiter_limit_changes_total", "changes of the limit", now.limit_changes);
   counter("penstock_limiter_doubled_reports_total", "reports on calls that had been reported", now.doubled_reports);
@@ -234,7 +235,7 @@ void LimitCore::collect(MetricSink& sink) const {
     };
     of_partition("penstock_limiter_partition_guarantee", "calls of the partition that the others cannot keep out",
                  each.guarantee);
-    of_partition("penstock_limiter_partition_in_flight", "calls of the partition that are in flight", each.in_flight);
+    of_partition("penstock_limiter_partition_inflight", "calls of the partition that are in flight", each.in_flight);
     of_partition("penstock_limiter_partition_waiting", "callers of the partition in line", each.waiting);
     const auto total = [&](std::string_view metric, std::string_view help, std::uint64_t value) {
       sink.counter(metric, help, {limiter, partition}, value);

@@ -366,12 +366,13 @@ TEST_CASE("ConcurrencyLimiter: metrics", "[route][concurrency_limiter]") {
   limiter.collect(writer);
   const std::string text = writer.text();
   for (const char* const line :
-       {"penstock_limiter_limit{limiter=\"l\"} 2\n", "penstock_limiter_in_flight{limiter=\"l\"} 1\n",
+       {"penstock_limiter_limit{limiter=\"l\"} 2\n", "penstock_limiter_inflight{limiter=\"l\"} 1\n",
         "penstock_limiter_calls_total{limiter=\"l\",outcome=\"success\"} 1\n",
-        "penstock_limiter_refused_total{limiter=\"l\",reason=\"rejected\"} 0\n",
+        "penstock_limiter_rejected_total{limiter=\"l\"} 0\n",
+        "penstock_limiter_gave_up_total{limiter=\"l\",reason=\"timed_out\"} 0\n",
         "penstock_limiter_min_rtt_seconds{limiter=\"l\"} 0\n",
         "penstock_limiter_partition_guarantee{limiter=\"l\",partition=\"batch\"} 1\n",
-        "penstock_limiter_partition_in_flight{limiter=\"l\",partition=\"batch\"} 1\n",
+        "penstock_limiter_partition_inflight{limiter=\"l\",partition=\"batch\"} 1\n",
         "penstock_limiter_partition_acquired_total{limiter=\"l\",partition=\"default\"} 1\n"}) {
     CHECK_THAT(text, ContainsSubstring(line));
   }

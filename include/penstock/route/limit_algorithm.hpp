@@ -123,7 +123,8 @@ struct GradientLimit {
   friend bool operator==(const GradientLimit&, const GradientLimit&) = default;
 };
 
-/// L * clamp(tolerance * average / rtt, 0.5, 1) + queue.
+/// L * clamp(tolerance * average / rtt, 0.5, 1) + queue. With `min` as it is, it never lets fewer than 20 through,
+/// whatever becomes of the other side, and after drops alone it sheds nothing: see `heed_drops`.
 struct Gradient2Limit {
   std::size_t initial = 20;       ///< [min, max]
   std::size_t min = 20;           ///< [1, max]
