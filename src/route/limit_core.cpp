@@ -23,10 +23,10 @@ std::size_t LimitCore::guarantee(const LimitShare& share, std::size_t limit) con
   return std::max<std::size_t>(1, static_cast<std::size_t>(std::ceil(static_cast<double>(limit) * share.share)));
 }
 
-bool LimitCore::take_locked(LimitShare& share, LimitGrant& grant) noexcept {
+bool LimitCore::take_locked(LimitShare& share, LimitGrant& grant, bool may_use_room) noexcept {
   std::uint64_t word = word_.value.load(kRelaxed);
   for (;;) {
-    if (limit_word::in_flight(word) >= limit_word::limit(word)) {
+    if (!may_use_room || limit_word::in_flight(word) >= limit_word::limit(word)) {
       if (share.in_flight >= guarantee(share, limit_word::limit(word))) return false;
       word = word_.value.fetch_add(1, std::memory_order_acquire);  // L2 acquire
       break;
@@ -70,7 +70,7 @@ void LimitCore::serve(WakeList& wake) noexcept {
     unlist(*share, node);
     if (!node.waiter->claim(node.served)) continue;  // its context came first
     // Nobody else adds while somebody is in line, so what was there a moment ago still is.
-    const bool is_taken = take_locked(*share, *static_cast<LimitGrant*>(node.slot));
+    const bool is_taken = take_locked(*share, *static_cast<LimitGrant*>(node.slot), true);
     PENSTOCK_CHECK(is_taken, "a concurrency limiter has lost a permit");
     wake.push(node);
   }
@@ -116,7 +116,7 @@ bool LimitCore::try_take_slowly(LimitGrant& grant, std::string_view partition, L
     }
     serve(wake);  // who waits comes first
     unmark_if_idle();
-    is_taken = take_locked(share, grant);
+    is_taken = take_locked(share, grant, waiting_ == 0);
     if (!is_taken) {
       describe(share, OpStatus::kFull, why);
       if (counts) ++share.rejected;
@@ -165,7 +165,7 @@ LimitCore::Join LimitCore::join(LimitGrant& grant, WaitNode& node, std::string_v
     if (closed_) {
       ++refused_closed_;
       describe(share, OpStatus::kClosed, why);
-    } else if (take_locked(share, grant)) {
+    } else if (take_locked(share, grant, waiting_ == 0)) {
       joined = Join::kGranted;
     } else if (waiting_ >= max_waiting_) {
       ++share.rejected;

@@ -65,6 +65,13 @@ Task<bool> use_in_coroutine(ConcurrencyLimiter& limiter, Context ctx, Exclusive&
   co_return use(std::move(slot), what, otherwise);
 }
 
+/// For one who comes second.
+Task<> wait_while_used_by(ConcurrencyLimiter& limiter, Exclusive& what) {
+  auto slot = co_await limiter.async_acquire();
+  MODEL_ASSERT(slot.ok() && what.uses == 1);
+  what.use();
+}
+
 Detached wait_on(RunLoop& /*loop*/, ConcurrencyLimiter& limiter, Context ctx, Exclusive& what) {
   auto slot = co_await limiter.async_acquire(ctx);
   if (slot.ok()) what.use();
@@ -133,6 +140,28 @@ TEST_CASE("ConcurrencyLimiter: those who do not wait never overshoot", "[model][
     use(limiter.acquire(), what, absl::StatusCode::kOk);
     one.join();
     two.join();
+    check_quiet(limiter, 1);
+  });
+}
+
+TEST_CASE("ConcurrencyLimiter: nobody who comes later overtakes", "[model][concurrency_limiter]") {
+  must_pass({.name = "limiter, no overtaking", .preemptions = 2, .standard_steps = true}, [] {
+    ConcurrencyLimiter limiter(options(1));
+    Exclusive what;
+    std::optional<Slot> held = limiter.try_acquire();
+    RunLoop loop;
+    auto first = spawn(loop, use_in_coroutine(limiter, Context::background(), what, absl::StatusCode::kOk));
+    loop.run_ready();
+    world::Thread holder([&] { held->ignore(); });
+    MODEL_ASSERT(!limiter.try_acquire().has_value());  // it is the first one's, who has not run yet
+    auto second = spawn(loop, wait_while_used_by(limiter, what));
+    loop.run_ready();
+    holder.join();
+    loop.run_ready();
+    first.get();
+    loop.run_ready();
+    second.get();
+    MODEL_ASSERT(what.uses == 2);
     check_quiet(limiter, 1);
   });
 }

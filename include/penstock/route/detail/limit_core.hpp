@@ -164,7 +164,9 @@ class LimitCore {
   [[nodiscard]] LimitShare& share_of(std::string_view partition) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] std::size_t guarantee(const LimitShare& share, std::size_t limit) const noexcept
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  [[nodiscard]] bool take_locked(LimitShare& share, LimitGrant& grant) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// Below the limit, if it `may_use_room`, or by the guarantee of `share`.
+  [[nodiscard]] bool take_locked(LimitShare& share, LimitGrant& grant, bool may_use_room) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] LimitShare* next_in_line() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void serve(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void unlist(LimitShare& share, WaitNode& node) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
