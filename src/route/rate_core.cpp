@@ -65,9 +65,8 @@ RateCore::~RateCore() {
 
 // --- the word ---
 
-RateCore::Quick RateCore::take_quickly(std::uint64_t n) noexcept {
+RateCore::Quick RateCore::take_quickly(Ticks time, std::uint64_t n) noexcept {
   if (n > kMostTokens) return Quick::kShut;
-  const Ticks time = read_clock();
   std::uint64_t word = hot_.value.word.load(std::memory_order_acquire);  // R1 acquire
   for (;;) {
     if ((word & kShutBit) != 0) return Quick::kShut;
@@ -192,7 +191,8 @@ void RateCore::explain(RateRefusal* why, RateReason reason, std::uint64_t n, Dur
 
 bool RateCore::try_acquire(std::uint64_t n, RateRefusal* why) noexcept {
   if (n == 0) return true;
-  const Quick quick = take_quickly(n);
+  const Ticks time = read_clock();
+  const Quick quick = take_quickly(time, n);
   if (quick == Quick::kTaken) {
     count(n);
     return true;
@@ -203,7 +203,6 @@ bool RateCore::try_acquire(std::uint64_t n, RateRefusal* why) noexcept {
   }
   Look seen;
   Effects effects;
-  const Ticks time = read_clock();
   {
     const Shut shut(*this);
     seen = look(pass(time), n, Patience(), effects);
@@ -227,7 +226,8 @@ std::optional<OpStatus> RateCore::conclude(const Look& seen, std::uint64_t n) no
 
 std::optional<OpStatus> RateCore::begin(const Context& ctx, std::uint64_t n, RateRefusal* why) {
   if (n == 0) return OpStatus::kOk;
-  if (take_quickly(n) == Quick::kTaken) {
+  const Ticks time = read_clock();
+  if (take_quickly(time, n) == Quick::kTaken) {
     count(n);
     return OpStatus::kOk;
   }
@@ -235,7 +235,6 @@ std::optional<OpStatus> RateCore::begin(const Context& ctx, std::uint64_t n, Rat
   Look seen;
   Effects effects;
   const Patience patience(ctx);
-  const Ticks time = read_clock();
   {
     const Shut shut(*this);
     seen = look(pass(time), n, patience, effects);

@@ -128,7 +128,7 @@ class RateCore {
   static constexpr std::uint64_t kShutBit = 1;
 
   [[nodiscard]] Ticks read_clock() const noexcept { return ticks_between(epoch_, clock_.now()); }
-  Quick take_quickly(std::uint64_t n) noexcept;
+  Quick take_quickly(Ticks time, std::uint64_t n) noexcept;
   void shut() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void open() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void publish_rule() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
