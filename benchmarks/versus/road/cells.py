@@ -32,5 +32,19 @@ def rate():
             yield Cell(f"{name}/threads:{threads}", f"rate{suffix}", {"producers": threads}, entrants)
 
 
+def limiter():
+    """A slot taken, waiting if need be, and given back: of more than there are threads, or of fewer."""
+    for name, capacity, threads in (("free", 1000, 1), ("free", 1000, 4), ("short", 2, 4)):
+        entrants = [Entrant("penstock", "road/penstock_limiter"), Entrant("mutex, condvar", "road/locked"),
+                    # Whoever comes may overtake who waits.
+                    Entrant("counting_semaphore", "road/locked", promises=False, workload="limiter_semaphore"),
+                    Entrant("x/sync/semaphore", GO), Entrant("go channel", GO, workload="limiter_channel")]
+        if name == "free":
+            entrants.insert(1, Entrant("our try_acquire", "road/penstock_limiter", promises=False,
+                                       workload="limiter_try"))
+        yield Cell(f"road_limiter/{name}/threads:{threads}", "limiter", {"capacity": capacity, "producers": threads},
+                   tuple(entrants))
+
+
 def cells():
-    return [*breaker(), *rate()]
+    return [*breaker(), *rate(), *limiter()]
