@@ -7,7 +7,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "penstock/core/manual_clock.hpp"
@@ -197,6 +199,49 @@ TEST_CASE("RateLimiter: a coroutine is served by another thread, and takes the l
     advancer.join();
     clock.advance(1ms);
     MODEL_ASSERT(limiter == nullptr && clock.armed() == 0);
+  });
+}
+
+namespace {
+
+/// Has something done when a timer is being armed.
+class WatchedClock final : public Clock {
+ public:
+  explicit WatchedClock(ManualClock& clock) : clock_(clock) {}
+  [[nodiscard]] TimePoint now() const noexcept override { return clock_.now(); }
+  void start_timers() override {}
+  bool arm(Timer& timer, TimePoint when) noexcept override {
+    if (on_arm) std::exchange(on_arm, nullptr)();
+    return clock_.arm(timer, when);
+  }
+  void disarm(Timer& timer) noexcept override { clock_.disarm(timer); }
+
+  std::function<void()> on_arm;
+
+ private:
+  ManualClock& clock_;
+};
+
+}  // namespace
+
+TEST_CASE("RateLimiter: it goes with its last user while another thread sets its timer", "[model][rate_limiter]") {
+  must_pass({.name = "rate limiter, gone while its timer is set", .preemptions = 3}, [] {
+    ManualClock inner;
+    WatchedClock clock(inner);
+    auto limiter = std::make_unique<RateLimiter>(options(clock, 1));
+    MODEL_ASSERT(limiter->try_acquire());
+    RateLimiter& it = *limiter;
+    std::optional<world::Thread> closer;
+    clock.on_arm = [&] { closer.emplace([&it] { MODEL_ASSERT(it.close()); }); };
+    const auto run = [](std::unique_ptr<RateLimiter>& owner) -> Task<> {
+      const OpStatus status = co_await owner->async_acquire();
+      MODEL_ASSERT(status == OpStatus::kClosed);
+      owner.reset();
+    };
+    // Listed, and closed by the other thread, where the coroutine runs on, while this one sets the timer.
+    static_cast<void>(spawn(Executor::inline_executor(), run(limiter)));
+    closer->join();
+    MODEL_ASSERT(limiter == nullptr && inner.armed() == 0);
   });
 }
 

@@ -49,7 +49,7 @@ TEST_CASE("RateLimiter: of many threads exactly as many take as there are tokens
     RateLimiter limiter(limited(clock, 1000, 100, algorithm));
     std::uint64_t expected = 100;
     std::atomic<std::uint64_t> taken{0};
-    for (Rounds rounds(300, 5s); rounds.next();) {
+    for (Rounds rounds(200, 3s); rounds.next();) {
       together([&](int /*thread*/) {
         for (int attempt = 0; attempt != 50; ++attempt) {
           if (limiter.try_acquire()) ++taken;
@@ -103,7 +103,7 @@ Task<> take_in(RateLimiter& limiter, Context ctx, std::uint64_t n, std::atomic<s
 
 TEST_CASE("RateLimiter: every wait ends, whatever is cancelled and changed, and the clock moves",
           "[route][rate_limiter][stress]") {
-  for (Rounds rounds(60, 4s); rounds.next();) {
+  for (Rounds rounds(60, 3s); rounds.next();) {
     ManualClock clock;
     RateLimiter limiter(limited(clock, 1000, 5));
     std::atomic<std::uint64_t> got{0};
@@ -124,7 +124,7 @@ TEST_CASE("RateLimiter: every wait ends, whatever is cancelled and changed, and 
         }
         return;
       }
-      for (int step = 0; step != 100; ++step) {
+      for (int step = 0; step != 40; ++step) {
         const std::uint64_t n = 1 + random() % 2;
         const Context::Cancellable ending = Context::background().with_cancel();
         ++begun;
