@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/worker_pool.hpp"
@@ -166,14 +168,48 @@ void AdaptiveScaler::record(const ScalingRecord& record) noexcept {
   }
 }
 
+absl::Status AdaptiveScaler::start(PeriodicRunner& runner) {
+  PeriodicTask ended;  // one whose runner has gone
+  const MutexLock task_lock(task_mutex_);
+  if (task_.is_active()) {
+    return absl::FailedPreconditionError(fmt::format("scaler '{}': has been started", name_));
+  }
+  PeriodicTaskOptions options;
+  options.name = name_.empty() ? ScalingOptions().name : name_;
+  {
+    const MutexLock lock(mutex_);
+    options.interval = options.initial_delay = options_.interval;
+  }
+  auto task = runner.every(std::move(options), [this] { static_cast<void>(evaluate()); });
+  if (!task.ok()) return task.status();
+  std::swap(ended, task_);
+  task_ = *std::move(task);
+  return absl::OkStatus();
+}
+
+void AdaptiveScaler::stop() noexcept {
+  PeriodicTask ended;
+  {
+    const MutexLock task_lock(task_mutex_);
+    std::swap(ended, task_);
+  }
+  ended.stop();  // waits: an evaluation may call anything of the scaler
+}
+
 absl::Status AdaptiveScaler::set_options(ScalingOptions options) {
   options.name = name_;
   options.clock = &clock_;
   if (absl::Status status = options.validate(); !status.ok()) return status;
+  const Duration interval = options.interval;
   ScalingOptions narrowed = options;  // what they replace is freed without the lock
-  const MutexLock lock(mutex_);
-  std::swap(options_, options);
-  std::swap(narrowed_, narrowed);
+  const MutexLock task_lock(task_mutex_);
+  {
+    const MutexLock lock(mutex_);
+    std::swap(options_, options);
+    std::swap(narrowed_, narrowed);
+  }
+  if (task_.options().interval == interval) return absl::OkStatus();
+  static_cast<void>(task_.set_interval(interval));  // positive; and if there is no task, nothing
   return absl::OkStatus();
 }
 

@@ -13,6 +13,7 @@
 #include "penstock/exec/adaptive_scaler.hpp"
 #include "penstock/metrics/json_writer.hpp"
 #include "support/catch.hpp"
+#include "support/thread_shortage.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
 using namespace std::chrono_literals;
@@ -315,4 +316,84 @@ TEST_CASE("AdaptiveScaler: a pool that was shut down refuses, and that is counte
   CHECK(scaler.evaluate()->reason == ScalingReason::kIntoBounds);
   CHECK(scaler.stats().failures == 1);
   CHECK(scaler.stats().last_failure.code() == absl::StatusCode::kUnavailable);
+}
+
+TEST_CASE("AdaptiveScaler: is driven by a runner", "[exec][scaler]") {
+  Scene scene;
+  PeriodicRunner runner({.name = "r", .clock = &scene.clock});
+  scene.pool.now.queued = 85;
+  CHECK(scene.scaler.start(runner).ok());
+  CHECK(scene.scaler.start(runner).code() == absl::StatusCode::kFailedPrecondition);
+  CHECK_THAT(text_of(scene.scaler.start(runner)), ContainsSubstring("scaler 's'"));
+  const auto looks = [&](std::uint64_t count) {
+    return eventually([&] { return scene.scaler.stats().evaluations >= count && runner.stats().running == 0; });
+  };
+  for (std::uint64_t second = 1; second <= 5; ++second) {
+    CHECK(scene.scaler.stats().evaluations == second - 1);
+    scene.clock.advance(1s);
+    REQUIRE(looks(second));
+  }
+  CHECK(scene.scaler.stats().scale_ups == 1);
+  CHECK(scene.pool.now.workers == 15);
+
+  ScalingOptions options = scene.scaler.options();
+  options.interval = 10s;
+  CHECK(scene.scaler.set_options(options).ok());
+  scene.clock.advance(9s);
+  CHECK(scene.scaler.stats().evaluations == 5);
+  scene.clock.advance(1s);
+  REQUIRE(looks(6));
+
+  // The pool may end it from within.
+  scene.pool.inside = [&] { scene.scaler.stop(); };
+  scene.clock.advance(10s);
+  REQUIRE(looks(7));
+  scene.scaler.stop();
+  scene.clock.advance(100s);
+  CHECK(scene.scaler.stats().evaluations == 7);
+  CHECK(runner.stats().tasks == 0);
+
+  scene.pool.inside = nullptr;
+  CHECK(scene.scaler.start(runner).ok());
+  scene.clock.advance(10s);
+  REQUIRE(looks(8));
+}
+
+TEST_CASE("AdaptiveScaler: may outlive its runner, and be destroyed while it is driven", "[exec][scaler]") {
+  ManualClock clock;
+  FakePool pool;
+  {
+    AdaptiveScaler scaler(pool, {.clock = &clock});
+    {
+      PeriodicRunner runner({.name = "first", .clock = &clock});
+      CHECK(scaler.start(runner).ok());
+    }
+    CHECK(scaler.set_options({.interval = 5s}).ok());
+    PeriodicRunner runner({.name = "second", .clock = &clock});
+    CHECK(scaler.start(runner).ok());
+    clock.advance(5s);
+    CHECK(eventually([&] { return scaler.stats().evaluations == 1; }));
+    clock.advance(5s);
+  }
+}
+
+TEST_CASE("AdaptiveScaler: when the system has no thread, a worker is added after the cooldown", "[exec][scaler]") {
+  ManualClock clock;
+  TestPool pool({.workers = 1, .clock = &clock, .max_workers = 3, .grow_when_busy = false}, nullptr);
+  ScalableWorkerPool scalable(*pool);
+  AdaptiveScaler scaler(scalable, {.min_workers = 3, .up_cooldown = 5s, .clock = &clock});
+  clock.advance(5s);
+  {
+    const penstock::testing::ThreadShortage shortage(1);
+    CHECK(scaler.evaluate()->reason == ScalingReason::kIntoBounds);
+  }
+  CHECK(scaler.stats().failures == 1);
+  CHECK(scaler.stats().last_failure.code() == absl::StatusCode::kResourceExhausted);
+  CHECK(pool->stats().configured == 1);  // all or none
+  clock.advance(4s);
+  CHECK(scaler.evaluate()->reason == ScalingReason::kCooldown);
+  clock.advance(1s);
+  CHECK(scaler.evaluate()->delta == 2);
+  CHECK(pool->stats().live == 3);
+  CHECK(scaler.stats().workers_added == 2);
 }

@@ -18,6 +18,7 @@
 
 #include "penstock/core/clock.hpp"
 #include "penstock/core/mutex.hpp"
+#include "penstock/exec/periodic_runner.hpp"
 #include "penstock/exec/scaling_meter.hpp"
 #include "penstock/exec/scaling_policy.hpp"
 
@@ -103,7 +104,7 @@ struct AdaptiveScalerStats {
 ///     ScalableWorkerPool scalable(*pool);
 ///     AdaptiveScaler scaler(scalable, {.name = "openai", .min_workers = 2, .max_workers = 50});
 ///     ...
-///     scaler.evaluate();            // every second or so
+///     scaler.start(runner);         // looks every `interval`; or scaler.evaluate() every now and then
 ///
 /// A change that fails (the system has no more threads, say) counts as one for the cooldown: it is tried again after
 /// that, and not in each evaluation.
@@ -116,7 +117,8 @@ class AdaptiveScaler {
 
   /// Throws: std::invalid_argument with the text of `options.validate()`.
   AdaptiveScaler(Scalable& pool, ScalingOptions options = {});
-  ~AdaptiveScaler() = default;
+  /// As `stop()`.
+  ~AdaptiveScaler() { stop(); }
   AdaptiveScaler(const AdaptiveScaler&) = delete;
   AdaptiveScaler& operator=(const AdaptiveScaler&) = delete;
 
@@ -127,10 +129,20 @@ class AdaptiveScaler {
   /// The same at a time of the caller's.
   std::optional<ScalingDecision> evaluate(TimePoint now);
 
+  /// Has a thread of `runner` call `evaluate` every `interval` of the options, for the first time after one; until
+  /// `stop`, or the end of the runner. The times that it decides by are those of its own clock.
+  ///
+  /// Returns: FailedPrecondition if that is so already; else what `runner.every` does.
+  absl::Status start(PeriodicRunner& runner) ABSL_LOCKS_EXCLUDED(task_mutex_);
+  /// Ends that; nothing happens if there is nothing to end.
+  ///
+  /// Blocks: until an evaluation of the runner's that goes on has ended; called from within it, not at all.
+  void stop() noexcept ABSL_LOCKS_EXCLUDED(task_mutex_);
+
   /// Goes by `options` from the next evaluation on; what was learned and counted stays, and so do name and clock.
   ///
   /// Returns: InvalidArgument, with nothing changed, and the text of `options.validate()`.
-  absl::Status set_options(ScalingOptions options) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status set_options(ScalingOptions options) ABSL_LOCKS_EXCLUDED(mutex_, task_mutex_);
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] ScalingOptions options() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -150,6 +162,9 @@ class AdaptiveScaler {
   Scalable& pool_;
   const std::string name_;
   Clock& clock_;
+
+  Mutex task_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);  // and before the runner's locks; not taken by an evaluation
+  PeriodicTask task_ ABSL_GUARDED_BY(task_mutex_);
 
   mutable Mutex mutex_;  // leaf: nothing else is locked while it is held
   bool is_evaluating_ ABSL_GUARDED_BY(mutex_) = false;
