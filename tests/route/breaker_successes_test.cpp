@@ -273,7 +273,12 @@ TEST_CASE("CircuitBreaker: a success that comes right after an operator's word i
 
 TEST_CASE("CircuitBreaker: successes from before a change of options are in the window of before",
           "[route][circuit_breaker]") {
-  LiveBench bench(wide_breaker(100));
+  LiveBench bench(by_time(1000));
+  bench.calls(10, 0);
+  bench.options.window = kCount;
+  bench.options.window_size = 100;
+  REQUIRE(bench.change());
+  CHECK(bench.window() == CallTally{});
   bench.calls(10, 0);
   bench.options.window = kTime;
   REQUIRE(bench.change());
@@ -292,7 +297,7 @@ TEST_CASE("CircuitBreaker: successes from before a change of options are in the 
   bench.calls(0, 1);
   CHECK(bench.breaker->state() == BreakerState::kOpen);
   CHECK(bench.changes.back().tally == CallTally{2, 1, 0});
-  CHECK(bench.breaker->stats().succeeded == 22);
+  CHECK(bench.breaker->stats().succeeded == 32);
 }
 
 TEST_CASE("CircuitBreaker: more successes than a row holds are all counted", "[route][circuit_breaker]") {
