@@ -84,7 +84,6 @@ class Road {
   void pass_to(TimePoint at) noexcept {
     const double passed = in_seconds(at - now_);
     result_.busy_seconds += passed * busy_;
-    tick_busy_ += passed * busy_;
     result_.system_seconds += passed * static_cast<double>(queue_.size() + static_cast<std::size_t>(busy_));
     const TimePoint until = std::min(at, end_);
     if (until > now_) result_.worker_seconds += in_seconds(until - now_) * (live() + retiring_);
@@ -136,7 +135,7 @@ class Road {
   void arrive() {
     const Job job{now_, draw(options_.provider, lucks_)};
     ++result_.arrived;
-    ++tick_.arrived;
+    ++reading_.arrived;
     if (breaker_) {
       breaker_->advance(now_);
       if (breaker_->state() == BreakerState::kOpen) {
@@ -148,7 +147,6 @@ class Road {
       ++result_.queue_full;
       return;
     }
-    ++tick_.accepted;
     queue_.push_back(job);
     if (!may_start() && std::isfinite(options_.queue_wait_s)) {
       agenda_.plan(now_ + seconds(options_.queue_wait_s), {Kind::kQueueWait});
@@ -192,6 +190,8 @@ class Road {
 
   void begin_call(const Job& job, std::uint64_t permit) {
     result_.wait_seconds += in_seconds(now_ - job.arrived);
+    ++reading_.started;
+    reading_.wait_total += now_ - job.arrived;
     --idle_;
     ++busy_;
     if (free_calls_.empty()) {
@@ -258,9 +258,8 @@ class Road {
     if (how == CallEnd::kServed) {
       result_.response_s.push_back(static_cast<float>(in_seconds(now_ - call.job.arrived)));
     }
-    ++tick_.finished;
-    tick_.mean_run += now_ - call.began;  // sums, until the tick
-    tick_.mean_response += now_ - call.job.arrived;
+    ++reading_.finished;
+    reading_.run_total += now_ - call.began;
     if (breaker_) {
       const bool slow = now_ - call.began > options_.breaker->slow_call;
       breaker_->report(now_, call.permit, how == CallEnd::kServed ? CallOutcome::kSuccess : CallOutcome::kFailure,
@@ -293,30 +292,24 @@ class Road {
   void tick() {
     if (now_ >= end_) return;
     agenda_.plan(now_ + seconds(options_.tick_s), {Kind::kTick});
-    tick_.now = now_;
-    tick_.workers = live();
-    tick_.queued = queue_.size();
-    tick_.capacity = options_.capacity;
-    tick_.in_flight = static_cast<std::size_t>(busy_);
-    tick_.busy = std::exchange(tick_busy_, 0.0) / options_.tick_s;
-    if (tick_.finished > 0) {
-      tick_.mean_run /= static_cast<Duration::rep>(tick_.finished);
-      tick_.mean_response /= static_cast<Duration::rep>(tick_.finished);
-    }
-    if (policy_.limit) tick_.limit = limit_;
+    reading_.now = now_;
+    reading_.workers = static_cast<std::size_t>(live());
+    reading_.busy = static_cast<std::size_t>(busy_ - retiring_);
+    reading_.queued = queue_.size();
+    reading_.capacity = options_.capacity;
+    reading_.limited = policy_.limit && static_cast<std::size_t>(busy_) >= limit_;
     if (breaker_) {
       breaker_->advance(now_);
-      tick_.breaker_open = breaker_->state() != BreakerState::kClosed;
+      reading_.breaker_open = breaker_->state() != BreakerState::kClosed;
     }
     result_.moments.push_back({in_seconds(now_), options_.rate.at(in_seconds(now_)), live(), queue_.size(),
                                static_cast<std::size_t>(busy_), policy_.limit ? limit_ : 0});
     if (policy_.scaler) {
-      const int change = policy_.scaler(tick_);
+      const int change = policy_.scaler(reading_);
       if (change > 0) add(change);
       if (change < 0) remove(-change);
     }
     result_.most_workers = std::max(result_.most_workers, live());
-    tick_ = {};
   }
 
   // Those that were to go stay, before new ones start.
@@ -354,8 +347,7 @@ class Road {
   std::deque<TimePoint> starting_;  // when each will be there
   std::size_t limit_;
   std::optional<BreakerMachine> breaker_;
-  Reading tick_;
-  double tick_busy_ = 0;
+  Reading reading_;
   RoadResult result_;
 };
 

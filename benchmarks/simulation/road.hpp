@@ -38,21 +38,22 @@ struct RoadOptions {
   std::optional<penstock::CircuitBreakerOptions> breaker{};  ///< With auto_half_open: that lets arrivals in again.
 };
 
-/// What a scaler sees: the present, and means over the time since the last tick.
+/// What a scaler sees.
 struct Reading {
   TimePoint now{};
-  int workers = 0;  ///< Starting ones included, retiring ones not.
+  std::size_t workers = 0;  ///< Starting ones included, retiring ones not.
+  std::size_t busy = 0;     ///< Of these.
   std::size_t queued = 0;
   std::size_t capacity = 0;
-  std::size_t in_flight = 0;
-  double busy = 0;  ///< Workers with a job, mean.
-  std::uint64_t arrived = 0;
-  std::uint64_t accepted = 0;  ///< Of these.
-  std::uint64_t finished = 0;  ///< Calls, however they ended.
-  Duration mean_run{};         ///< Of these; zero if there are none.
-  Duration mean_response{};    ///< Of these: from arrival to end.
-  std::optional<std::size_t> limit{};
   bool breaker_open = false;
+  bool limited = false;  ///< As many calls are on their way as the limit allows.
+
+  // From the beginning on.
+  std::uint64_t arrived = 0;
+  std::uint64_t started = 0;
+  Duration wait_total{};  ///< Of these.
+  std::uint64_t finished = 0;
+  Duration run_total{};  ///< Of these.
 };
 /// How many workers to add; less than zero: to remove.
 using Scaler = std::function<int(const Reading&)>;
