@@ -57,6 +57,9 @@ class Windowed final : public Wrapper {
   Windowed(std::unique_ptr<LimitAlgorithm> inner, const LimitWindow& options) noexcept
       : Wrapper(std::move(inner)), options_(options) {}
 
+  // What it will be compared with are means.
+  void set_base_rtt(Duration, Duration mean) noexcept override { inner_->set_base_rtt(mean, mean); }
+
   std::size_t on_sample(const LimitSample& sample) noexcept override {
     if (sample.rtt < options_.min_rtt) return limit();
     calls_.add(sample);

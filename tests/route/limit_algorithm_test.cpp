@@ -217,6 +217,18 @@ TEST_CASE("LimitProbe: lets few through, and goes by those that began meanwhile"
   CHECK(after(1s, 100ms) == 20);
 }
 
+TEST_CASE("LimitProbe: around a window, what counts is how long calls take on average", "[route][limit_algorithm]") {
+  // Half of the calls take 5 ms, the others 15 ms, and none has to queue.
+  const auto algorithm = make_limit_algorithm(VegasLimit{}, LimitWindow{}, LimitProbe{.samples = 10});
+  TimePoint now{};
+  const auto call = [&](int i) { return algorithm->on_sample({i % 2 == 0 ? 5ms : 15ms, 100, false, now += 50ms}); };
+  for (int i = 0; i != 10; ++i) call(i);
+  CHECK(algorithm->min_rtt() == 10ms);
+  std::size_t limit = 0;
+  for (int i = 0; i != 1000; ++i) limit = call(i);
+  CHECK(limit > 200);  // beside 5 ms, two calls of three would seem to queue, and it would fall
+}
+
 TEST_CASE("LimitProbe: one that takes too long goes by what it has", "[route][limit_algorithm]") {
   const auto algorithm = make_limit_algorithm(VegasLimit{}, std::nullopt, LimitProbe{.time_limit = 1s});
   TimePoint now{};

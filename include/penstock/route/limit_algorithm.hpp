@@ -144,7 +144,8 @@ struct Gradient2Limit {
 using LimitOptions = std::variant<FixedLimit, AimdLimit, VegasLimit, GradientLimit, Gradient2Limit>;
 
 /// Gives an algorithm, instead of each call, what the calls of a time had in common: their average time, the most that
-/// were under way, and whether any was dropped.
+/// were under way, and whether any was dropped. What a probe has found out becomes an average, too: beside the shortest
+/// of some calls, the average of others looks like a queue wherever calls are not all alike.
 struct LimitWindow {
   Duration min_rtt = std::chrono::microseconds(100);  ///< Not negative; shorter calls are not looked at.
   std::size_t min_samples = 10;                       ///< At least 1; a window with fewer is thrown away.
