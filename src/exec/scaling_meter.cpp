@@ -60,7 +60,9 @@ ScalingSample ScalingMeter::sample(const ScalingOptions& options, const PoolFigu
     const double length = seconds(elapsed);
     learn_rate(options, static_cast<double>(figures.arrivals - before_.arrivals), length);
     learn_peak(options, now);
-    learn_run(options, figures.finished - before_.finished, seconds(figures.run_total) - seconds(before_.run_total));
+    // The few calls that a breaker lets through fail at once, or hang.
+    if (!figures.breaker_open)
+      learn_run(options, figures.finished - before_.finished, seconds(figures.run_total) - seconds(before_.run_total));
     // Jobs that have ended tell how long workers were busy. Those that have not, and may never, are seen at both ends.
     const double ended = (seconds(figures.run_total) - seconds(before_.run_total)) / length;
     busy_ = std::max(ended, static_cast<double>(std::min(figures.busy, before_.busy)));

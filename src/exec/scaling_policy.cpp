@@ -101,6 +101,8 @@ class Judge {
     const bool is_silent = sample_.arrival_rate == 0 && sample_.worker_utilization == 0 && sample_.queued == 0;
     if (!has_samples && !is_silent) return too_few();
     if (has_samples && sample_.average_response >= options_.target_response_time) return {};
+    // Only what they do tells how many are needed, and they do nothing.
+    if (sample_.breaker_open && workers_ > min_) return {0, ScalingReason::kBreakerOpen};
     return shrink(std::min(floor_of(workers_ * options_.down_factor), workers_ - 1));
   }
 
@@ -141,7 +143,6 @@ class Judge {
 
   [[nodiscard]] ScalingDecision shrink(double target) const noexcept {
     if (workers_ <= min_) return {0, ScalingReason::kAtMin};
-    if (sample_.breaker_open) return {0, ScalingReason::kBreakerOpen};
     if (since_ < options_.down_cooldown) return {0, ScalingReason::kCooldown};
     return to(std::max(target, min_), ScalingReason::kDown);
   }

@@ -98,6 +98,16 @@ TEST_CASE("ScalingMeter: jobs that do not end keep workers busy", "[exec][scalin
   CHECK(pool.after(1s, 0, 40, 0s, 1s).worker_utilization == 1);
 }
 
+TEST_CASE("ScalingMeter: the calls that an open breaker lets through tell nothing of others", "[exec][scaling]") {
+  Pool pool;
+  CHECK(pool.after(1s, 40, 40, 0ms, 800ms).mean_run == 800ms);
+  pool.figures.breaker_open = true;
+  CHECK(pool.after(1s, 40, 40, 0ms, 30s).mean_run == 800ms);
+  CHECK(pool.after(1s, 40, 40, 0ms, 1ms).mean_run == 800ms);
+  pool.figures.breaker_open = false;
+  CHECK(pool.after(1s, 40, 400, 0ms, 900ms).mean_run > 850ms);
+}
+
 TEST_CASE("ScalingMeter: means wait for enough jobs", "[exec][scaling]") {
   Pool pool;
   pool.options.min_samples = 20;

@@ -106,8 +106,9 @@ struct ScalingSample {
   Duration average_response{};    ///< From submission to answer, of `samples` jobs.
   std::uint64_t samples = 0;
 
-  bool breaker_open = false;  ///< Calls are refused; nothing says how many workers they need.
-  bool limited = false;       ///< As many calls are on their way as the other side bears: more workers cannot help.
+  bool breaker_open =
+      false;             ///< Calls are refused: more workers cannot help, and only a demand says whether fewer can.
+  bool limited = false;  ///< As many calls are on their way as the other side bears: more workers cannot help.
 
   Duration since_up =
       Duration::max();  ///< Since the last change of that direction; both count from the start at first.
