@@ -83,11 +83,11 @@ TEST_CASE("Simulation: the mean wait of M/M/c is that of Erlang's C", "[simulati
     double use;
     double duration_s;
   };
-  for (const Case c : {Case{1, 0.5, 200'000}, Case{1, 0.8, 400'000}, Case{4, 0.8, 100'000}, Case{20, 0.9, 20'000}}) {
+  for (const Case c : {Case{1, 0.5, 100'000}, Case{1, 0.8, 200'000}, Case{4, 0.8, 50'000}, Case{20, 0.9, 25'000}}) {
     CAPTURE(c.workers, c.use);
     double wait = 0;
-    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
-      wait += mean_wait(run(queue_of(c.workers, c.use * c.workers, c.duration_s, Spread::kExponential), {}, seed)) / 3;
+    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
+      wait += mean_wait(run(queue_of(c.workers, c.use * c.workers, c.duration_s, Spread::kExponential), {}, seed)) / 2;
     }
     CHECK(wait == Approx(erlang_wait(c.workers, c.use * c.workers)).epsilon(0.04));
   }
@@ -98,7 +98,7 @@ TEST_CASE("Simulation: the mean wait of M/D/1 and M/G/1 is Pollaczek's and Khinc
   const RoadResult constant = run(queue_of(1, use, 300'000, Spread::kConstant), {}, 1);
   CHECK(mean_wait(constant) == Approx(use / (2 * (1 - use))).epsilon(0.03));
 
-  const RoadOptions spread = queue_of(1, use, 600'000, Spread::kLogNormal);
+  const RoadOptions spread = queue_of(1, use, 400'000, Spread::kLogNormal);
   const double variance = std::exp(spread.provider.sigma * spread.provider.sigma) - 1;
   CHECK(mean_wait(run(spread, {}, 1)) == Approx(use * (1 + variance) / (2 * (1 - use))).epsilon(0.03));
 }
@@ -156,7 +156,7 @@ TEST_CASE("Simulation: worker-seconds are counted from the decision to the end o
   RoadOptions options = queue_of(3, 0, 10, Spread::kConstant);
   CHECK(run(options, {}, 1).worker_seconds == Approx(3 * 10));
 
-  options.rate.base = 1;
+  options.rate.base = 100;  // so that all are busy
   Policy policy;
   policy.scaler = [](const Reading& reading) {
     if (reading.now == TimePoint{} + seconds(2)) return 5;
@@ -164,9 +164,10 @@ TEST_CASE("Simulation: worker-seconds are counted from the decision to the end o
     return 0;
   };
   const RoadResult result = run(options, policy, 1);
-  // 2 s of 3, 4 s of 8, 4 s of 2; those that are busy at 6 s go up to a second later.
-  CHECK(result.worker_seconds >= 2 * 3 + 4 * 8 + 4 * 2 - 1e-9);
-  CHECK(result.worker_seconds <= 2 * 3 + 4 * 8 + 4 * 2 + 6);
+  // 2 s of 3, 4 s of 8, 4 s of 2; and the six go at some time in the second after that.
+  const double decided = 2 * 3 + 4 * 8 + 4 * 2;
+  CHECK(result.worker_seconds > decided + 0.5);
+  CHECK(result.worker_seconds < decided + 5.5);
   CHECK(result.most_workers == 8);
 }
 
