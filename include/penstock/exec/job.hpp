@@ -148,7 +148,8 @@ class [[nodiscard]] Job {
   /// Returns: whether this was the first wish to stop it, and came in time.
   bool cancel() noexcept { return job_ != nullptr && job_->cancel(); }
 
-  /// The number of the job among those its pool has accepted, from 1.
+  /// The number of the job among those its pool has accepted, from `WorkerPoolOptions::first_job_id`. It stays the same
+  /// in a pool that takes the job over.
   [[nodiscard]] std::uint64_t id() const noexcept { return job_ == nullptr ? 0 : job_->id(); }
 
   /// Whether the answer is there.
