@@ -200,6 +200,43 @@ void refusal_cond_var(benchmark::State& state) {
 }
 BENCHMARK(refusal_cond_var)->Name("worker_pool/try_submit_refused@std_mutex_cv_deque");
 
+// What it takes to move a job that waits to another pool. Ideal: two lines of each job fetched, and two written.
+void hand_over(benchmark::State& state, bool plain) {
+  const auto jobs = static_cast<std::size_t>(state.range(0));
+  for (auto _ : state) {
+    state.PauseTiming();
+    const auto make = [&] {
+      auto pool = *WorkerPool::create({.name = "bench", .workers = 1, .queue_capacity = jobs, .measure = false});
+      pool->pause();
+      return pool;
+    };
+    auto from = make();
+    const auto to = make();
+    std::vector<Job<void>> handles;
+    for (std::size_t i = 0; i < jobs; ++i) {
+      if (plain) {
+        if (from->execute([] {}) != OpStatus::kOk) state.SkipWithError("refused");
+      } else {
+        handles.push_back(*from->submit([] {}));
+      }
+    }
+    state.ResumeTiming();
+    if (from->hand_over(*to)->moved != jobs) state.SkipWithError("not all moved");
+    state.PauseTiming();
+    to->resume();
+    to->shutdown(penstock::Context::background());
+    from.reset();
+    state.ResumeTiming();
+  }
+  state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+BENCHMARK_CAPTURE(hand_over, plain, true)
+    ->Name("worker_pool/hand_over_plain")
+    ->ArgName("jobs")
+    ->Arg(1000)
+    ->Arg(100'000);
+BENCHMARK_CAPTURE(hand_over, typed, false)->Name("worker_pool/hand_over")->ArgName("jobs")->Arg(1000)->Arg(100'000);
+
 }  // namespace
 
 BENCHMARK_MAIN();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -160,7 +162,7 @@ TEST_CASE("WorkerPool: a successor may number its own jobs from above", "[exec][
   CHECK(absl::IsInvalidArgument(WorkerPool::create({.name = "p", .first_job_id = 0}).status()));
 }
 
-/// Writes down what it is told, and shuts a pool down when the first job moves.
+/// Writes down what it is told, and does something when the first job moves.
 struct Observer : PoolObserver {
   void on_submit(const JobEvent& event) override { note("submit", event); }
   void on_start(const JobEvent& event) override { note("start", event); }
@@ -168,7 +170,7 @@ struct Observer : PoolObserver {
   void on_drop(const JobEvent& event) override { note("drop", event); }
   void on_hand_over(const JobEvent& event, std::string_view successor) override {
     note("hand over to " + std::string(successor), event);
-    if (closes != nullptr) std::exchange(closes, nullptr)->shutdown(Context::background().with_timeout(0s));
+    if (at_first) std::exchange(at_first, nullptr)();
   }
   void on_state(std::string_view pool, PoolState state, TimePoint /*at*/) override {
     told.record(std::string(pool) + " " + std::string(to_string(state)));
@@ -177,7 +179,7 @@ struct Observer : PoolObserver {
     told.record(std::string(event.pool) + " " + std::to_string(event.job_id) + " " + what);
   }
   Recorder<std::string> told;
-  WorkerPool* closes = nullptr;
+  std::function<void()> at_first;
 };
 
 TEST_CASE("WorkerPool: observers are told where a job has gone", "[exec][worker_pool][hand_over]") {
@@ -211,7 +213,7 @@ TEST_CASE("WorkerPool: if the successor is shut down meanwhile, the rest is run 
   const auto next = held_pool(next_gate, {.name = "new"});
   std::vector<Job<int>> jobs;
   for (int i = 0; i < 200; ++i) jobs.push_back(old->submit([i] { return i; }).value());
-  observer.closes = &*next;
+  observer.at_first = [&] { next->shutdown(Context::background().with_timeout(0s)); };
   const HandOverReport report = hand_over(*old, *next);
   CHECK(report.moved == 64);
   CHECK(report.left == 136);
@@ -226,6 +228,28 @@ TEST_CASE("WorkerPool: if the successor is shut down meanwhile, the rest is run 
   CHECK(next->stats().abandoned == 64);
   check_books(*old);
   check_books(*next);
+}
+
+TEST_CASE("WorkerPool: the successor starts no job before all have come", "[exec][worker_pool][hand_over]") {
+  Gate gate;
+  Observer observer;
+  const auto old = held_pool(gate, {.name = "old", .queue_capacity = 200, .observer = &observer});
+  const auto next = make_pool({.name = "new", .workers = 1});
+  Recorder<int> log;
+  for (int i = 0; i < 200; ++i) REQUIRE(old->execute([&log, i] { log.record(i); }) == OpStatus::kOk);
+  std::size_t started = 0;
+  observer.at_first = [&] {
+    // So much that jobs have their turn in between.
+    std::atomic<int> done{0};
+    for (int i = 0; i < 50; ++i) next->post([&done] { ++done; });
+    static_cast<void>(eventually([&] { return done == 50; }));
+    started = next->stats().started;
+  };
+  CHECK(hand_over(*old, *next).moved == 200);
+  CHECK(started == 0);
+  REQUIRE(eventually([&] { return log.size() == 200; }));
+  const std::vector<int> order = log.events();
+  CHECK(std::is_sorted(order.begin(), order.end()));
 }
 
 }  // namespace

@@ -138,7 +138,7 @@ TEST_CASE("WorkerPool: hand_over against the caller's cancellation", "[model][wo
 }
 
 TEST_CASE("WorkerPool: hand_over against a wait, and one that gives up", "[model][worker_pool][hand_over]") {
-  must_pass("hand-over against get", [] {
+  must_pass_at_random("hand-over against get", [] {
     const Context::Cancellable caller = Context::background().with_cancel();
     detail::Parker gate;
     const auto next = make_pool();
@@ -217,7 +217,7 @@ TEST_CASE("WorkerPool: hand_over against a shutdown of the old pool", "[model][w
     end(*next);
   };
   must_pass("hand-over against shutdown of the old", [&] { scenario(true); });
-  must_pass("hand-over against shutdown of the old, without time", [&] { scenario(false); });
+  must_pass_at_random("hand-over against shutdown of the old, without time", [&] { scenario(false); });
 }
 
 TEST_CASE("WorkerPool: hand_over against a shutdown of the successor", "[model][worker_pool][hand_over]") {
@@ -239,7 +239,7 @@ TEST_CASE("WorkerPool: hand_over against a shutdown of the successor", "[model][
     end(*old);
   };
   must_pass("hand-over against shutdown of the successor", [&] { scenario(true); });
-  must_pass("hand-over against shutdown of the successor, without time", [&] { scenario(false); });
+  must_pass_at_random("hand-over against shutdown of the successor, without time", [&] { scenario(false); });
 }
 
 TEST_CASE("WorkerPool: hand_over from a job against the end of its pool", "[model][worker_pool][hand_over]") {
@@ -286,7 +286,7 @@ TEST_CASE("WorkerPool: hand_over against a resize", "[model][worker_pool][hand_o
 }
 
 TEST_CASE("WorkerPool: hand_over in both directions", "[model][worker_pool][hand_over]") {
-  must_pass("hand-over, there and back", [] {
+  must_pass_at_random("hand-over, there and back", [] {
     const auto one = make_pool();
     const auto other = make_pool();
     int ran = 0;
@@ -305,7 +305,7 @@ TEST_CASE("WorkerPool: hand_over in both directions", "[model][worker_pool][hand
 }
 
 TEST_CASE("WorkerPool: hand_over by two threads, and on to a third pool", "[model][worker_pool][hand_over]") {
-  must_pass("hand-over, twice", [] {
+  must_pass_at_random("hand-over, twice", [] {
     const auto old = make_pool();
     const auto next = make_pool();
     world::Atomic<int> ran{0};  // two workers
@@ -318,7 +318,7 @@ TEST_CASE("WorkerPool: hand_over by two threads, and on to a third pool", "[mode
     end(*next);
     MODEL_ASSERT(ran.load() == 2);
   });
-  must_pass("hand-over, in a chain", [] {
+  must_pass_at_random("hand-over, in a chain", [] {
     const auto last = make_pool();
     const auto middle = make_pool();
     auto old = make_pool();
@@ -358,13 +358,13 @@ TEST_CASE("WorkerPool: hand_over of a job that a worker of the successor waits f
     }
     end(*old);
   };
-  must_pass("hand-over to a worker that waits and helps", [&] { scenario(InsideWait::kHelp); });
-  must_pass("hand-over to a worker that must not wait", [&] { scenario(InsideWait::kRefuse); });
+  must_pass_at_random("hand-over to a worker that waits and helps", [&] { scenario(InsideWait::kHelp); });
+  must_pass_at_random("hand-over to a worker that must not wait", [&] { scenario(InsideWait::kRefuse); });
 }
 
 TEST_CASE("WorkerPool: hand_over of a job that a worker of the old pool helps with",
           "[model][worker_pool][hand_over]") {
-  must_pass("hand-over against help", [] {
+  must_pass_at_random("hand-over against help", [] {
     const auto next = make_pool();
     const auto old = make_pool({.inside_wait = InsideWait::kHelp});
     int ran = 0;
@@ -381,7 +381,7 @@ TEST_CASE("WorkerPool: hand_over of a job that a worker of the old pool helps wi
 }
 
 TEST_CASE("WorkerPool: hand_over against a thread that gets in line", "[model][worker_pool][hand_over]") {
-  must_pass("hand-over against a blocked submitter", [] {
+  must_pass_at_random("hand-over against a blocked submitter", [] {
     const Context::Cancellable caller = Context::background().with_cancel();
     detail::Parker gate;
     const auto next = make_pool();
@@ -414,7 +414,7 @@ TEST_CASE("WorkerPool: hand_over against a coroutine in line, and its cancellati
       co_return (co_await *job).status();
     }
   };
-  must_pass("hand-over against a coroutine in line", [] {
+  must_pass_at_random("hand-over against a coroutine in line", [] {
     const Context::Cancellable caller = Context::background().with_cancel();
     detail::Parker gate;
     const auto next = make_pool();
