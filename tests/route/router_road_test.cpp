@@ -307,9 +307,9 @@ TEST_CASE("ProviderRouter: the workers follow the load where that is wanted", "[
   CHECK(test.stats().pool.configured == 1);  // it does not grow by itself
   REQUIRE(eventually([&] {
     test.clock.advance(1s);
-    return test.stats().pool.configured > 1;
+    return test.stats().scaling->scale_ups > 0;
   }));
-  CHECK(test.stats().scaling->scale_ups > 0);
+  CHECK(test.stats().pool.configured > 1);
   test.gate.open();
   REQUIRE(eventually([&] { return test.stats().pool.idle == test.stats().pool.live; }));
   REQUIRE(eventually([&] {
