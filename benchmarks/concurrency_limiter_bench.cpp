@@ -94,7 +94,7 @@ void limiter_fixed_semaphore(benchmark::State& state) {
 BENCHMARK(limiter_fixed_semaphore)->Name("concurrency_limiter/fixed_acquire@mutex")->ThreadRange(1, 2)->UseRealTime();
 
 // One that learns from every call. The caller knows how long the call took; or the limiter looks at a coarse clock; or
-// at the exact one, twice a call.
+// at the exact one, twice a call. (By the coarse clock most of these calls take no time, and teach nothing.)
 void learn(benchmark::State& state, ConcurrencyLimiter& limiter, bool by_caller) {
   for (auto _ : state) {
     if (auto slot = limiter.try_acquire()) by_caller ? slot->success(10ms) : slot->success();
