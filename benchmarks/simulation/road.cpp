@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <memory>
 #include <utility>
 
 #include "penstock/route/detail/breaker_machine.hpp"
@@ -26,7 +27,8 @@ class Road {
         end_(TimePoint{} + seconds(options.duration_s)),
         idle_(options.workers),
         limit_(policy.first_limit) {
-    if (options_.breaker) breaker_.emplace(*options_.breaker, TimePoint{});
+    if (options_.breaker)
+      breaker_.emplace(std::make_shared<const penstock::CircuitBreakerOptions>(*options_.breaker), TimePoint{});
   }
 
   RoadResult run() {
