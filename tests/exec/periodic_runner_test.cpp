@@ -13,8 +13,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "penstock/core/manual_clock.hpp"
 #include "penstock/core/detail/periodic_due.hpp"
+#include "penstock/core/manual_clock.hpp"
 
 #include "support/catch.hpp"
 #include "support/eventually.hpp"

@@ -32,10 +32,10 @@
 
 #include "penstock/core/context.hpp"
 #include "penstock/core/detail/pairing_heap.hpp"
+#include "penstock/core/detail/periodic_due.hpp"
 #include "penstock/core/detail/wait_list.hpp"
 #include "penstock/core/detail/world.hpp"
 #include "penstock/core/mutex.hpp"
-#include "penstock/core/detail/periodic_due.hpp"
 #include "penstock/exec/periodic_runner.hpp"
 #include "penstock/exec/thread_manager.hpp"
 
