@@ -13,6 +13,7 @@
 
 #include "limit_violations.hpp"
 #include "penstock/core/detail/option_text.hpp"
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/metrics/sink.hpp"
 #include "penstock/route/detail/limit_core.hpp"
 
@@ -62,8 +63,11 @@ LimitOutcome classify_limit(const absl::Status& status) noexcept {
       return LimitOutcome::kSuccess;
     case absl::StatusCode::kResourceExhausted:
     case absl::StatusCode::kUnavailable:
-    case absl::StatusCode::kDeadlineExceeded:
-      return LimitOutcome::kDropped;
+    case absl::StatusCode::kDeadlineExceeded: {
+      // Where things did not come as far as a call, it is our side that had too much to do.
+      const auto stage = failure_stage(status);
+      return !stage || *stage == "run" ? LimitOutcome::kDropped : LimitOutcome::kIgnored;
+    }
     default:
       return LimitOutcome::kIgnored;
   }
@@ -117,8 +121,7 @@ absl::Status to_status(const LimitRefusal& refusal, std::string_view name) {
       status = absl::ResourceExhaustedError(fmt::format("{}: full ({})", subject, numbers));
       break;
   }
-  status.SetPayload("type.penstock/stage", absl::Cord("limit"));
-  return status;
+  return with_failure_stage(std::move(status), "limit");
 }
 
 namespace detail {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/metrics/prometheus_writer.hpp"
 #include "route/limiter_support.hpp"
@@ -246,6 +247,9 @@ TEST_CASE("ConcurrencyLimiter: what statuses mean", "[route][concurrency_limiter
   CHECK(classify_limit(absl::ResourceExhaustedError("")) == LimitOutcome::kDropped);
   CHECK(classify_limit(absl::UnavailableError("")) == LimitOutcome::kDropped);
   CHECK(classify_limit(absl::DeadlineExceededError("")) == LimitOutcome::kDropped);
+  CHECK(classify_limit(with_failure_stage(absl::DeadlineExceededError(""), "run")) == LimitOutcome::kDropped);
+  CHECK(classify_limit(with_failure_stage(absl::DeadlineExceededError(""), "queue")) == LimitOutcome::kIgnored);
+  CHECK(classify_limit(with_failure_stage(absl::ResourceExhaustedError(""), "limit")) == LimitOutcome::kIgnored);
   CHECK(classify_limit(absl::CancelledError("")) == LimitOutcome::kIgnored);
   CHECK(classify_limit(absl::InvalidArgumentError("")) == LimitOutcome::kIgnored);
   CHECK(classify_limit(absl::InternalError("")) == LimitOutcome::kIgnored);

@@ -28,8 +28,9 @@ enum class LimitOutcome : std::uint8_t {
   kIgnored,  ///< Nothing.
 };
 
-/// OK is a success; ResourceExhausted, Unavailable and DeadlineExceeded are drops; everything else is ignored: a
-/// refusal of a bad request is quick, whatever there is to do.
+/// OK is a success; ResourceExhausted, Unavailable and DeadlineExceeded are drops, unless they come from the library
+/// itself, before there was a call (`failure_stage` is not "run"). Everything else is ignored: a refusal of a bad
+/// request is quick, whatever there is to do.
 LimitOutcome classify_limit(const absl::Status& status) noexcept;
 
 /// A part of the callers, with a share of the limit that others cannot take from them.
