@@ -117,6 +117,8 @@ TEST_CASE("plan_capacity: the rest of the plan", "[exec][capacity]") {
   CHECK(one.retry.budget.ratio == 0.5);
   CHECK(one.workers == 70);
   CHECK(one.buffer == 70);  // never fewer places than workers
+  // The product is a little more than 110, by its rounding alone.
+  CHECK(plan({.rate_limit = 100, .avg_latency = 1100ms}, {.clamp = false}).workers == 110);
 }
 
 TEST_CASE("plan_capacity: a pool can be made of it", "[exec][capacity]") {
