@@ -346,7 +346,12 @@ TEST_CASE("WorkerPool: hand_over of a job that a worker of the successor waits f
     hold(*old, gate);
     Job<int> job = old->submit([] { return 7; }).value();
     absl::Status waited;
-    MODEL_ASSERT(next->execute([&] { waited = job.get().status(); }) == OpStatus::kOk);
+    detail::Parker started;
+    MODEL_ASSERT(next->execute([&] {
+      started.unpark();
+      waited = job.get().status();
+    }) == OpStatus::kOk);
+    started.park();  // else the job that has moved, being older, would be next
     MODEL_ASSERT(old->hand_over(*next)->moved == 1);
     gate.unpark();
     end(*next);
