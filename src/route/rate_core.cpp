@@ -67,10 +67,12 @@ RateCore::~RateCore() {
 
 RateCore::Quick RateCore::take_quickly(Ticks time, std::uint64_t n) noexcept {
   if (n > kMostTokens) return Quick::kShut;
-  std::uint64_t word = hot_.value.word.load(std::memory_order_acquire);  // R1 acquire
   for (;;) {
+    // The version first: so the word and the rule are of one time, and if a change, and another one back, come before
+    // the exchange, this is a take from before both.
+    const std::uint64_t version = rule_.value.version.load(std::memory_order_acquire);  // R2 acquire
+    std::uint64_t word = hot_.value.word.load(std::memory_order_acquire);               // R1 acquire
     if ((word & kShutBit) != 0) return Quick::kShut;
-    const std::uint64_t version = rule_.value.version.load(std::memory_order_acquire);
     const Ticks capacity = rule_.value.capacity.load(std::memory_order_acquire);  // R2 acquire
     const Ticks cost = n == 1
                            ? rule_.value.cost_of_one.load(std::memory_order_acquire)  // R2 acquire
@@ -81,8 +83,8 @@ RateCore::Quick RateCore::take_quickly(Ticks time, std::uint64_t n) noexcept {
     const Ticks latest = hot_.value.latest.load(std::memory_order_relaxed);
     const Ticks full_at = gcra_take(word >> 1U, std::max(time, latest), cost, capacity);
     if (full_at == 0) return Quick::kRefused;
-    if (hot_.value.word.compare_exchange_weak(word, full_at << 1U, std::memory_order_acquire,  // R1 acquire
-                                              std::memory_order_acquire)) {                    // R1 acquire
+    if (hot_.value.word.compare_exchange_weak(word, full_at << 1U, std::memory_order_relaxed,
+                                              std::memory_order_relaxed)) {
       if (time > latest) hot_.value.latest.store(time, std::memory_order_relaxed);
       return Quick::kTaken;
     }

@@ -92,6 +92,22 @@ TEST_CASE("RateLimiter: takes while the clock moves and the rate changes", "[mod
   });
 }
 
+TEST_CASE("RateLimiter: a burst that is larger for a moment gives nothing", "[model][rate_limiter]") {
+  must_pass({.name = "rate limiter, there and back", .preemptions = 3}, [] {
+    ManualClock clock;
+    RateLimiter limiter(options(clock, 1));
+    MODEL_ASSERT(limiter.try_acquire());
+    // The second change brings back the word that was there before the first one.
+    world::Thread changer([&] {
+      MODEL_ASSERT(limiter.set_options(options(clock, 2)).ok());
+      MODEL_ASSERT(limiter.set_options(options(clock, 1)).ok());
+    });
+    MODEL_ASSERT(!limiter.try_acquire());
+    changer.join();
+    check_quiet(limiter, 1);
+  });
+}
+
 TEST_CASE("RateLimiter: a waiter, a closer and a canceller", "[model][rate_limiter]") {
   for (const RateAlgorithm algorithm : kBoth) {
     must_pass({.name = "rate limiter, closer and canceller", .preemptions = 2}, [algorithm] {

@@ -162,9 +162,8 @@ class RateCore {
 
   struct Hot {
     // The number of kGcra, shifted by the bit; see above.
-    //   R1  release in open() -> acquire in take_quickly(): the rule that is read is at least as new as the word. With
-    //       an older one the exchange fails, unless the number has come back to the same eighth of a nanosecond; then
-    //       that call is priced as before the change.
+    //   R1  release in open() -> acquire in take_quickly(): the version that is looked at after the word is at least as
+    //       new as the word.
     world::Atomic<std::uint64_t> word{0};
     // The time of the last take, for a clock that steps back. It orders nothing. Of two that write it at the same time
     // the earlier one may win: so much time a clock that then steps back may give twice.
@@ -174,7 +173,7 @@ class RateCore {
   struct Published {
     // A copy of the machine's rule, changed under the lock while the word is shut. `version` is odd meanwhile.
     //   R2  release of each part, after the odd version -> acquire of each, before the second look at the version: who
-    //       reads parts of two rules sees that the version has changed.
+    //       reads parts of two rules, or the word and the rule of different times, sees that the version has changed.
     world::Atomic<std::uint64_t> version{0};
     world::Atomic<std::uint64_t> per_second{0};  // the bits of a double
     world::Atomic<Ticks> cost_of_one{0};
