@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 // The decision under random samples and options: what must hold whatever they are, and the arithmetic of the published
-// text of the Bifrost gateway's "Adaptive Scaling" against a plain copy of it.
+// text of the Bifrost gateway's "Adaptive Scaling" against a plain reading of its rules.
 
 #include <algorithm>
 #include <array>

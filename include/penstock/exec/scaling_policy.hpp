@@ -106,12 +106,12 @@ struct ScalingSample {
   Duration average_response{};    ///< From submission to answer, of `samples` jobs.
   std::uint64_t samples = 0;
 
-  bool breaker_open =
-      false;             ///< Calls are refused: more workers cannot help, and only a demand says whether fewer can.
+  /// Calls are refused: more workers cannot help, and only a demand says whether fewer can.
+  bool breaker_open = false;
   bool limited = false;  ///< As many calls are on their way as the other side bears: more workers cannot help.
 
-  Duration since_up =
-      Duration::max();  ///< Since the last change of that direction; both count from the start at first.
+  /// Since the last change of that direction; both count from the start at first.
+  Duration since_up = Duration::max();
   Duration since_down = Duration::max();
 
   // The demand. Of kThresholds only `queued` counts, and an `arrival_rate` of exactly 0.
