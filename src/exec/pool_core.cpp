@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "penstock/exec/detail/pool_core.hpp"
+#include "penstock/core/failure_stage.hpp"
 
 #include <algorithm>
 #include <string>
@@ -229,33 +230,35 @@ absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexce
       case Ending::kCancelled: {
         const absl::Status cause = terms == nullptr ? absl::CancelledError() : terms->context.cause();
         code = absl::IsDeadlineExceeded(cause) ? cause.code() : absl::StatusCode::kCancelled;
-        return with_stage(absl::Status(code, fmt::format("{} cancelled in the queue after {}{}{}", subject, waited,
-                                                         cause.message().empty() ? "" : ": ", text_of(cause))),
-                          "queue");
+        return with_failure_stage(
+            absl::Status(code, fmt::format("{} cancelled in the queue after {}{}{}", subject, waited,
+                                           cause.message().empty() ? "" : ": ", text_of(cause))),
+            "queue");
       }
       case Ending::kQueueExpired: {
         code = absl::StatusCode::kDeadlineExceeded;
         const Duration limit =
             terms == nullptr ? options_.queue_wait_limit : terms->wait_limit(options_.queue_wait_limit);
-        return with_stage(absl::Status(code, fmt::format("{} expired in the queue after {} ({})", subject, waited,
-                                                         is_callers ? std::string("the caller's deadline")
-                                                                    : "limit " + duration_text(limit))),
-                          "queue");
+        return with_failure_stage(
+            absl::Status(
+                code, fmt::format("{} expired in the queue after {} ({})", subject, waited,
+                                  is_callers ? std::string("the caller's deadline") : "limit " + duration_text(limit))),
+            "queue");
       }
       case Ending::kEvicted:
         code = absl::StatusCode::kAborted;
-        return with_stage(absl::Status(code, fmt::format("{} dropped for a newer one after {} in the queue "
-                                                         "(capacity {})",
-                                                         subject, waited, capacity())),
-                          "queue");
+        return with_failure_stage(absl::Status(code, fmt::format("{} dropped for a newer one after {} in the queue "
+                                                                 "(capacity {})",
+                                                                 subject, waited, capacity())),
+                                  "queue");
       case Ending::kShed:
         code = absl::StatusCode::kResourceExhausted;
-        return with_stage(absl::Status(code, fmt::format("{} shed after {} in the queue (target {})", subject, waited,
-                                                         duration_text(options_.codel->target))),
-                          "queue");
+        return with_failure_stage(absl::Status(code, fmt::format("{} shed after {} in the queue (target {})", subject,
+                                                                 waited, duration_text(options_.codel->target))),
+                                  "queue");
       case Ending::kAbandoned:
         code = absl::StatusCode::kCancelled;
-        return with_stage(
+        return with_failure_stage(
             absl::Status(code, fmt::format("{} cancelled by shutdown after {} in the queue", subject, waited)),
             "shutdown");
       case Ending::kRunExpired: {
@@ -263,7 +266,7 @@ absl::Status PoolCore::describe(const JobState& job, TimePoint now) const noexce
         const Duration limit =
             terms == nullptr ? options_.processing_timeout : terms->run_limit(options_.processing_timeout);
         const bool is_past_callers = terms != nullptr && terms->context.deadline() <= now;
-        return with_stage(
+        return with_failure_stage(
             absl::Status(code, fmt::format("{} not finished after running for {} ({})", subject,
                                            duration_text(now - static_cast<const AnsweredJob&>(job).expires_at_),
                                            is_past_callers ? std::string("the caller's deadline")

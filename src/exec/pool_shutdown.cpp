@@ -12,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/detail/pool_survey.hpp"
@@ -118,7 +119,8 @@ void PoolCore::call_off_everything() noexcept {
   }
   absl::Status cause = absl::CancelledError();
   try {
-    cause = with_stage(absl::CancelledError(fmt::format("worker pool '{}': shutting down", options_.name)), "shutdown");
+    cause = with_failure_stage(absl::CancelledError(fmt::format("worker pool '{}': shutting down", options_.name)),
+                               "shutdown");
   } catch (...) {  // no memory for the text: the bare cause will do
   }
   while (AnsweredJob* const job = next_to_stop()) {

@@ -6,6 +6,7 @@
 
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/detail/patience.hpp"
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
@@ -189,33 +190,35 @@ absl::Status PoolCore::describe(Refusal refusal, const Context& ctx, Duration wa
   const std::size_t capacity = this->capacity();
   switch (refusal) {
     case Refusal::kClosed:
-      return with_stage(absl::UnavailableError(fmt::format("worker pool '{}': shut down", name)), "shutdown");
+      return with_failure_stage(absl::UnavailableError(fmt::format("worker pool '{}': shut down", name)), "shutdown");
     case Refusal::kFull:
     case Refusal::kDropped:
-      return with_stage(
+      return with_failure_stage(
           absl::ResourceExhaustedError(fmt::format("worker pool '{}': {}queue full (capacity {})", name,
                                                    refusal == Refusal::kDropped ? "job dropped, " : "", capacity)),
           "enqueue");
     case Refusal::kWaited:
-      return with_stage(absl::DeadlineExceededError(fmt::format("worker pool '{}': queue full (capacity {}, waited {})",
-                                                                name, capacity, duration_text(waited))),
-                        "enqueue");
+      return with_failure_stage(
+          absl::DeadlineExceededError(fmt::format("worker pool '{}': queue full (capacity {}, waited {})", name,
+                                                  capacity, duration_text(waited))),
+          "enqueue");
     case Refusal::kLate:
-      return with_stage(absl::DeadlineExceededError(
-                            fmt::format("worker pool '{}': the deadline had passed before the job was queued", name)),
-                        "enqueue");
+      return with_failure_stage(absl::DeadlineExceededError(fmt::format(
+                                    "worker pool '{}': the deadline had passed before the job was queued", name)),
+                                "enqueue");
     case Refusal::kCancelled: {
       const absl::Status cause = ctx.cause();
-      return with_stage(absl::CancelledError(
-                            fmt::format("worker pool '{}': cancelled before the job was queued (waited {}){}{}", name,
-                                        duration_text(waited), cause.message().empty() ? "" : ": ", text_of(cause))),
-                        "enqueue");
+      return with_failure_stage(absl::CancelledError(fmt::format(
+                                    "worker pool '{}': cancelled before the job was queued (waited {}){}{}", name,
+                                    duration_text(waited), cause.message().empty() ? "" : ": ", text_of(cause))),
+                                "enqueue");
     }
     case Refusal::kOwnWorker:
-      return with_stage(absl::FailedPreconditionError(fmt::format(
-                            "worker pool '{}': queue full (capacity {}), and a job of the pool must not wait for it",
-                            name, capacity)),
-                        "enqueue");
+      return with_failure_stage(
+          absl::FailedPreconditionError(
+              fmt::format("worker pool '{}': queue full (capacity {}), and a job of the pool must not wait for it",
+                          name, capacity)),
+          "enqueue");
   }
   return absl::InternalError("worker pool: unknown refusal");
 }

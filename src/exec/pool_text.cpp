@@ -67,9 +67,4 @@ std::string exception_text(const std::exception_ptr& exception) noexcept {
   }
 }
 
-absl::Status with_stage(absl::Status status, const char* stage) {
-  status.SetPayload("type.penstock/stage", absl::Cord(stage));
-  return status;
-}
-
 }  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "penstock/core/detail/option_text.hpp"
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/core/retry_after.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/detail/resource_core.hpp"
@@ -154,7 +155,7 @@ absl::Status ResourceWait::refusal() {
     }
     return absl::ResourceExhaustedError(fmt::format("{}: all are busy ({})", pool, busy));
   };
-  return with_stage(refusal(), "lease");
+  return with_failure_stage(refusal(), "lease");
 }
 
 ResourcePoolStats ResourceCore::stats() const {

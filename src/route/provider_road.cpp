@@ -180,9 +180,7 @@ absl::Status Passage::take_what_it_needs(const CallTicket& ticket, const JobCont
   }
   if (RateLimiter* const rate = road_.parts().rate_limit.get()) {
     RateRefusal why;
-    if (rate->acquire(job.context, 1, why) != OpStatus::kOk) {
-      return with_failure_stage(to_status(why, road_.name()), "rate_limit");
-    }
+    if (rate->acquire(job.context, 1, why) != OpStatus::kOk) return to_status(why, road_.name());
   }
   if (ConcurrencyLimiter* const limiter = road_.parts().limiter.get()) {
     return take_slot(*limiter, tag, job.context);

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "penstock/core/detail/option_text.hpp"
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/metrics/sink.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
@@ -41,11 +42,6 @@ std::string shortage(const RateRefusal& refusal) {
   return words;
 }
 
-absl::Status with_stage(absl::Status status) {
-  status.SetPayload("type.penstock/stage", absl::Cord("rate_limit"));
-  return status;
-}
-
 absl::Status status_of(const RateRefusal& refusal, std::string_view name) {
   const std::string limiter = fmt::format("rate limiter '{}'", name);
   switch (refusal.reason) {
@@ -60,11 +56,11 @@ absl::Status status_of(const RateRefusal& refusal, std::string_view name) {
       return absl::InvalidArgumentError(
           fmt::format("{}: {} asked for at once, the burst is {:g}", limiter, refusal.asked, refusal.burst));
     case RateReason::kTimedOut:
-      return with_stage(absl::DeadlineExceededError(
-          fmt::format("{}: not in time (waited {}; {})", limiter, text(refusal.waited), shortage(refusal))));
+      return absl::DeadlineExceededError(
+          fmt::format("{}: not in time (waited {}; {})", limiter, text(refusal.waited), shortage(refusal)));
     case RateReason::kCancelled:
-      return with_stage(absl::CancelledError(
-          fmt::format("{}: cancelled (waited {}; {})", limiter, text(refusal.waited), shortage(refusal))));
+      return absl::CancelledError(
+          fmt::format("{}: cancelled (waited {}; {})", limiter, text(refusal.waited), shortage(refusal)));
     case RateReason::kClosed:
       return absl::UnavailableError(fmt::format("{}: closed", limiter));
   }
@@ -122,7 +118,7 @@ absl::Status RateLimiterOptions::validate() const {
 }
 
 absl::Status to_status(const RateRefusal& refusal, std::string_view name) {
-  absl::Status status = status_of(refusal, name);
+  absl::Status status = with_failure_stage(status_of(refusal, name), "rate_limit");
   return refusal.retry_after > Duration::zero() ? with_retry_after(std::move(status), refusal.retry_after) : status;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/retry.hpp"
 #include "support/catch.hpp"
@@ -87,7 +88,7 @@ TEST_CASE("backoff_for: never negative and never past the longest, at the ends o
 TEST_CASE("classify_retry: the table", "[exec][retry]") {
   const auto verdict = [](absl::StatusCode code) { return classify_retry(absl::Status(code, "text")); };
   const auto stage = [](const char* name) {
-    return classify_retry(detail::with_stage(absl::DeadlineExceededError("slow"), name));
+    return classify_retry(with_failure_stage(absl::DeadlineExceededError("slow"), name));
   };
   using enum RetryVerdict;
   CHECK(verdict(absl::StatusCode::kUnavailable) == kRetry);
@@ -104,8 +105,8 @@ TEST_CASE("classify_retry: the table", "[exec][retry]") {
     CHECK(verdict(code) == kStop);
   }
   // Our own overload is not the provider's.
-  CHECK(classify_retry(detail::with_stage(absl::ResourceExhaustedError("full"), "enqueue")) == kStop);
-  CHECK(classify_retry(detail::with_stage(absl::AbortedError("evicted"), "queue")) == kStop);
+  CHECK(classify_retry(with_failure_stage(absl::ResourceExhaustedError("full"), "enqueue")) == kStop);
+  CHECK(classify_retry(with_failure_stage(absl::AbortedError("evicted"), "queue")) == kStop);
   CHECK(stage("run") == kRetry);
   CHECK(stage("queue") == kStop);
   CHECK(stage("enqueue") == kStop);
@@ -221,7 +222,7 @@ TEST_CASE("retry_after: goes into a status and comes out of it", "[exec][retry]"
 }
 
 TEST_CASE("with_attempts: the message says how many, and the rest stays", "[exec][retry]") {
-  const absl::Status last = with_retry_after(detail::with_stage(absl::UnavailableError("refused"), "run"), 3s);
+  const absl::Status last = with_retry_after(with_failure_stage(absl::UnavailableError("refused"), "run"), 3s);
   const absl::Status status = with_attempts(last, 3);
   CHECK(status.code() == absl::StatusCode::kUnavailable);
   CHECK_THAT(text_of(status), Equals("refused (after 3 attempts)"));

@@ -158,13 +158,13 @@ TEST_CASE("ConcurrencyLimiter: calls are timed as the options say", "[route][con
   ConcurrencyLimiter limiter(options);
   auto slot = limiter.try_acquire();
   clock.advance(1s);
-  slot->success();
+  slot.value().success();
   CHECK(script->samples.empty());
   options.timing = ConcurrencyLimiterOptions::Timing::kCoarse;
   REQUIRE(limiter.set_options(options).ok());
   slot = limiter.try_acquire();
   clock.advance(1s);
-  slot->success();
+  slot.value().success();
   REQUIRE(script->samples.size() == 1);
   CHECK(script->samples[0].rtt == 1s);
 }

@@ -68,7 +68,7 @@ class ConcurrencyLimiter {
   /// Blocks:  until a slot is handed over, the limiter closes, or `ctx` or `wait_timeout` ends. That time is on the
   ///          clock of `ctx`, or of the limiter if `ctx` cannot end.
   /// Returns: a slot; ResourceExhausted (`max_waiting` stand in line), DeadlineExceeded, Cancelled or Unavailable (the
-  ///          limiter is closed), with the payload `type.penstock/stage`, "limit", and a text that gives the numbers.
+  ///          limiter is closed), with the `failure_stage` "limit" and a text that gives the numbers.
   /// Throws:  std::bad_alloc for the text of a refusal; std::system_error if a clock needs a timer thread and cannot
   ///          start it. Then nothing is held, and nobody is left in line.
   absl::StatusOr<Slot> acquire(const Context& ctx = Context::background(), std::string_view partition = {});

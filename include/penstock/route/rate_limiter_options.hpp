@@ -58,8 +58,8 @@ struct RateRefusal {
   Duration waited{};
 };
 
-/// ResourceExhausted (kUsedUp, kLineFull, kTooLate), InvalidArgument (kTooMany), DeadlineExceeded (with the stage
-/// "rate_limit" as a payload `type.penstock/stage`), Cancelled or Unavailable (kClosed); with a text such as
+/// ResourceExhausted (kUsedUp, kLineFull, kTooLate), InvalidArgument (kTooMany), DeadlineExceeded, Cancelled or
+/// Unavailable (kClosed), with the `failure_stage` "rate_limit", a text such as
 /// "rate limiter 'openai': 10 per second used up, next in 83 ms", and a payload that `retry_after(status)` reads.
 absl::Status to_status(const RateRefusal& refusal, std::string_view name);
 

@@ -20,8 +20,4 @@ std::string duration_text(Duration duration);
 /// Type and text, "std::runtime_error: boom", at most some 600 bytes. Empty if memory is out.
 std::string exception_text(const std::exception_ptr& exception) noexcept;
 
-/// `status` with a payload that names the stage in which a job or submission was given up: "enqueue", "queue", "run" or
-/// "shutdown". Its URL is `type.penstock/stage`.
-absl::Status with_stage(absl::Status status, const char* stage);
-
 }  // namespace penstock::inline PENSTOCK_ABI::detail
