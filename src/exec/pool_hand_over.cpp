@@ -17,7 +17,7 @@ namespace detail {
 class ABSL_SCOPED_LOCKABLE PoolCore::HandOver::AllFour {
  public:
   explicit AllFour(const HandOver& both)
-      ABSL_EXCLUSIVE_LOCK_FUNCTION(both.from_.serve_, both.from_.intake_, both.to_.serve_,
+      ABSL_EXCLUSIVE_LOCK_FUNCTION(both.from_.serve_, both.to_.serve_, both.from_.intake_,
                                    both.to_.intake_) ABSL_NO_THREAD_SAFETY_ANALYSIS
       : first_(std::less<>()(&both.from_, &both.to_) ? both.from_ : both.to_),
         second_(&first_ == &both.from_ ? both.to_ : both.from_) {

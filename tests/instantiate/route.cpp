@@ -31,16 +31,27 @@ struct Overloaded {
   std::string operator()(const penstock::JobContext&) { return "told"; }  // taken before the other one
 };
 
+struct Leaseholder {
+  std::unique_ptr<int> owned;
+  int operator()(const penstock::ProviderCall& call) const { return *call.resource<std::unique_ptr<int>>(); }
+};
+
 int plain() { return 1; }
 
 }  // namespace
 
-template class penstock::detail::RoutedCall<MoveOnly>;
-template class penstock::detail::RoutedCall<CopyOnly&>;
-template class penstock::detail::RoutedCall<const std::function<void()>&>;
-template class penstock::detail::RoutedCall<absl::AnyInvocable<int(const penstock::JobContext&) &&>>;
-template class penstock::detail::RoutedCall<int (&)()>;
-template class penstock::detail::RoutedCall<int (*)()>;
+template class penstock::detail::LongRoutedCall<MoveOnly>;
+template class penstock::detail::LongRoutedCall<CopyOnly&>;
+template class penstock::detail::LongRoutedCall<Leaseholder>;
+template class penstock::detail::LongRoutedCall<absl::AnyInvocable<int(const penstock::JobContext&) &&>>;
+template class penstock::detail::LongRoutedCall<penstock::detail::Boxed<MoveOnly>>;
+template class penstock::detail::ShortRoutedCall<CopyOnly&>;
+template class penstock::detail::ShortRoutedCall<const std::function<void()>&>;
+template class penstock::detail::ShortRoutedCall<int (&)()>;
+template class penstock::detail::ShortRoutedCall<int (*)()>;
+template class penstock::detail::TypedAnswer<std::unique_ptr<int>>;
+template class penstock::detail::TypedLease<std::unique_ptr<int>>;
+template class penstock::detail::PooledLeases<std::unique_ptr<int>>;
 
 namespace penstock {
 
@@ -55,6 +66,10 @@ void use_every_form(ProviderRouter& router) {
   absl::StatusOr<Job<int>> pointer = router.submit("p", &plain);
   absl::StatusOr<Job<std::string>> overloaded = router.submit("p", Overloaded{});
   absl::StatusOr<Job<int>> any = router.submit("p", absl::AnyInvocable<int(const JobContext&) &&>());
+  absl::StatusOr<Job<int>> leased = router.submit_with_fallback({"p", "q"}, Leaseholder{});
+  auto awaited = router.async_submit("p", Leaseholder{});
+  auto called = router.async_call({"p", "q"}, copied);
+  absl::StatusOr<int> answer = router.call({"p"}, plain);
 }
 
 }  // namespace penstock

@@ -112,27 +112,8 @@ class RoutedCall {
     return answer.get();
   }
 
-  /// For a road and a function that need no context.
-  Result run_shortly() {
-    Passage passage(ticket_, nullptr);
-    try {
-      if constexpr (std::is_void_v<Result>) {
-        std::invoke(std::move(*function_));
-        passage.end(absl::OkStatus());
-      } else {
-        Result result = std::invoke(std::move(*function_));
-        if constexpr (std::is_same_v<Answer, Result>) {
-          passage.end(outcome_of(result));
-        } else {
-          passage.end(absl::OkStatus());
-        }
-        return result;
-      }
-    } catch (...) {
-      passage.end(absl::InternalError("the function threw an exception"));
-      throw;
-    }
-  }
+  [[nodiscard]] Function& function() noexcept { return *function_; }
+  [[nodiscard]] CallTicket& ticket() noexcept { return ticket_; }
 
  private:
   template <class G>
@@ -191,9 +172,31 @@ class LongRoutedCall : public RoutedCall<F> {
 /// One that needs no context, on a road without waits.
 template <class F>
 class ShortRoutedCall : public RoutedCall<F> {
+  using Result = typename RoutedCall<F>::Result;
+
  public:
   using RoutedCall<F>::RoutedCall;
-  typename RoutedCall<F>::Result operator()() && { return this->run_shortly(); }
+
+  Result operator()() && {
+    Passage passage(this->ticket(), nullptr);
+    try {
+      if constexpr (std::is_void_v<Result>) {
+        std::invoke(std::move(this->function()));
+        passage.end(absl::OkStatus());
+      } else {
+        Result result = std::invoke(std::move(this->function()));
+        if constexpr (std::is_same_v<typename RoutedCall<F>::Answer, Result>) {
+          passage.end(outcome_of(result));
+        } else {
+          passage.end(absl::OkStatus());
+        }
+        return result;
+      }
+    } catch (...) {
+      passage.end(absl::InternalError("the function threw an exception"));
+      throw;
+    }
+  }
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail
