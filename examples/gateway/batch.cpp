@@ -28,7 +28,7 @@ constexpr std::size_t kMostRequests = 64;
 
 struct Item {
   std::shared_ptr<const ChatRequest> request;
-  Provider* provider;
+  ProviderPtr provider;
 };
 
 struct BatchRequest {
@@ -41,9 +41,9 @@ std::variant<Item, Failure> parse_item(const json& document, const Providers& pr
   if (auto* const failure = std::get_if<Failure>(&parsed)) return std::move(*failure);
   auto request = std::make_shared<const ChatRequest>(std::get<ChatRequest>(std::move(parsed)));
   if (request->streams) return invalid_request("stream", "a request of a batch cannot stream");
-  Provider* const provider = providers.find(request->model);
+  ProviderPtr provider = providers.find(request->model);
   if (provider == nullptr) return unknown_model(request->model);
-  return Item{std::move(request), provider};
+  return Item{std::move(request), std::move(provider)};
 }
 
 std::variant<BatchRequest, Failure> parse(const std::string& body, const Providers& providers) {
@@ -89,7 +89,7 @@ void Batch::handle(const std::string& body, httplib::Response& response) {
   penstock::JobGroup<absl::StatusOr<Answer>> group;
   for (const Item& item : batch.items) {
     // One that finds the queue full has its answer as well.
-    group.submit(item.provider->batch(),
+    group.submit(*item.provider->batch,
                  [&providers = providers_, item](const JobContext& running) {
                    return ask(providers, *item.provider, item.request, running.context);
                  },

@@ -18,6 +18,7 @@ using penstock::Context;
 
 void respond(httplib::Response& response, const Answer& answer) {
   response.status = answer.status;
+  if (!answer.provider.empty()) response.set_header("X-Provider", answer.provider);
   if (!answer.retry_after.empty()) response.set_header("Retry-After", answer.retry_after);
   response.set_content(answer.body, answer.content_type.empty() ? "application/json" : answer.content_type);
 }
@@ -28,12 +29,12 @@ void Chat::handle(std::string body, httplib::Response& response) {
   std::variant<ChatRequest, Failure> parsed = ChatRequest::parse(std::move(body));
   if (const auto* failure = std::get_if<Failure>(&parsed)) return gateway::respond(response, *failure);
   const auto request = std::make_shared<const ChatRequest>(std::get<ChatRequest>(std::move(parsed)));
-  Provider* const provider = providers_.find(request->model);
+  const ProviderPtr provider = providers_.find(request->model);
   if (provider == nullptr) return gateway::respond(response, unknown_model(request->model));
 
   // The work ends with the provider's time, or when the client leaves, whichever is first: in the queue, in the middle
   // of a call, and between two attempts.
-  Context::Cancellable scope = accepting_.with_timeout(provider->config().deadline()).with_cancel();
+  Context::Cancellable scope = accepting_.with_timeout(deadline_of(providers_, *provider)).with_cancel();
   ClientWatch::Guard watched = watch_.watch(Connection::current().socket(), scope.source);
 
   absl::StatusOr<Answer> answer;

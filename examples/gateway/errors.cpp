@@ -7,6 +7,7 @@
 
 #include "absl/strings/cord.h"
 
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/core/retry_after.hpp"
 #include "penstock/metrics/json_writer.hpp"
 #include "penstock/route/circuit_breaker.hpp"
@@ -83,12 +84,25 @@ Failure to_failure(const absl::Status& status, std::string_view provider) {
     classify(status_of_fault(status.code()), std::string(*status.GetPayload(kTypePayload)), *stage);
     return failure;
   }
-  // The payload that a pool attaches: where it gave up.
-  const auto payload = status.GetPayload("type.penstock/stage");
-  const std::string stage = payload ? std::string(*payload) : "";
+  // Where on the provider's road it was given up.
+  const std::string stage = penstock::failure_stage(status).value_or("");
+  if (stage == "lease" && !absl::IsCancelled(status)) {
+    const bool are_busy = absl::IsDeadlineExceeded(status);
+    classify(are_busy ? 429 : 503, are_busy ? "keys_busy" : "no_key", Stage::kAdmission);
+    return failure;
+  }
+  if (stage == "route" && failure.retry_after) {
+    classify(503, "unhealthy", Stage::kAdmission);
+    return failure;
+  }
+  if ((stage == "rate_limit" || stage == "limit") && absl::IsResourceExhausted(status)) {
+    classify(429, stage == "limit" ? "too_many_at_once" : "rate_limit", Stage::kAdmission);
+    failure.retry_after = failure.retry_after.value_or(std::chrono::seconds(1));
+    return failure;
+  }
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
-      if (failure.retry_after) {
+      if (failure.retry_after || stage.empty()) {
         classify(503, "circuit_open", Stage::kAdmission);
         break;
       }

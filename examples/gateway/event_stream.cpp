@@ -12,16 +12,23 @@ EventStream::EventStream(std::string provider, penstock::Context::Cancellable sc
 
 EventStream::~EventStream() { scope_.source.cancel(absl::CancelledError("nobody reads the stream any more")); }
 
-bool EventStream::begin(penstock::Job<absl::StatusOr<Answer>> job) {
-  job_ = std::move(job);
+bool EventStream::begin(std::shared_ptr<EventPipe> pipe) {
+  pipe_ = std::move(pipe);
   has_begun_ = receive();
   return has_begun_;
 }
 
 bool EventStream::receive() {
-  if (pieces_->receive(piece_, scope_.context) == OpStatus::kOk) return true;
-  // Closed, and the answer is there or about to be; or the time is up, or the client has left.
-  answer_ = job_.get(scope_.context);
+  OpStatus received = pipe_->receive(piece_, scope_.context);
+  if (received == OpStatus::kOk) return true;
+  if (received == OpStatus::kTimedOut) {
+    // Then the attempt ends as well, and knows how far it has come.
+    const auto ctx = penstock::Context::background().with_timeout(std::chrono::seconds(1));
+    do {
+      received = pipe_->receive(piece_, ctx);
+    } while (received == OpStatus::kOk);
+  }
+  answer_ = received == OpStatus::kClosed ? pipe_->answer() : scope_.context.cause();
   return false;
 }
 
@@ -39,6 +46,7 @@ bool EventStream::write_next(httplib::DataSink& sink) {
 
 void EventStream::serve(std::unique_ptr<EventStream> events, httplib::Response& response) {
   response.set_header("Cache-Control", "no-cache");
+  response.set_header("X-Provider", events->pipe_->provider());
   // cpp-httplib's functions must be copyable.
   response.set_chunked_content_provider("text/event-stream",
                                         [events = std::shared_ptr<EventStream>(std::move(events))](

@@ -2,7 +2,8 @@
 
 // A gateway for language models: clients ask it for completions, and it asks the provider of the model. Each provider
 // has its own pool of workers and its own circuit breaker, so that one that hangs or fails is not felt by who uses the
-// others; its own API keys, which rest when they have reached a limit; and its own budget for trying again.
+// others; a health check, its own API keys, which rest when they have reached a limit, and its own budget for trying
+// again. All of it can be changed while it serves.
 
 #include <algorithm>
 #include <chrono>
@@ -97,12 +98,13 @@ gateway::Config from_flags(gateway::Flags& flags) {
   return config;
 }
 
-void serve(const gateway::Config& config, gateway::Termination& termination, penstock::PoolObserver* observer) {
+void serve(const gateway::Config& config, const std::string& file, gateway::Termination& termination,
+           penstock::PoolObserver* observer) {
   const auto accepting = penstock::Context::background().with_cancel();
   gateway::ClientWatch watch;
-  gateway::Providers providers(config.providers, observer);
+  gateway::Providers providers(config, observer);
   gateway::HttpServer server(config.server);
-  gateway::Routes routes(server, providers, watch, accepting.context);
+  gateway::Routes routes(server, providers, watch, file, accepting.context);
   routes.install();
   const int port = server.bind();
   std::thread serving([&server] { server.run(); });
@@ -143,7 +145,7 @@ int run(int argc, char** argv) {
   gateway::Termination termination;
   std::optional<gateway::TraceFile> trace;
   if (!trace_path.empty()) trace.emplace(trace_path);
-  serve(config, termination, trace ? trace->observer() : nullptr);
+  serve(config, file, termination, trace ? trace->observer() : nullptr);
   return 0;
 }
 

@@ -73,6 +73,10 @@ class Provider {
   double random();
 
   void complete(const httplib::Request& request, httplib::Response& response);
+  /// The models, for clients and for health checks: hangs like the rest.
+  void models(httplib::Response& response);
+  /// Hangs as long as that is the mode. Returns whether the client is still there.
+  bool hang();
   /// Whether the key of the request is one that is to be refused; then the response says so.
   static bool refuse_key(const httplib::Request& request, const Behaviour& now, httplib::Response& response);
   void stream(httplib::Response& response, const std::string& model, const std::string& content, bool dies,
@@ -127,6 +131,20 @@ bool Provider::pause(double milliseconds, int wake) {
   }
 }
 
+bool Provider::hang() {
+  ++hanging_;
+  const bool here = pause(-1, released_);
+  --hanging_;
+  if (stopping_) Connection::current().shut_down();
+  return here;
+}
+
+void Provider::models(httplib::Response& response) {
+  if (behaviour().mode == "hang" && !hang()) return;
+  const json model = {{"id", name_ + "-1"}, {"object", "model"}, {"owned_by", name_}};
+  response.set_content(json{{"object", "list"}, {"data", json::array({model})}}.dump(), "application/json");
+}
+
 json Provider::completion(const char* object, const std::string& model, json choice) {
   return {{"id", fmt::format("chatcmpl-{}-{}", name_, requests_.load())},
           {"object", object},
@@ -163,11 +181,8 @@ void Provider::complete(const httplib::Request& request, httplib::Response& resp
   double wait_ms = now.latency_ms + now.jitter_ms * random();
   bool here = true;
   if (now.mode == "hang") {
-    ++hanging_;
-    here = pause(-1, released_);
-    --hanging_;
+    here = hang();
     wait_ms = 0;
-    if (stopping_) Connection::current().shut_down();
   }
   const bool streams = body.value("stream", false);
   const std::string model = body.value("model", name_ + "-1");
@@ -192,7 +207,9 @@ void Provider::complete(const httplib::Request& request, httplib::Response& resp
   } else {
     const json choice = {
         {"index", 0}, {"message", {{"role", "assistant"}, {"content", content}}}, {"finish_reason", "stop"}};
-    const std::string text = completion("chat.completion", model, choice).dump();
+    json answer = completion("chat.completion", model, choice);
+    answer["usage"] = {{"prompt_tokens", request.body.size() / 4}, {"completion_tokens", content.size() / 4}};
+    const std::string text = answer.dump();
     if (now.mode == "die") {
       response.set_content_provider(text.size(), "application/json",
                                     [text](std::size_t, std::size_t, httplib::DataSink& sink) {
@@ -262,6 +279,7 @@ void Provider::control(const httplib::Request& request, httplib::Response& respo
 
 void Provider::install(httplib::Server& server) {
   server.Post("/v1/chat/completions", [this](const auto& request, auto& response) { complete(request, response); });
+  server.Get("/v1/models", [this](const httplib::Request&, httplib::Response& response) { models(response); });
   server.Post("/control", [this](const auto& request, auto& response) { control(request, response); });
   server.Get("/control", [this](const httplib::Request&, httplib::Response& response) {
     response.set_content(state().dump(), "application/json");

@@ -1,130 +1,202 @@
 // SPDX-License-Identifier: MIT
 #include "providers.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
 #include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
-#include "errors.hpp"
 #include "verdicts.hpp"
-
-#include "penstock/core/retry_after.hpp"
 
 namespace gateway {
 
-using absl::StatusCode;
 using penstock::Context;
+using penstock::ProviderCall;
 
-Provider::Provider(const ProviderConfig& config, std::shared_ptr<penstock::CircuitBreaker> breaker,
-                   penstock::WorkerPool& batch)
-    : config_(config),
-      upstream_(config.upstream),
-      keys_(config.key_pool),
-      retrier_(retry_options(std::move(breaker))),
-      batch_(batch) {
+namespace {
+
+/// The keys of `config`. Those that a provider had before at the same address keep their rests.
+absl::StatusOr<std::shared_ptr<penstock::ResourcePool<Key>>> make_keys(const ProviderConfig& config,
+                                                                       const std::shared_ptr<Upstream>& upstream,
+                                                                       const Provider* former) {
+  if (config.keys.empty()) return nullptr;
+  const bool keeps = former != nullptr && former->keys != nullptr && former->upstream == upstream &&
+                     former->config.key_pool.rest_for == config.key_pool.rest_for;
+  const auto keys = keeps ? former->keys : std::make_shared<penstock::ResourcePool<Key>>(config.key_pool);
+  const auto same = [](const std::vector<KeyConfig>& all, const KeyConfig& key) {
+    return std::any_of(all.begin(), all.end(),
+                       [&](const auto& each) { return each.id == key.id && each.secret == key.secret; });
+  };
+  if (keeps) {
+    for (const KeyConfig& key : former->config.keys) {
+      if (!same(config.keys, key)) static_cast<void>(keys->remove(key.id));
+    }
+  }
   for (const KeyConfig& key : config.keys) {
-    const absl::Status added = keys_.add(key.id, Key{key.secret}, key.limits);
-    if (!added.ok()) throw std::runtime_error(std::string(added.message()));
+    const bool is_there = keeps && same(former->config.keys, key);
+    absl::Status status =
+        is_there ? keys->update(key.id, key.limits) : keys->add(key.id, Key{key.secret, upstream}, key.limits);
+    if (!status.ok()) return status;
   }
+  return keys;
 }
 
-penstock::RetryOptions Provider::retry_options(std::shared_ptr<penstock::CircuitBreaker> breaker) const {
-  penstock::RetryOptions options = config_.retry;
-  options.rotates_resources = config_.keys.size() > 1;
-  options.classify = retry_verdict;
-  options.breaker_open = [breaker = std::move(breaker)] {
-    return breaker != nullptr && breaker->state() == penstock::BreakerState::kOpen;
-  };
-  return options;
-}
-
-absl::StatusOr<penstock::Lease<Provider::Key>> Provider::lease_key(const ChatRequest& request, const Context& ctx) {
-  // A key that comes back soon is waited for here. A longer wait is the retrier's: it holds no worker.
-  auto key = keys_.acquire({.sticky_key = request.session}, ctx.with_timeout(config_.key_wait));
-  if (key.ok() || absl::IsCancelled(key.status())) return key;
-  const auto wait = penstock::retry_after(key.status());
-  const bool are_busy = absl::IsDeadlineExceeded(key.status());
-  absl::Status refused =
-      upstream_fault(are_busy ? StatusCode::kResourceExhausted : StatusCode::kFailedPrecondition, Stage::kAdmission,
-                     are_busy ? "keys_busy" : "no_key", std::string(key.status().message()));
-  return wait ? penstock::with_retry_after(std::move(refused), *wait) : refused;
-}
-
-absl::StatusOr<Answer> Provider::complete(const ChatRequest& request, const penstock::JobContext& job,
-                                          const Upstream::OnPiece& on_piece) {
-  const auto call = [&](const std::string& secret) {
-    const auto calling = job.calling();
-    return upstream_.complete(request.body, secret, job.context, on_piece);
-  };
-  if (config_.keys.empty()) return call("");
-  auto key = lease_key(request, job.context);
-  if (!key.ok()) return key.status();
-  absl::StatusOr<Answer> answer = call((*key)->secret);
-  if (!answer.ok()) {
-    key->report(answer.status());
-    return answer;
+/// The request, as another provider understands it: models have other names there.
+std::string body_for(const ChatRequest& request, const ProviderConfig& provider) {
+  for (const std::string& model : provider.models) {
+    if (model == request.model) return request.body;
   }
-  answer->key_id = key->id();
-  key->report(to_status(*answer, name()));  // a 429 lets it rest, a 401 puts it out of use
-  return answer;
+  nlohmann::json body = nlohmann::json::parse(request.body);
+  body["model"] = provider.models.front();
+  return body.dump();
 }
 
-void Provider::collect(penstock::MetricSink& sink) const {
-  batch_.collect(sink);
-  retrier_.collect(sink);
-  if (!config_.keys.empty()) keys_.collect(sink);
-}
+std::runtime_error failed(const absl::Status& status) { return std::runtime_error(std::string(status.message())); }
 
-void Provider::write_state(penstock::JsonWriter& json) const {
-  const penstock::RetryStats retry = retrier_.stats();
-  json.begin_object().key("name").value(name());
-  json.key("retry").begin_object().key("calls").value(retry.calls).key("retries").value(retry.retries);
-  json.key("succeeded_after_retry").value(retry.succeeded_after_retry);
-  json.key("waiting").value(waiting_.load()).end_object();
-  json.key("keys").begin_array();
-  for (const penstock::ResourceStats& key : keys_.stats().by_resource) {
-    json.begin_object().key("id").value(key.id).key("weight").value(key.weight);
-    json.key("in_use").value(key.in_use).key("leases").value(key.leases).key("errors").value(key.errors);
-    json.key("disabled").value(key.is_disabled).end_object();
-  }
-  json.end_array().end_object();
-}
+}  // namespace
 
-std::string Provider::books() const {
-  const penstock::RetryStats retry = retrier_.stats();
-  std::string text = fmt::format("{} requests, {} attempts, {} running", retry.calls, retry.attempts, retry.running);
-  if (config_.keys.empty()) return text;
-  const penstock::ResourcePoolStats keys = keys_.stats();
-  return text + fmt::format("; {} keys leased, {} given back", keys.leases, keys.returns);
-}
-
-Providers::Providers(const std::vector<ProviderConfig>& providers, penstock::PoolObserver* observer) {
-  for (ProviderConfig config : providers) {
-    const std::string& name = config.upstream.name;
-    config.pool.observer = config.batch.observer = observer;
-    config.batch.name = name + " batch";
-    config.batch.processing_timeout = config.deadline();
-    config.retry.name = config.key_pool.name = name;
-    if (config.breaker) config.breaker->classify = breaker_verdict;
-    const absl::Status added = router_.add(name, {.pool = config.pool, .breaker = config.breaker});
-    if (!added.ok()) throw std::runtime_error(std::string(added.message()));
-    auto batch = penstock::WorkerPool::create(config.batch);
-    if (!batch.ok()) throw std::runtime_error(std::string(batch.status().message()));
+Providers::Providers(const Config& config, penstock::PoolObserver* observer)
+    : observer_(observer),
+      config_(config),
+      router_({.interceptors = {retry_room_, ledger_}, .falls_back = may_fall_back}) {
+  for (const ProviderConfig& each : config.providers) {
+    penstock::WorkerPoolOptions options = each.batch;
+    options.observer = observer;
+    options.name = each.upstream.name + " batch";
+    options.processing_timeout = each.deadline();
+    for (const ProviderConfig& other : config.providers) {
+      const std::vector<std::string>& names = each.fallback;
+      if (std::find(names.begin(), names.end(), other.upstream.name) != names.end()) {
+        options.processing_timeout += other.deadline();
+      }
+    }
+    auto batch = penstock::WorkerPool::create(options);
+    if (!batch.ok()) throw failed(batch.status());
     batches_.push_back(*std::move(batch));
-    providers_.push_back(std::make_unique<Provider>(config, router_.breaker(name), *batches_.back()));
-    for (const std::string& model : config.models) by_model_.emplace(model, providers_.back().get());
+    absl::StatusOr<Road> road = make_road(each, nullptr);
+    if (!road.ok()) throw failed(road.status());
+    road->provider->batch = batches_.back().get();
+    serve(road->provider);
+    const absl::Status added = router_.add(each.upstream.name, road->options);
+    if (!added.ok()) throw failed(added);
   }
 }
 
-Provider* Providers::find(std::string_view model) const {
+Providers::~Providers() {
+  router_.shutdown(Context::background().with_timeout(std::chrono::seconds(0)));
+  std::unique_lock lock(streams_mutex_);
+  no_streams_.wait(lock, [this] { return streams_ == 0; });
+}
+
+absl::StatusOr<Providers::Road> Providers::make_road(ProviderConfig config, const Provider* former) const {
+  config.key_pool.name = config.upstream.name;
+  auto provider = std::make_shared<Provider>();
+  const bool same_upstream = former != nullptr && former->config.upstream == config.upstream;
+  provider->upstream = same_upstream ? former->upstream : std::make_shared<Upstream>(config.upstream);
+  auto keys = make_keys(config, provider->upstream, former);
+  if (!keys.ok()) return keys.status();
+  provider->keys = *std::move(keys);
+  if (former != nullptr) provider->batch = former->batch;
+
+  penstock::ProviderOptions options{.pool = config.pool,
+                                    .breaker = config.breaker,
+                                    .rate_limit = config.rate_limit,
+                                    .limiter = config.limiter,
+                                    .retry = config.retry,
+                                    .scaling = config.scaling};
+  options.pool.observer = observer_;
+  if (options.breaker) options.breaker->classify = breaker_verdict;
+  if (config.health) {
+    options.health = config.health->options;
+    options.health->check = [upstream = provider->upstream, path = config.health->path](const Context& ctx) {
+      return upstream->check(path, ctx);
+    };
+  }
+  // A key that comes back soon is waited for by the worker. A longer wait is the retrier's: it holds none.
+  if (provider->keys != nullptr) {
+    options.lease = penstock::lease_from(provider->keys, {.max_wait = config.key_wait, .sticky_by_tag = true});
+  }
+  options.retry->classify = [rotates = config.keys.size() > 1](const absl::Status& status) {
+    return retry_verdict(status, rotates);
+  };
+  provider->config = std::move(config);
+  return Road{.provider = std::move(provider), .options = std::move(options)};
+}
+
+void Providers::serve(const ProviderPtr& provider) {
+  retry_room_->set_size(provider->name(), provider->config.retry_waiting);
+  const std::unique_lock lock(mutex_);
+  by_name_[provider->name()] = provider;
+  std::erase_if(by_model_, [&](const auto& each) { return each.second->name() == provider->name(); });
+  for (const std::string& model : provider->config.models) by_model_.emplace(model, provider);
+}
+
+absl::StatusOr<penstock::UpdateReport> Providers::update(ProviderConfig config) {
+  const std::lock_guard one_at_a_time(updating_);
+  const ProviderPtr former = named(config.upstream.name);
+  if (former == nullptr) return absl::NotFoundError(fmt::format("there is no provider '{}'", config.upstream.name));
+  Config all = config_;
+  for (ProviderConfig& each : all.providers) {
+    if (each.upstream.name == config.upstream.name) each = config;
+  }
+  std::string violations;
+  for (const std::string& violation : all.violations()) violations += (violations.empty() ? "" : "\n") + violation;
+  const penstock::WorkerPoolOptions& batch = former->config.batch;
+  if (config.batch.workers != batch.workers || config.batch.queue_capacity != batch.queue_capacity ||
+      config.batch.queue_wait_limit != batch.queue_wait_limit) {
+    violations += violations.empty() ? "" : "\n";
+    violations += "$.batch: cannot be changed while the gateway runs";
+  }
+  if (!violations.empty()) return absl::InvalidArgumentError(violations);
+  absl::StatusOr<Road> road = make_road(std::move(config), former.get());
+  if (!road.ok()) return road.status();
+  // The old pool ends by itself: each of its calls has a deadline.
+  serve(road->provider);
+  auto report = router_.update(road->provider->name(), road->options);
+  if (report.ok()) {
+    config_ = std::move(all);
+  } else {
+    serve(former);
+  }
+  return report;
+}
+
+ProviderPtr Providers::find(std::string_view model) const {
+  const std::shared_lock lock(mutex_);
   const auto found = by_model_.find(model);
   return found == by_model_.end() ? nullptr : found->second;
+}
+
+ProviderPtr Providers::named(std::string_view name) const {
+  const std::shared_lock lock(mutex_);
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : found->second;
+}
+
+std::vector<ProviderPtr> Providers::all() const {
+  const std::shared_lock lock(mutex_);
+  std::vector<ProviderPtr> providers;
+  for (const auto& [name, provider] : by_name_) providers.push_back(provider);
+  return providers;
+}
+
+absl::StatusOr<Answer> Providers::complete(const ChatRequest& request, const ProviderCall& call,
+                                           const Upstream::OnPiece& on_piece) const {
+  const ProviderPtr provider = named(call.provider());
+  const auto calling = call.job().calling();
+  const Key key = call.resource_id().empty() ? Key{"", provider->upstream} : call.resource<Key>();
+  absl::StatusOr<Answer> answer =
+      key.upstream->complete(body_for(request, provider->config), key.secret, call.context(), on_piece);
+  if (answer.ok()) answer->key_id = call.resource_id();
+  return answer;
 }
 
 std::string Providers::models_json() const {
   penstock::JsonWriter json;
   json.begin_object().key("object").value("list").key("data").begin_array();
+  const std::shared_lock lock(mutex_);
   for (const auto& [model, provider] : by_model_) {
     json.begin_object().key("id").value(model).key("object").value("model");
     json.key("owned_by").value(provider->name()).end_object();
@@ -136,26 +208,36 @@ std::string Providers::models_json() const {
 void Providers::write_state(penstock::JsonWriter& json) const {
   json.key("router").raw(router_.state_json());
   json.key("providers").begin_array();
-  for (const auto& provider : providers_) provider->write_state(json);
+  for (const ProviderPtr& provider : all()) {
+    json.begin_object().key("name").value(provider->name()).key("url").value(provider->config.upstream.url.text());
+    json.key("waiting_for_retry").value(retry_room_->waiting(provider->name()));
+    ledger_->write_state(json, provider->name());
+    json.end_object();
+  }
   json.end_array();
 }
 
 void Providers::collect(penstock::MetricSink& sink) const {
   router_.collect(sink);
-  for (const auto& provider : providers_) provider->collect(sink);
+  for (const auto& batch : batches_) batch->collect(sink);
+  ledger_->collect(sink);
 }
 
 std::string Providers::books() const {
   std::string text;
-  const auto stats = router_.stats();
-  for (const auto& provider : providers_) {
-    const penstock::WorkerPoolStats& pool = stats.at(provider->name()).pool;
+  for (const auto& [name, stats] : router_.stats()) {
+    const penstock::WorkerPoolStats& pool = stats.pool;
     text += fmt::format(
         "{}: {} jobs accepted: {} succeeded, {} failed, {} threw, {} cancelled, {} expired, {} timed out, {} "
-        "displaced, "
-        "{} abandoned; {}\n",
-        provider->name(), pool.accepted, pool.succeeded, pool.failed, pool.panicked, pool.cancelled, pool.queue_expired,
-        pool.processing_timeouts, pool.dropped_oldest + pool.shed, pool.abandoned, provider->books());
+        "displaced, {} abandoned",
+        name, pool.accepted, pool.succeeded, pool.failed, pool.panicked, pool.cancelled, pool.queue_expired,
+        pool.processing_timeouts, pool.dropped_oldest + pool.shed, pool.abandoned);
+    if (stats.retry) {
+      text += fmt::format("; {} requests, {} attempts, {} running", stats.retry->calls, stats.retry->attempts,
+                          stats.retry->running);
+    }
+    if (stats.lease) text += fmt::format("; {} keys leased, {} given back", stats.lease->leases, stats.lease->returns);
+    text += stats.updates == 0 ? "\n" : fmt::format("; since the last of {} updates\n", stats.updates);
   }
   return text;
 }

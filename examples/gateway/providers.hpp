@@ -2,25 +2,28 @@
 #pragma once
 
 /// \file
-/// The providers behind the gateway, each with its own pools, breaker, keys, retry policy and connections.
+/// The providers behind the gateway: a `ProviderRouter` with all that stands on their roads, and what it takes to ask
+/// them.
 
-#include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
+#include "attempts.hpp"
 #include "chat_request.hpp"
 #include "config.hpp"
 #include "upstream.hpp"
 
-#include "penstock/exec/job.hpp"
+#include "penstock/core/work_stealing_executor.hpp"
 #include "penstock/exec/resource_pool.hpp"
-#include "penstock/exec/retry.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "penstock/metrics/json_writer.hpp"
 #include "penstock/metrics/sink.hpp"
@@ -28,101 +31,110 @@
 
 namespace gateway {
 
-/// A provider, as requests to it see it.
-///
-/// Threads: any member, from any thread.
-class Provider {
- public:
-  class Waiting;
-
-  /// `breaker` may be null; `batch` runs the requests of batches.
-  Provider(const ProviderConfig& config, std::shared_ptr<penstock::CircuitBreaker> breaker,
-           penstock::WorkerPool& batch);
-
-  /// One attempt: leases a key, asks the upstream, and says how the key has fared. For workers of the provider's pool:
-  /// a key that is leased only now cannot have been disabled while the request stood in a queue.
-  absl::StatusOr<Answer> complete(const ChatRequest& request, const penstock::JobContext& job,
-                                  const Upstream::OnPiece& on_piece = {});
-
-  [[nodiscard]] const std::string& name() const noexcept { return config_.upstream.name; }
-  [[nodiscard]] const ProviderConfig& config() const noexcept { return config_; }
-  [[nodiscard]] penstock::Retrier& retrier() noexcept { return retrier_; }
-  [[nodiscard]] penstock::WorkerPool& batch() const noexcept { return batch_; }
-
-  void collect(penstock::MetricSink& sink) const;
-  void write_state(penstock::JsonWriter& json) const;
-  /// How often it was tried again and how many keys were leased and given back, in words.
-  [[nodiscard]] std::string books() const;
-
- private:
-  struct Key {
-    std::string secret;  // never an id: ids are shown in texts and metrics
-  };
-
-  [[nodiscard]] penstock::RetryOptions retry_options(std::shared_ptr<penstock::CircuitBreaker> breaker) const;
-  absl::StatusOr<penstock::Lease<Key>> lease_key(const ChatRequest& request, const penstock::Context& ctx);
-
-  const ProviderConfig config_;
-  Upstream upstream_;
-  penstock::ResourcePool<Key> keys_;  // of none if the provider needs none
-  penstock::Retrier retrier_;
-  penstock::WorkerPool& batch_;
-  std::atomic<std::size_t> waiting_{0};  // requests that are tried again
+/// An API key, and whom it may be shown to: one that is leased goes there, also if the provider has another address by
+/// now.
+struct Key {
+  std::string secret;  // never an id: ids are shown in texts and metrics
+  std::shared_ptr<Upstream> upstream;
 };
 
-/// A request between its attempts. It holds neither a worker nor a place in the queue, but the thread of its
-/// connection: so that these do not run out, only so many requests of a provider may be tried again at a time.
-class Provider::Waiting {
- public:
-  explicit Waiting(Provider& provider) noexcept : provider_(provider) {}
-  Waiting(const Waiting&) = delete;
-  Waiting& operator=(const Waiting&) = delete;
-  ~Waiting() {
-    if (is_counted_) --provider_.waiting_;
-  }
+/// A provider as it is configured now; an update makes another one. Requests keep the one that they began with.
+struct Provider {
+  ProviderConfig config;
+  std::shared_ptr<Upstream> upstream;
+  std::shared_ptr<penstock::ResourcePool<Key>> keys;  // null if it needs none
+  penstock::WorkerPool* batch = nullptr;              // runs the requests of batches
 
-  /// An attempt has failed. Returns whether there is room to wait for another one.
-  [[nodiscard]] bool begin() noexcept {
-    std::size_t others = provider_.waiting_;
-    while (!is_counted_ && others < provider_.config_.retry_waiting) {
-      is_counted_ = provider_.waiting_.compare_exchange_weak(others, others + 1);
-    }
-    return is_counted_;
-  }
-
- private:
-  Provider& provider_;
-  bool is_counted_ = false;
+  [[nodiscard]] const std::string& name() const noexcept { return config.upstream.name; }
 };
+using ProviderPtr = std::shared_ptr<const Provider>;
 
 /// Which provider serves which model, and the router that isolates the providers from each other.
 ///
 /// Threads: any member, from any thread, once made.
 class Providers {
  public:
+  class StreamGuard;
+
   /// Starts the pools; `observer`, if not null, is told about their jobs. Throws: std::runtime_error if one cannot be
-  /// started.
-  explicit Providers(const std::vector<ProviderConfig>& providers, penstock::PoolObserver* observer = nullptr);
+  /// started, or a health check fails that has to pass.
+  explicit Providers(const Config& config, penstock::PoolObserver* observer = nullptr);
+  /// Calls off what is left, and waits for it.
+  ~Providers();
 
   /// The provider of a model; null if there is none.
-  [[nodiscard]] Provider* find(std::string_view model) const;
+  [[nodiscard]] ProviderPtr find(std::string_view model) const;
+  /// The provider of that name; null if there is none.
+  [[nodiscard]] ProviderPtr named(std::string_view name) const;
+
+  /// Serves a provider as `config` says from now on. No request is lost or made twice because of it.
+  ///
+  /// Returns: what the router says; InvalidArgument, with a line for each violation.
+  /// Blocks:  until what runs by the old configuration has ended.
+  absl::StatusOr<penstock::UpdateReport> update(ProviderConfig config);
+
+  /// One attempt, for the function of a job.
+  absl::StatusOr<Answer> complete(const ChatRequest& request, const penstock::ProviderCall& call,
+                                  const Upstream::OnPiece& on_piece = {}) const;
 
   /// {"object": "list", "data": [{"id": model, "object": "model", "owned_by": provider}]}
   [[nodiscard]] std::string models_json() const;
-  /// {"router": ..., "providers": [...]}, without the braces.
+  /// "router": what that says; "providers": [what it does not know], as members of an object that has begun.
   void write_state(penstock::JsonWriter& json) const;
   void collect(penstock::MetricSink& sink) const;
   /// What became of the calls of each provider, a line each.
   [[nodiscard]] std::string books() const;
 
   [[nodiscard]] penstock::ProviderRouter& router() noexcept { return router_; }
+  [[nodiscard]] RetryRoom& retry_room() noexcept { return *retry_room_; }
+  /// Runs the coroutines of streams.
+  [[nodiscard]] penstock::Executor& executor() noexcept { return executor_; }
 
  private:
+  struct Road {
+    std::shared_ptr<Provider> provider;
+    penstock::ProviderOptions options;
+  };
+
+  [[nodiscard]] absl::StatusOr<Road> make_road(ProviderConfig config, const Provider* former) const;
+  void serve(const ProviderPtr& provider);
+  [[nodiscard]] std::vector<ProviderPtr> all() const;
+
+  penstock::PoolObserver* const observer_;
+  const std::shared_ptr<Ledger> ledger_ = std::make_shared<Ledger>();
+  const std::shared_ptr<RetryRoom> retry_room_ = std::make_shared<RetryRoom>();
   // Jobs use the providers, and those of batches the router, too: what is used is destroyed later.
-  std::vector<std::unique_ptr<Provider>> providers_;
-  std::map<std::string, Provider*, std::less<>> by_model_;
+  penstock::WorkStealingExecutor executor_{1, "streams"};
+  mutable std::shared_mutex mutex_;
+  Config config_;
+  std::map<std::string, ProviderPtr, std::less<>> by_name_;
+  std::map<std::string, ProviderPtr, std::less<>> by_model_;
+  std::mutex updating_;  // one update at a time
+
+  std::mutex streams_mutex_;
+  std::condition_variable no_streams_;
+  std::size_t streams_ = 0;  // coroutines that use the router
+
   penstock::ProviderRouter router_;
   std::vector<std::unique_ptr<penstock::WorkerPool>> batches_;
+};
+
+/// Keeps `Providers` until a coroutine that uses them has ended.
+class Providers::StreamGuard {
+ public:
+  explicit StreamGuard(Providers& providers) : providers_(providers) {
+    const std::lock_guard lock(providers_.streams_mutex_);
+    ++providers_.streams_;
+  }
+  StreamGuard(const StreamGuard&) = delete;
+  StreamGuard& operator=(const StreamGuard&) = delete;
+  ~StreamGuard() {
+    const std::lock_guard lock(providers_.streams_mutex_);
+    if (--providers_.streams_ == 0) providers_.no_streams_.notify_all();
+  }
+
+ private:
+  Providers& providers_;
 };
 
 }  // namespace gateway

@@ -7,7 +7,9 @@
 #include <utility>
 
 #include <fmt/core.h>
+#include <netinet/in.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "connection.hpp"
 #include "errors.hpp"
@@ -22,11 +24,12 @@ constexpr char kChatPath[] = "/v1/chat/completions";
 constexpr char kBatchPath[] = "/v1/batch";
 constexpr std::array kGetPaths = {"/v1/models", "/metrics", "/api/state", "/healthz"};
 
-bool takes_body(const std::string& path) { return path == kChatPath || path == kBatchPath; }
+bool takes_body(const std::string& path) { return path == kChatPath || path == kBatchPath || Admin::takes_body(path); }
 
 /// The methods of a route; empty if there is none.
 std::string_view allowed_methods(const std::string& path) {
-  if (takes_body(path)) return "POST";
+  if (path == kChatPath || path == kBatchPath) return "POST";
+  if (const std::string_view methods = Admin::allowed_methods(path); !methods.empty()) return methods;
   return std::find(kGetPaths.begin(), kGetPaths.end(), path) != kGetPaths.end() ? "GET, HEAD" : "";
 }
 
@@ -42,6 +45,24 @@ std::optional<Failure> check_route(const httplib::Request& request) {
   return Failure{.status = 405,
                  .type = "method_not_allowed",
                  .message = fmt::format("{} takes {}, not {}", request.path, allowed, request.method),
+                 .stage = Stage::kRequest};
+}
+
+/// Administration is for who is on the same machine.
+std::optional<Failure> check_is_local() {
+  sockaddr_storage peer{};
+  socklen_t size = sizeof(peer);
+  bool is_local = false;
+  if (::getpeername(Connection::current().socket(), reinterpret_cast<sockaddr*>(&peer), &size) == 0) {
+    const auto* const v4 = reinterpret_cast<const sockaddr_in*>(&peer);
+    const auto* const v6 = reinterpret_cast<const sockaddr_in6*>(&peer);
+    is_local = (peer.ss_family == AF_INET && (ntohl(v4->sin_addr.s_addr) >> 24) == 127) ||
+               (peer.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr));
+  }
+  if (is_local) return std::nullopt;
+  return Failure{.status = 403,
+                 .type = "not_local",
+                 .message = "administration is only for clients on the gateway's own machine",
                  .stage = Stage::kRequest};
 }
 
@@ -86,8 +107,13 @@ void explain(const httplib::Request&, httplib::Response& response) {
 
 }  // namespace
 
-Routes::Routes(HttpServer& server, Providers& providers, ClientWatch& watch, const penstock::Context& accepting)
-    : server_(server), providers_(providers), chat_(providers, watch, accepting), batch_(providers, watch, accepting) {}
+Routes::Routes(HttpServer& server, Providers& providers, ClientWatch& watch, std::string file,
+               const penstock::Context& accepting)
+    : server_(server),
+      providers_(providers),
+      chat_(providers, watch, accepting),
+      batch_(providers, watch, accepting),
+      admin_(providers, std::move(file), accepting) {}
 
 void Routes::install() {
   server_.set_pre_routing_handler(
@@ -104,6 +130,19 @@ void Routes::install() {
                [this](const httplib::Request&, httplib::Response& response, const httplib::ContentReader& read) {
                  post(response, read, [&](const std::string& body) { batch_.handle(body, response); });
                });
+  const auto administer = [this](const httplib::Request& request, httplib::Response& response,
+                                 const httplib::ContentReader& read) {
+    if (takes_body(request.path)) {
+      return post(response, read, [&](const std::string& body) { admin_.handle(request.path, body, response); });
+    }
+    // What a body would say is not read.
+    if (request.has_header("Content-Length") && request.get_header_value("Content-Length") != "0") {
+      Connection::current().close_after_response();
+    }
+    admin_.handle(request.path, "", response);
+  };
+  server_.Put("/admin/.*", administer);
+  server_.Post("/admin/.*", administer);
   const auto get = [this](const char* path, const char* type, auto text) {
     server_.Get(path, [type, text](const httplib::Request&, httplib::Response& response) {
       response.set_content(text(), type);
@@ -140,6 +179,7 @@ void Routes::install() {
 Routes::Handled Routes::admit(const httplib::Request& request, httplib::Response& response) {
   std::optional<Failure> failure = check_route(request);
   if (failure && failure->status == 405) response.set_header("Allow", std::string(allowed_methods(request.path)));
+  if (!failure && !Admin::allowed_methods(request.path).empty()) failure = check_is_local();
   if (!failure) failure = check_framing(request, server_.options().max_body_bytes);
   if (!failure && takes_body(request.path) && server_.is_draining()) failure = shutting_down();
   if (!failure) return Handled::Unhandled;

@@ -9,6 +9,7 @@
 
 #include <httplib.h>
 
+#include "admin.hpp"
 #include "batch.hpp"
 #include "chat.hpp"
 #include "http_server.hpp"
@@ -21,14 +22,15 @@
 
 namespace gateway {
 
-/// POST /v1/chat/completions and /v1/batch, GET /v1/models, /metrics, /api/state and /healthz; and a JSON body for
-/// whatever else a client may come up with.
+/// POST /v1/chat/completions and /v1/batch, GET /v1/models, /metrics, /api/state and /healthz, /admin/... for
+/// clients on the same machine; and a JSON body for whatever else a client may come up with.
 ///
 /// Threads: installed by one; serves any.
 class Routes {
  public:
-  /// Requests to providers end when `accepting` does.
-  Routes(HttpServer& server, Providers& providers, ClientWatch& watch, const penstock::Context& accepting);
+  /// Requests to providers end when `accepting` does. `file`: of the configuration, to be read again.
+  Routes(HttpServer& server, Providers& providers, ClientWatch& watch, std::string file,
+         const penstock::Context& accepting);
 
   /// Has the server use these routes, which have to outlive it.
   void install();
@@ -44,12 +46,13 @@ class Routes {
   [[nodiscard]] std::string state() const;
   void collect(penstock::MetricSink& sink) const;
 
-  static constexpr std::array kStatuses = {200, 400, 404, 405, 408, 413, 429, 499, 500, 502, 503, 504};
+  static constexpr std::array kStatuses = {200, 400, 403, 404, 405, 408, 409, 413, 429, 499, 500, 502, 503, 504};
 
   HttpServer& server_;
   Providers& providers_;
   Chat chat_;
   Batch batch_;
+  Admin admin_;
   const penstock::TimePoint started_ = penstock::Clock::steady().now();
   penstock::Counters<kStatuses.size() + 1> responses_;  // by status; the last one counts all others
 };

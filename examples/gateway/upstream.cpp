@@ -132,9 +132,12 @@ class Upstream::Client {
 
   absl::StatusOr<Answer> complete(const std::string& body, const std::string& api_key, const Context& ctx,
                                   const OnPiece& on_piece);
+  absl::Status check(const std::string& path, const Context& ctx);
 
  private:
-  void set_time_limits(milliseconds left);
+  void set_time_limits(const Context& ctx);
+  /// Has the exchange end when `ctx` does. Returns whether it was complete.
+  bool exchange(httplib::Request& request, httplib::Response& response, httplib::Error& error, const Context& ctx);
   absl::Status explain(httplib::Error error, const httplib::Response& response, const Context& ctx) const;
   absl::Status fault(StatusCode code, Stage stage, std::string_view type, std::string_view what) const {
     return upstream_fault(code, stage, type, fmt::format("provider '{}': {}", options_.name, what));
@@ -146,7 +149,9 @@ class Upstream::Client {
   PlainClient* plain_ = nullptr;  // http_, unless it speaks TLS
 };
 
-void Upstream::Client::set_time_limits(milliseconds left) {
+void Upstream::Client::set_time_limits(const Context& ctx) {
+  const Duration until = ctx.can_end() ? ctx.deadline() - ctx.clock().now() : Duration::max();
+  const milliseconds left = std::min(std::chrono::ceil<milliseconds>(until), milliseconds(std::chrono::hours(24)));
   http_->set_connection_timeout(std::min(options_.connect_timeout, left));
   http_->set_read_timeout(left);
   http_->set_write_timeout(left);
@@ -158,12 +163,40 @@ void Upstream::Client::set_time_limits(milliseconds left) {
   }
 }
 
+bool Upstream::Client::exchange(httplib::Request& request, httplib::Response& response, httplib::Error& error,
+                                const Context& ctx) {
+  set_time_limits(ctx);
+  bool done = false;
+  {
+    const auto interruption = ctx.on_done([fd = interrupt_]() noexcept { ::eventfd_write(fd, 1); });
+    done = http_->send(request, response, error);
+  }
+  eventfd_t ignored = 0;
+  ::eventfd_read(interrupt_, &ignored);
+  return done;
+}
+
+absl::Status Upstream::Client::check(const std::string& path, const Context& ctx) {
+  if (ctx.is_done()) return ctx.cause();
+  httplib::Request request;
+  request.method = "GET";
+  request.path = options_.url.path + path;
+  std::size_t received = 0;
+  request.content_receiver = [&](const char*, std::size_t size, std::uint64_t, std::uint64_t) {
+    received += size;
+    return received <= options_.max_answer_bytes && !ctx.is_done();
+  };
+  httplib::Response response;
+  auto error = httplib::Error::Success;
+  if (!exchange(request, response, error, ctx)) return explain(error, response, ctx);
+  if (response.status < 500) return absl::OkStatus();
+  return fault(StatusCode::kInternal, Stage::kUpstream, "upstream_failed",
+               fmt::format("it answered {} with status {}", path, response.status));
+}
+
 absl::StatusOr<Answer> Upstream::Client::complete(const std::string& body, const std::string& api_key,
                                                   const Context& ctx, const OnPiece& on_piece) {
   if (ctx.is_done()) return ctx.cause();
-  const Duration left = ctx.can_end() ? ctx.deadline() - ctx.clock().now() : Duration::max();
-  set_time_limits(std::min(std::chrono::ceil<milliseconds>(left), milliseconds(std::chrono::hours(24))));
-
   httplib::Request request;
   request.method = "POST";
   request.path = options_.url.path + "/v1/chat/completions";
@@ -186,14 +219,7 @@ absl::StatusOr<Answer> Upstream::Client::complete(const std::string& body, const
   };
 
   auto error = httplib::Error::Success;
-  bool done = false;
-  {
-    const auto interruption = ctx.on_done([fd = interrupt_]() noexcept { ::eventfd_write(fd, 1); });
-    done = http_->send(request, response, error);
-  }
-  eventfd_t ignored = 0;
-  ::eventfd_read(interrupt_, &ignored);
-
+  const bool done = exchange(request, response, error, ctx);
   if (too_large) {
     return fault(StatusCode::kDataLoss, Stage::kUpstream, "upstream_invalid_answer",
                  fmt::format("its answer is larger than {} bytes", options_.max_answer_bytes));
@@ -223,7 +249,8 @@ absl::StatusOr<Answer> Upstream::Client::complete(const std::string& body, const
   return Answer{.status = response.status,
                 .content_type = response.get_header_value("Content-Type"),
                 .body = std::move(received),
-                .retry_after = response.get_header_value("Retry-After")};
+                .retry_after = response.get_header_value("Retry-After"),
+                .provider = options_.name};
 }
 
 /// Why there is no answer, as far as it can be known from here.
@@ -288,6 +315,11 @@ absl::StatusOr<Answer> Upstream::complete(const std::string& body, const std::st
                                           const OnPiece& on_piece) {
   const Lease client(*this);
   return client->complete(body, api_key, ctx, on_piece);
+}
+
+absl::Status Upstream::check(const std::string& path, const Context& ctx) {
+  const Lease client(*this);
+  return client->check(path, ctx);
 }
 
 }  // namespace gateway

@@ -31,6 +31,8 @@ struct Url {
   /// Nothing if `text` is no URL that a provider can have.
   static std::optional<Url> parse(std::string_view text);
   [[nodiscard]] std::string text() const;
+
+  friend bool operator==(const Url&, const Url&) = default;
 };
 
 struct UpstreamOptions {
@@ -38,6 +40,8 @@ struct UpstreamOptions {
   Url url;
   std::chrono::milliseconds connect_timeout{2'000};
   std::size_t max_answer_bytes = 16 << 20;
+
+  friend bool operator==(const UpstreamOptions&, const UpstreamOptions&) = default;
 };
 
 /// What a provider answered: a success or one of the statuses from 400 to 499, which are the client's business.
@@ -46,7 +50,8 @@ struct Answer {
   std::string content_type = {};
   std::string body = {};  ///< Empty if it has been streamed.
   std::string retry_after = {};
-  std::string key_id = {};  ///< The key that it was asked with; empty: none.
+  std::string provider = {};  ///< Who has answered.
+  std::string key_id = {};    ///< The key that it was asked with; empty: none.
 };
 
 /// Asks a provider for completions, and tells what it did wrong: does not listen, answers with something that is not
@@ -74,6 +79,10 @@ class Upstream {
   /// `api_key` is sent as a bearer token, unless it is empty, and appears in no text.
   absl::StatusOr<Answer> complete(const std::string& body, const std::string& api_key, const penstock::Context& ctx,
                                   const OnPiece& on_piece = {});
+
+  /// Asks for `path`. Returns: OK for any answer but a 5xx: who says that there is no such page, or that it wants a
+  /// key, is there. Blocks: as `complete`.
+  absl::Status check(const std::string& path, const penstock::Context& ctx);
 
  private:
   class Client;

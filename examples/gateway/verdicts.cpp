@@ -10,6 +10,7 @@
 
 #include "errors.hpp"
 
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/core/retry_after.hpp"
 
 namespace gateway {
@@ -20,6 +21,7 @@ using penstock::RetryVerdict;
 namespace {
 
 constexpr char kWithoutRetry[] = "type.gateway/without_retry";
+constexpr char kPassedOn[] = "type.gateway/passed_on";
 
 }  // namespace
 
@@ -43,21 +45,24 @@ absl::Status to_status(const Answer& answer, std::string_view provider) {
       fmt::format("provider '{}': it refused the key '{}' with status {}", provider, answer.key_id, answer.status));
 }
 
-RetryVerdict retry_verdict(const absl::Status& status) {
-  if (status.GetPayload(kWithoutRetry)) return RetryVerdict::kStop;
+RetryVerdict retry_verdict(const absl::Status& status, bool rotates) {
+  if (status.GetPayload(kWithoutRetry) || status.GetPayload(kPassedOn)) return RetryVerdict::kStop;
   const std::optional<Stage> stage = fault_stage(status);
-  if (!stage) return RetryVerdict::kStop;  // a full queue, an open breaker, the end
+  if (!stage) {
+    // A full queue, an open breaker, the end; or all keys rest.
+    const bool will_have_key = penstock::failure_stage(status) == "lease" && absl::IsUnavailable(status) &&
+                               penstock::retry_after(status).has_value();
+    return will_have_key ? RetryVerdict::kRetry : RetryVerdict::kStop;
+  }
   switch (status.code()) {
     case StatusCode::kUnavailable:  // cannot connect
     case StatusCode::kInternal:     // failed
     case StatusCode::kDataLoss:     // broke off
       return RetryVerdict::kRetry;
     case StatusCode::kResourceExhausted:
-      return stage == Stage::kUpstream ? RetryVerdict::kRetryOtherResource : RetryVerdict::kStop;
+      return rotates ? RetryVerdict::kRetryOtherResource : RetryVerdict::kRetry;
     case StatusCode::kPermissionDenied:
-      return RetryVerdict::kRetryResourceDead;
-    case StatusCode::kFailedPrecondition:  // all keys are disabled
-      return penstock::retry_after(status) ? RetryVerdict::kRetry : RetryVerdict::kStop;
+      return rotates ? RetryVerdict::kRetryResourceDead : RetryVerdict::kStop;
     default:
       return RetryVerdict::kStop;
   }
@@ -68,9 +73,18 @@ absl::Status without_retry(absl::Status status) {
   return status;
 }
 
+absl::Status passed_on(absl::Status status) {
+  status.SetPayload(kPassedOn, absl::Cord("true"));
+  return status;
+}
+
+bool may_fall_back(const absl::Status& status) {
+  return !absl::IsCancelled(status) && !status.GetPayload(kPassedOn).has_value();
+}
+
 penstock::CallOutcome breaker_verdict(const absl::Status& status) noexcept {
-  // Only a call that had no key ends in this stage once it runs.
-  if (!status.ok() && fault_stage(status) == Stage::kAdmission) return penstock::CallOutcome::kIgnored;
+  const bool about_key = absl::IsResourceExhausted(status) || absl::IsPermissionDenied(status);
+  if (about_key && fault_stage(status) == Stage::kUpstream) return penstock::CallOutcome::kSuccess;
   return penstock::classify_call(status);
 }
 

@@ -27,14 +27,20 @@ std::optional<penstock::Duration> parse_retry_after(std::string_view header);
 absl::Status to_status(const Answer& answer, std::string_view provider);
 
 /// Whether another attempt makes sense: with the same key if the upstream could not be reached, failed or broke off;
-/// with another one if this one has reached its limit or was refused; when the first key comes back, if all rest. Not
-/// if we have refused the request ourselves, or its time was up.
-penstock::RetryVerdict retry_verdict(const absl::Status& status);
+/// with another one, where there is one (`rotates`), if this one has reached its limit or was refused; when the first
+/// key comes back, if all rest. Not if we have refused the request ourselves, or its time was up.
+penstock::RetryVerdict retry_verdict(const absl::Status& status, bool rotates);
 
 /// `status`, for which `retry_verdict` will be that no other attempt makes sense.
 absl::Status without_retry(absl::Status status);
 
-/// What a call tells the breaker: as `penstock::classify_call`, but nothing if there was no key to make it with.
+/// `status`, after which no other provider is asked, either: the client has a part of the answer.
+absl::Status passed_on(absl::Status status);
+
+/// Whether another provider may do better: not if the request was called off, or its client has a part of an answer.
+bool may_fall_back(const absl::Status& status);
+
+/// What a call tells the breaker: as `penstock::classify_call`, but who says something about a key has answered.
 penstock::CallOutcome breaker_verdict(const absl::Status& status) noexcept;
 
 }  // namespace gateway

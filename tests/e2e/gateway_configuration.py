@@ -143,7 +143,7 @@ class Configuration(GatewayTest):
             self.gateway = self.start("gateway", "--config", file.name)
         self.assertEqual([model["id"] for model in self.ask("GET", "/v1/models").json["data"]],
                          ["gpt-4o", "gpt-4o-mini"])
-        keys = self.ask("GET", "/api/state").json["providers"][0]["keys"]
+        keys = self.state_of("openai")["lease"]["resources"]
         self.assertEqual([(key["id"], key["weight"]) for key in keys], [("eu", 3), ("us", 1)])
 
     def test_a_port_that_is_taken(self):

@@ -25,10 +25,9 @@ class Keys(GatewayTest):
         return beta
 
     def key(self, name):
-        for provider in self.ask("GET", "/api/state").json["providers"]:
-            for key in provider["keys"]:
-                if key["id"] == name:
-                    return key
+        for key in self.state_of("beta")["lease"]["resources"]:
+            if key["id"] == name:
+                return key
         raise AssertionError("no key " + name)
 
     def check_leases(self, beta):

@@ -37,7 +37,8 @@ class Retries(GatewayTest):
         return beta
 
     def retry_state(self):
-        return self.ask("GET", "/api/state").json["providers"][0]["retry"]
+        state = self.ask("GET", "/api/state").json
+        return {**state["router"]["providers"][0]["retry"], "waiting": state["providers"][0]["waiting_for_retry"]}
 
     def test_a_burst_of_failures_is_not_seen_by_the_clients(self):
         beta = self.start_scripted(fails_first(2), {"retry": QUICK, "workers": 4, "queue": 100})

@@ -182,6 +182,11 @@ class GatewayTest(unittest.TestCase):
             arguments += ["--" + key.replace("_", "-"), value]
         return self.start("provider", *arguments)
 
+    def temporary_folder(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        return folder.name
+
     def fake(self, data, stays=False):
         fake = FakeProvider(data, stays)
         self.addCleanup(fake.close)
@@ -191,7 +196,8 @@ class GatewayTest(unittest.TestCase):
         """From a configuration: a provider is (name, url, settings)."""
         config = {"server": server or {}, "providers": []}
         for name, url, settings in providers:
-            defaults = {"name": name, "url": url, "models": [name + "-1"], "breaker": False, "retry": False}
+            defaults = {"name": name, "url": url, "models": [name + "-1"], "breaker": False, "health": False,
+                        "retry": False}
             config["providers"].append({**defaults, **settings})
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(config, file)
