@@ -133,32 +133,45 @@ void Providers::serve(const ProviderPtr& provider) {
   for (const std::string& model : provider->config.models) by_model_.emplace(model, provider);
 }
 
-absl::StatusOr<penstock::UpdateReport> Providers::update(ProviderConfig config) {
-  const std::lock_guard one_at_a_time(updating_);
-  const ProviderPtr former = named(config.upstream.name);
-  if (former == nullptr) return absl::NotFoundError(fmt::format("there is no provider '{}'", config.upstream.name));
+absl::Status Providers::admit(const ProviderConfig& config, const Provider& former) {
+  const std::unique_lock lock(mutex_);
   Config all = config_;
   for (ProviderConfig& each : all.providers) {
-    if (each.upstream.name == config.upstream.name) each = config;
+    if (each.upstream.name == former.name()) each = config;
   }
   std::string violations;
   for (const std::string& violation : all.violations()) violations += (violations.empty() ? "" : "\n") + violation;
-  const penstock::WorkerPoolOptions& batch = former->config.batch;
+  const penstock::WorkerPoolOptions& batch = former.config.batch;
   if (config.batch.workers != batch.workers || config.batch.queue_capacity != batch.queue_capacity ||
       config.batch.queue_wait_limit != batch.queue_wait_limit) {
     violations += violations.empty() ? "" : "\n";
     violations += "$.batch: cannot be changed while the gateway runs";
   }
   if (!violations.empty()) return absl::InvalidArgumentError(violations);
-  absl::StatusOr<Road> road = make_road(std::move(config), former.get());
-  if (!road.ok()) return road.status();
-  // The old pool ends by itself: each of its calls has a deadline.
-  serve(road->provider);
-  auto report = router_.update(road->provider->name(), road->options);
-  if (report.ok()) {
-    config_ = std::move(all);
+  if (!updating_.insert(former.name()).second) {
+    return absl::FailedPreconditionError(fmt::format("provider '{}' is being updated", former.name()));
+  }
+  config_ = std::move(all);  // others that come meanwhile have to fit in with it
+  return absl::OkStatus();
+}
+
+absl::StatusOr<penstock::UpdateReport> Providers::update(ProviderConfig config) {
+  ProviderPtr former = named(config.upstream.name);
+  if (former == nullptr) return absl::NotFoundError(fmt::format("there is no provider '{}'", config.upstream.name));
+  if (absl::Status refused = admit(config, *former); !refused.ok()) return refused;
+  former = named(former->name());  // an update may have ended meanwhile; none can now
+  absl::StatusOr<penstock::UpdateReport> report = absl::UnknownError("");
+  if (absl::StatusOr<Road> road = make_road(std::move(config), former.get()); road.ok()) {
+    serve(road->provider);
+    report = router_.update(former->name(), road->options);  // the old pool ends: each of its calls has a deadline
   } else {
-    serve(former);
+    report = road.status();
+  }
+  if (!report.ok()) serve(former);
+  const std::unique_lock lock(mutex_);
+  updating_.erase(former->name());
+  for (ProviderConfig& each : config_.providers) {
+    if (!report.ok() && each.upstream.name == former->name()) each = former->config;
   }
   return report;
 }

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <shared_mutex>
 #include <string>
 #include <string_view>
@@ -69,7 +70,8 @@ class Providers {
 
   /// Serves a provider as `config` says from now on. No request is lost or made twice because of it.
   ///
-  /// Returns: what the router says; InvalidArgument, with a line for each violation.
+  /// Returns: what the router says; InvalidArgument, with a line for each violation; FailedPrecondition while another
+  ///          update of the same provider goes on.
   /// Blocks:  until what runs by the old configuration has ended.
   absl::StatusOr<penstock::UpdateReport> update(ProviderConfig config);
 
@@ -98,6 +100,8 @@ class Providers {
 
   [[nodiscard]] absl::StatusOr<Road> make_road(ProviderConfig config, const Provider* former) const;
   void serve(const ProviderPtr& provider);
+  /// Claims a provider's name for an update, if that would leave all providers with what they need.
+  absl::Status admit(const ProviderConfig& config, const Provider& former);
   [[nodiscard]] std::vector<ProviderPtr> all() const;
 
   penstock::PoolObserver* const observer_;
@@ -109,7 +113,7 @@ class Providers {
   Config config_;
   std::map<std::string, ProviderPtr, std::less<>> by_name_;
   std::map<std::string, ProviderPtr, std::less<>> by_model_;
-  std::mutex updating_;  // one update at a time
+  std::set<std::string> updating_;  // names
 
   std::mutex streams_mutex_;
   std::condition_variable no_streams_;
