@@ -102,7 +102,7 @@ Failure to_failure(const absl::Status& status, std::string_view provider) {
   }
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
-      if (failure.retry_after || stage.empty()) {
+      if (stage == "breaker") {
         classify(503, "circuit_open", Stage::kAdmission);
         break;
       }

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "penstock/core/detail/option_text.hpp"
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/route/circuit_breaker.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
@@ -148,7 +149,8 @@ absl::Status to_status(const BreakerRefusal& refusal, std::string_view name) {
       why = fmt::format("refused while {}", to_string(refusal.state));
       break;
   }
-  absl::Status status = absl::UnavailableError(fmt::format("circuit breaker '{}': {}", name, why));
+  absl::Status status =
+      with_failure_stage(absl::UnavailableError(fmt::format("circuit breaker '{}': {}", name, why)), "breaker");
   if (refusal.retry_after > Duration::zero() && refusal.retry_after != Duration::max()) {
     return with_retry_after(std::move(status), refusal.retry_after);
   }

@@ -24,7 +24,8 @@ std::string text_of(const std::exception_ptr& thrown) {
 }  // namespace
 
 void AnswerBox::fail(absl::Status status) noexcept {
-  if (status.ok()) status = absl::InternalError("a call was failed with OK");
+  ++changes_;
+  if (status.ok()) status = absl::Status(absl::StatusCode::kInternal, "");  // without memory for a text
   status_ = std::move(status);
   answered_ = true;
 }
@@ -40,7 +41,7 @@ bool InterceptorRun::before() noexcept {
         call_.fail(absl::InternalError(fmt::format("provider '{}': interceptor '{}' threw: {}", call_.provider(),
                                                    interceptor->name(), text_of(std::current_exception()))));
       } catch (...) {
-        call_.fail(absl::InternalError("an interceptor threw"));  // and there is no memory to say more
+        call_.fail(absl::Status(absl::StatusCode::kInternal, ""));  // there is no memory to say more
       }
     }
     if (call_.is_answered()) return false;

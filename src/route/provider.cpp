@@ -24,6 +24,11 @@ absl::Status Provider::scale(const ScalingOptions& options, PeriodicRunner& runn
   return absl::OkStatus();
 }
 
+void Provider::stop_checks() const {
+  const auto& health = road_->parts().health;
+  if (health != nullptr) (void)health->stop(Context::background().with_timeout(Duration::zero()));
+}
+
 ProviderState Provider::state() const noexcept {
   life().notice_overdue();
   switch (life().phase()) {

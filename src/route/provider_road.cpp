@@ -29,23 +29,32 @@ std::string_view why_not(ProviderLife::Phase phase) noexcept {
   return "serving";
 }
 
-std::shared_ptr<Retrier> make_retrier(const ProviderOptions& options, std::shared_ptr<CircuitBreaker> breaker) {
+std::shared_ptr<Retrier> make_retrier(const ProviderOptions& options, const RoadParts& parts) {
   if (!options.retry) return nullptr;
   RetryOptions retry = *options.retry;
-  if (breaker != nullptr) {
-    retry.breaker_open = [breaker = std::move(breaker), also = std::move(retry.breaker_open)] {
+  // What refuses all calls for longer than a wait is not waited for: the call may have another provider to go to.
+  retry.breaker_open = [breaker = parts.breaker, health = parts.health, also = std::move(retry.breaker_open)] {
+    if (health != nullptr && !health->is_healthy()) return true;
+    if (breaker != nullptr) {
       const BreakerState state = breaker->state();
       if (state == BreakerState::kForcedOpen) return true;
       // Once the wait is over another attempt would be a probe, and welcome.
       if (state == BreakerState::kOpen && breaker->retry_after() > Duration::zero()) return true;
-      return also && also();
-    };
-  }
+    }
+    return also && also();
+  };
   if (options.lease != nullptr) retry.rotates_resources = true;
   return std::make_shared<Retrier>(std::move(retry));
 }
 
 }  // namespace
+
+/// A call whose time is up. Its function may end at any moment, and with it all that the road was the last to have.
+struct Passage::Overdue {
+  std::shared_ptr<const ProviderRoad> road;
+  Settlement settlement;
+  Duration took{};
+};
 
 // --- ProviderLife ---
 
@@ -57,11 +66,7 @@ void ProviderLife::notice_overdue() noexcept {
   const TimePoint now = clock_.now();
   if (now.time_since_epoch().count() < next_due) return;
 
-  struct Overdue {
-    Passage::Settlement settlement;
-    Duration took{};
-  };
-  std::array<Overdue, 16> overdue;
+  std::array<Passage::Overdue, 16> overdue;
   std::size_t size = overdue.size();
   while (size == overdue.size()) {
     size = 0;
@@ -71,6 +76,7 @@ void ProviderLife::notice_overdue() noexcept {
       for (Passage* passage = passages_; passage != nullptr; passage = passage->next_) {
         if (!passage->settlement_.is_open()) continue;
         if (passage->due_ <= now && size < overdue.size()) {
+          overdue[size].road = passage->shared_road_;
           overdue[size].settlement = std::exchange(passage->settlement_, {});
           overdue[size].took = passage->due_ - passage->started_;
           ++size;
@@ -81,19 +87,42 @@ void ProviderLife::notice_overdue() noexcept {
       next_due_.store(next.time_since_epoch().count(), std::memory_order_relaxed);
     }
     for (std::size_t call = 0; call < size; ++call) {
-      overdue[call].settlement.settle(absl::DeadlineExceededError("the function has not returned in time"),
-                                      overdue[call].took);
+      overdue[call].settlement.settle(absl::Status(absl::StatusCode::kDeadlineExceeded, ""), overdue[call].took);
+      overdue[call].road.reset();
     }
   }
 }
 
 void ProviderLife::enter(Passage& passage) noexcept {
-  const MutexLock lock(mutex_);
-  passage.next_ = passages_;
-  if (passages_ != nullptr) passages_->previous_ = &passage;
-  passages_ = &passage;
   const Duration::rep due = passage.due_.time_since_epoch().count();
-  if (due < next_due_.load(std::memory_order_relaxed)) next_due_.store(due, std::memory_order_relaxed);
+  std::array<std::optional<CancelSource>, 16> woken;
+  std::size_t size = 0;
+  const auto wake = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    for (size = 0; slot_waits_ != nullptr && size < woken.size(); ++size) {
+      SlotWait& wait = *slot_waits_;
+      slot_waits_ = wait.next_;
+      if (slot_waits_ != nullptr) slot_waits_->previous_ = nullptr;
+      wait.listed_ = false;
+      wait.woken_ = true;
+      woken[size] = wait.source_;
+    }
+  };
+  {
+    const MutexLock lock(mutex_);
+    passage.next_ = passages_;
+    if (passages_ != nullptr) passages_->previous_ = &passage;
+    passages_ = &passage;
+    if (due < next_due_.load(std::memory_order_relaxed)) {
+      next_due_.store(due, std::memory_order_relaxed);
+      wake();
+    }
+  }
+  while (size != 0) {
+    for (std::size_t index = 0; index < size; ++index) std::exchange(woken[index], std::nullopt)->cancel();
+    if (size != woken.size()) return;
+    const MutexLock lock(mutex_);
+    wake();
+  }
 }
 
 bool ProviderLife::leave(Passage& passage) noexcept {
@@ -101,6 +130,25 @@ bool ProviderLife::leave(Passage& passage) noexcept {
   (passage.previous_ == nullptr ? passages_ : passage.previous_->next_) = passage.next_;
   if (passage.next_ != nullptr) passage.next_->previous_ = passage.previous_;
   return passage.settlement_.is_open();
+}
+
+// --- SlotWait ---
+
+SlotWait::SlotWait(ProviderLife& life, CancelSource source) noexcept : life_(life), source_(std::move(source)) {
+  const MutexLock lock(life_.mutex_);
+  next_ = life_.slot_waits_;
+  if (next_ != nullptr) next_->previous_ = this;
+  life_.slot_waits_ = this;
+  due_ = TimePoint(Duration(life_.next_due_.load(std::memory_order_relaxed)));
+}
+
+bool SlotWait::end() noexcept {
+  const MutexLock lock(life_.mutex_);
+  if (std::exchange(listed_, false)) {
+    (previous_ == nullptr ? life_.slot_waits_ : previous_->next_) = next_;
+    if (next_ != nullptr) next_->previous_ = previous_;
+  }
+  return woken_;
 }
 
 // --- ProviderRoad ---
@@ -113,10 +161,10 @@ ProviderRoad::ProviderRoad(const ProviderOptions& options, std::vector<std::shar
       interceptors_(std::move(interceptors)),
       life_(std::move(life)),
       parts_(std::move(parts)),
-      retrier_(make_retrier(options, parts_.breaker)),
+      retrier_(make_retrier(options, parts_)),
       lease_(options.lease),
       health_interval_(options.health ? options.health->interval : Duration::zero()),
-      has_partitions_(options.limiter && !options.limiter->partitions.empty()) {}
+      slot_timeout_(options.limiter ? options.limiter->wait_timeout : Duration::max()) {}
 
 absl::Status ProviderRoad::admit(const std::shared_ptr<const ProviderRoad>& self, const SubmitOptions& options,
                                  CallTicket& ticket) const {
@@ -138,7 +186,7 @@ absl::Status ProviderRoad::admit(const std::shared_ptr<const ProviderRoad>& self
   ticket.road_ = self;
   ticket.processing_timeout_ = options.processing_timeout.value_or(processing_timeout_);
   if (&options.context.clock() == &clock_) ticket.deadline_ = options.context.deadline();
-  if ((lease_ != nullptr || has_partitions_) && !options.tag.empty())
+  if ((lease_ != nullptr || parts_.limiter != nullptr) && !options.tag.empty())
     ticket.tag_ = std::make_unique<const std::string>(options.tag);
   return absl::OkStatus();
 }
@@ -153,7 +201,7 @@ void Passage::Settlement::settle(const absl::Status& status, Duration took) noex
   permit.reset();
 }
 
-Passage::Passage(CallTicket& ticket, const JobContext* job) : road_(ticket.road()) {
+Passage::Passage(CallTicket& ticket, const JobContext* job) : shared_road_(ticket.shared_road()), road_(*shared_road_) {
   if (job != nullptr) {
     refusal_ = take_what_it_needs(ticket, *job);
     if (!refusal_.ok()) return;
@@ -188,18 +236,27 @@ absl::Status Passage::take_what_it_needs(const CallTicket& ticket, const JobCont
   return absl::OkStatus();
 }
 
-/// A call that hangs gives its slot back when its time is up, but only once somebody looks: here, who waits for a slot.
 absl::Status Passage::take_slot(ConcurrencyLimiter& limiter, const std::string& tag, const Context& ctx) {
+  road_.life().notice_overdue();
+  if (std::optional<ConcurrencyLimiter::Slot> slot = limiter.try_acquire_uncounted()) {
+    settlement_.slot = std::move(slot);
+    return absl::OkStatus();
+  }
+  const Clock& clock = road_.clock();
+  const TimePoint end = std::min(ctx.deadline(), saturated_add(clock.now(), road_.slot_timeout()));
   for (;;) {
-    road_.life().notice_overdue();
-    const TimePoint due = road_.life().next_due();
-    const bool looks_again = due < ctx.deadline();
-    auto slot = limiter.acquire(looks_again ? ctx.with_deadline(due) : ctx, tag);
+    const Context::Cancellable scope = ctx.with_cancel();
+    SlotWait wait(road_.life(), scope.source);
+    auto slot = limiter.acquire(scope.context.with_deadline(std::min(end, wait.due())), tag);
+    const bool woken = wait.end();
     if (slot.ok()) {
       settlement_.slot.emplace(*std::move(slot));
       return absl::OkStatus();
     }
-    if (!looks_again || !absl::IsDeadlineExceeded(slot.status()) || ctx.is_done()) return std::move(slot).status();
+    const TimePoint now = clock.now();
+    const bool looks_again = woken || (absl::IsDeadlineExceeded(slot.status()) && wait.due() <= now);
+    if (!looks_again || ctx.is_done() || now >= end) return std::move(slot).status();
+    road_.life().notice_overdue();
   }
 }
 
@@ -209,7 +266,7 @@ void Passage::end(const absl::Status& status) noexcept {
   took_ = now - started_;
   if (lease_ != nullptr) {
     // One that has outrun its time has kept its resource longer than anybody waited: whatever it says in the end.
-    lease_->report(now < due_ ? status : absl::DeadlineExceededError("the function has not returned in time"));
+    lease_->report(now < due_ ? status : absl::Status(absl::StatusCode::kDeadlineExceeded, ""));
   }
   if (listed_ && road_.life().leave(*this)) settlement_.settle(status, took_);
 }

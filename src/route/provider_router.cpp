@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <exception>
 #include <functional>
+#include <iterator>
 #include <stdexcept>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "penstock/core/detail/world.hpp"
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/route/detail/named_options.hpp"
 #include "penstock/route/detail/router_upkeep.hpp"
 
@@ -53,45 +55,73 @@ ProviderRouter::ProviderRouter(ProviderRouterOptions options) : options_(std::mo
 }
 
 ProviderRouter::~ProviderRouter() {
-  Providers providers = all();
+  std::shared_ptr<PeriodicTask> reaper;
+  Providers providers;
   {
     const MutexLock lock(mutex_);
     closed_ = true;
-    providers.insert(providers.end(), retired_.begin(), retired_.end());
+    reaper.swap(reaper_);
   }
+  reaper.reset();  // it may be at it
+  decltype(providers_) current;
+  Retired retired;
+  {
+    const MutexLock lock(mutex_);
+    current.swap(providers_);
+    retired.swap(retired_);
+  }
+  for (const auto& [name, provider] : current) {
+    provider->life().set_phase(detail::Provider::Phase::kDraining);
+    providers.push_back(provider);
+  }
+  providers.insert(providers.end(), retired.begin(), retired.end());
   in_parallel(providers.size(), [&](std::size_t index) {
     detail::Provider& provider = *providers[index];
     if (!provider.has_pool()) return;
     provider.stop_scaling();
-    provider.life().set_phase(detail::Provider::Phase::kDraining);
     (void)provider.pool().shutdown(provider.until_shutdown_timeout());
   });
+  // Functions that go on may still ask the router, which has no providers any more: all else of it outlives them.
+  std::shared_ptr<const detail::ProviderTable::Map> map =
+      table_.replace(std::make_shared<detail::ProviderTable::Map>());
+  map.reset();
+  current.clear();
+  retired.clear();
+  in_parallel(providers.size(), [&](std::size_t index) { providers[index].reset(); });
 }
 
 std::map<std::string, ShutdownReport> ProviderRouter::shutdown(const Context& ctx) {
   using Phase = detail::Provider::Phase;
-  Providers providers;
-  std::size_t current = 0;  // the rest are retired
+  struct End {
+    ProviderPtr provider;
+    bool is_retired;
+    ShutdownReport report = {};
+  };
+  std::vector<End> ends;
   {
     const MutexLock lock(mutex_);
     closed_ = true;
+    for (const ProviderPtr& retired : retired_) ends.push_back({retired, true});
     for (const auto& [name, provider] : providers_) {
       if (!provider->has_pool()) continue;  // whoever makes it finds the router closed
       if (provider->life().phase() == Phase::kServing) provider->life().set_phase(Phase::kDraining);
-      providers.push_back(provider);
+      ends.push_back({provider, false});
     }
-    current = providers.size();
-    providers.insert(providers.end(), retired_.begin(), retired_.end());
   }
-  std::vector<ShutdownReport> reports(providers.size());
-  in_parallel(providers.size(), [&](std::size_t index) {
-    providers[index]->stop_scaling();
-    reports[index] = providers[index]->pool().shutdown(ctx);
-    if (index < current && reports[index].is_drained()) providers[index]->life().set_phase(Phase::kStopped);
+  // A pool knows its own threads: if this is called from one, that pool is shut down from here, as the last one.
+  const auto own =
+      std::find_if(ends.begin(), ends.end(), [](const End& end) { return end.provider->pool().on_worker_thread(); });
+  if (own != ends.end()) std::iter_swap(own, std::prev(ends.end()));
+  in_parallel(ends.size(), [&](std::size_t index) {
+    detail::Provider& provider = *ends[index].provider;
+    provider.stop_scaling();
+    provider.stop_checks();
+    ends[index].report = provider.pool().shutdown(ctx);
+    if (!ends[index].is_retired && ends[index].report.is_drained()) provider.life().set_phase(Phase::kStopped);
   });
   std::map<std::string, ShutdownReport> by_name;
-  for (std::size_t index = 0; index < current; ++index) {
-    by_name.emplace(providers[index]->name(), std::move(reports[index]));
+  for (End& end : ends) {
+    if (!end.is_retired) by_name.emplace(end.provider->name(), std::move(end.report));
   }
   return by_name;
 }
@@ -148,20 +178,48 @@ std::shared_ptr<const detail::ProviderTable::Map> ProviderRouter::publish() {
   return table_.replace(std::move(map));
 }
 
-/// Frees removed providers that nobody uses any more: their threads are idle, so that takes no time to speak of.
-void ProviderRouter::free_retired() {
-  Retired retired;
+/// Has the retired providers that nobody uses any more freed by a thread of the router's: freeing one may wait for its
+/// threads, and run destructors of its users. One that is still in use is looked at again when the next one retires.
+void ProviderRouter::reap_soon() {
+  std::shared_ptr<PeriodicTask> reaper;
   {
     const MutexLock lock(mutex_);
-    retired.swap(retired_);
+    reaper = reaper_;
   }
-  Retired in_use;
-  for (auto provider = retired.begin(); provider != retired.end();) {
-    const auto here = provider++;
-    if (here->use_count() != 1 || !(*here)->is_idle()) in_use.splice(in_use.end(), retired, here);
+  if (reaper == nullptr) {
+    absl::StatusOr<PeriodicTask> task =
+        upkeep(Clock::steady())
+            .runner.every({.name = "reaper", .interval = Duration::max(), .initial_delay = Duration::max()},
+                          [this] { reap(); });
+    if (!task.ok()) return;  // no thread now: the next one may have one, and the destructor needs none
+    auto made = std::make_shared<PeriodicTask>(*std::move(task));
+    const MutexLock lock(mutex_);
+    if (closed_) return;
+    if (reaper_ == nullptr) reaper_ = std::move(made);
+    reaper = reaper_;
   }
-  const MutexLock lock(mutex_);
-  retired_.splice(retired_.end(), in_use);
+  reaper->run_now();
+}
+
+void ProviderRouter::reap() {
+  std::vector<ProviderPtr> candidates;
+  {
+    const MutexLock lock(mutex_);
+    candidates.assign(retired_.begin(), retired_.end());
+  }
+  std::vector<bool> idle;
+  for (const ProviderPtr& candidate : candidates) idle.push_back(candidate->is_idle());
+  Retired unused;
+  {
+    const MutexLock lock(mutex_);
+    auto retired = retired_.begin();
+    // Others are added at the end only, and taken out only here, or when the router is no more.
+    for (std::size_t index = 0; index < candidates.size() && retired != retired_.end(); ++index) {
+      const auto here = retired++;
+      if (idle[index] && here->use_count() == 2) unused.splice(unused.end(), retired_, here);
+    }
+  }
+  candidates.clear();
 }
 
 bool ProviderRouter::falls_back(const absl::Status& failure) const noexcept {
@@ -173,8 +231,9 @@ bool ProviderRouter::falls_back(const absl::Status& failure) const noexcept {
     }
   }
   switch (failure.code()) {
-    case absl::StatusCode::kOk:
     case absl::StatusCode::kCancelled:
+      return failure_stage(failure) == "shutdown";  // the provider was removed; the caller still waits
+    case absl::StatusCode::kOk:
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kAlreadyExists:
     case absl::StatusCode::kOutOfRange:

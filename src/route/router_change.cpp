@@ -31,7 +31,8 @@ std::string under_way(std::string_view name) {
 /// An id that no job of `former` has had or will have: jobs that are moved keep theirs.
 std::uint64_t first_id_after(const Provider& former) {
   constexpr std::uint64_t kStep = 1'000'000'000;
-  return ((former.first_job_id() + former.pool().stats().accepted) / kStep + 1) * kStep + 1;
+  const WorkerPoolStats stats = former.pool().stats();
+  return ((former.first_job_id() + stats.accepted + stats.taken_over) / kStep + 2) * kStep + 1;
 }
 
 }  // namespace
@@ -68,12 +69,13 @@ absl::Status ProviderRouter::add(std::string name, ProviderOptions options) {
   }
   options = detail::named(std::move(options), name);
   if (absl::Status invalid = options.validate(); !invalid.ok()) return invalid;
-  free_retired();
 
   const auto life = std::make_shared<ProviderLife>(*options.pool.clock);
+  // With a life of its own: whoever has found this one must not take it for serving when the other one does.
   const auto starting = std::make_shared<Provider>(
-      std::make_shared<const ProviderRoad>(options, options_.interceptors, life, detail::RoadParts()), nullptr,
-      options.pool);
+      std::make_shared<const ProviderRoad>(options, options_.interceptors,
+                                           std::make_shared<ProviderLife>(*options.pool.clock), detail::RoadParts()),
+      nullptr, options.pool);
   std::optional<Claim> claim;
   std::shared_ptr<const detail::ProviderTable::Map> without;
   {
@@ -113,7 +115,6 @@ absl::StatusOr<UpdateReport> ProviderRouter::update(std::string_view name, Provi
                                                     const Context& ctx) {
   options = detail::named(std::move(options), std::string(name));
   if (absl::Status invalid = options.validate(); !invalid.ok()) return invalid;
-  free_retired();
   ProviderPtr former;
   std::optional<Claim> claim;
   {
@@ -123,7 +124,7 @@ absl::StatusOr<UpdateReport> ProviderRouter::update(std::string_view name, Provi
     if (!claim->is_mine()) return absl::FailedPreconditionError(under_way(name));
     if (const auto found = providers_.find(name); found != providers_.end()) former = found->second;
   }
-  if (former == nullptr) return unknown(name);
+  if (former == nullptr || !former->has_pool()) return unknown(name);
   const ProviderRoad& road = *former->road();
   if (&road.clock() != options.pool.clock) {
     return absl::InvalidArgumentError(
@@ -143,6 +144,7 @@ absl::StatusOr<UpdateReport> ProviderRouter::update(std::string_view name, Provi
   }
   road.life().count_update();
   former->stop_scaling();
+  if (road.parts().health != (*provider)->road()->parts().health) former->stop_checks();
   UpdateReport report;
   if (absl::StatusOr<HandOverReport> moved = former->pool().hand_over((*provider)->pool()); moved.ok()) {
     report.moved = moved->moved;
@@ -150,7 +152,7 @@ absl::StatusOr<UpdateReport> ProviderRouter::update(std::string_view name, Provi
   report.retired = former->pool().shutdown(ctx);
   old.reset();
   former.reset();
-  free_retired();
+  reap_soon();
   return report;
 }
 
@@ -163,22 +165,20 @@ absl::StatusOr<ShutdownReport> ProviderRouter::remove(std::string_view name, con
     claim.emplace(*this, name);
     if (!claim->is_mine()) return absl::FailedPreconditionError(under_way(name));
     if (const auto found = providers_.find(name); found != providers_.end()) provider = found->second;
-    if (provider != nullptr) provider->life().set_phase(Provider::Phase::kDraining);
+    if (provider != nullptr && provider->has_pool()) provider->life().set_phase(Provider::Phase::kDraining);
   }
-  if (provider == nullptr) return unknown(name);
+  if (provider == nullptr || !provider->has_pool()) return unknown(name);
   provider->stop_scaling();
-  if (const auto& health = provider->road()->parts().health; health != nullptr) {
-    (void)health->stop(Context::background().with_timeout(Duration::zero()));
-  }
+  provider->stop_checks();
   ShutdownReport report = provider->pool().shutdown(ctx);
   provider->life().set_phase(Provider::Phase::kStopped);
+  Retired retired(1, std::move(provider));
+  take_out(name);
   {
-    Retired retired(1, std::move(provider));
     const MutexLock lock(mutex_);
     retired_.splice(retired_.end(), retired);
   }
-  take_out(name);
-  free_retired();
+  reap_soon();
   return report;
 }
 

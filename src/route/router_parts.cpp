@@ -2,9 +2,13 @@
 
 // What the road of a provider is made of, and what is kept of it when it is made anew.
 
+#include <exception>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "penstock/route/detail/router_upkeep.hpp"
 #include "penstock/route/provider_router.hpp"
@@ -35,7 +39,16 @@ absl::Status ProviderRouter::make_parts(const ProviderOptions& options, RoadPart
     parts.rate_limit = std::make_shared<RateLimiter>(*options.rate_limit);
   }
   if (options.limiter && parts.limiter == nullptr) {
-    parts.limiter = std::make_shared<ConcurrencyLimiter>(*options.limiter);
+    try {
+      parts.limiter = std::make_shared<ConcurrencyLimiter>(*options.limiter);
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (const std::exception& exception) {
+      return absl::InternalError(
+          fmt::format("provider '{}': no limit algorithm could be made: {}", options.pool.name, exception.what()));
+    } catch (...) {
+      return absl::InternalError(fmt::format("provider '{}': no limit algorithm could be made", options.pool.name));
+    }
   }
   if (options.health && parts.health == nullptr) {
     absl::StatusOr<HealthWatch> watch = upkeep(*options.pool.clock)
@@ -52,7 +65,8 @@ absl::Status ProviderRouter::make_parts(const ProviderOptions& options, RoadPart
 }
 
 /// Has what there is, and is to stay, go by other options: all of it, or none.
-absl::Status ProviderRouter::change_parts(const ProviderOptions& options, const RoadParts& former, RoadParts& parts) {
+absl::Status ProviderRouter::change_parts(const ProviderOptions& options, const RoadParts& former,
+                                          const RoadParts& parts) {
   // Only the user's own algorithm can fail here: all options are valid.
   if (parts.limiter != nullptr && parts.limiter == former.limiter) {
     if (absl::Status changed = parts.limiter->set_options(*options.limiter); !changed.ok()) return changed;
@@ -79,18 +93,18 @@ absl::StatusOr<ProviderRouter::ProviderPtr> ProviderRouter::make_provider(const 
     // A watch tells its results to one breaker, from the beginning to the end.
     const bool same_breaker = parts.breaker == former->breaker && (parts.breaker != nullptr || !options.breaker);
     const bool fed = former->health != nullptr && former->health->options().feeds_breaker;
-    if (options.health && same_breaker && fed == options.health->feeds_breaker) parts.health = former->health;
+    if (options.health && fed == options.health->feeds_breaker && (!fed || same_breaker)) parts.health = former->health;
   }
   if (absl::Status made = make_parts(options, parts); !made.ok()) return made;
-  if (former != nullptr) {
-    if (absl::Status changed = change_parts(options, *former, parts); !changed.ok()) return changed;
-  }
   auto provider = std::make_shared<Provider>(
       std::make_shared<const ProviderRoad>(options, options_.interceptors, std::move(life), std::move(parts)),
       *std::move(pool), options.pool);
   if (options.scaling) {
     absl::Status scaled = provider->scale(*options.scaling, upkeep(*options.pool.clock).runner);
     if (!scaled.ok()) return scaled;
+  }
+  if (former != nullptr) {
+    if (absl::Status changed = change_parts(options, *former, provider->road()->parts()); !changed.ok()) return changed;
   }
   return provider;
 }

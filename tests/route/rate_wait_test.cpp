@@ -346,9 +346,14 @@ TEST_CASE("RateLimiter: waiting does not allocate", "[route][rate_limiter]") {
   RateLimiter limiter(limited(clock, 10, 1));
   REQUIRE(limiter.try_acquire());
   std::uint64_t allocations = 1;
-  std::thread waiting([&] { allocations = testing::allocations_of([&] { static_cast<void>(limiter.acquire()); }); });
-  CHECK(in_line(limiter, 1));
-  clock.advance(100ms);
+  std::thread waiting([&] {
+    static_cast<void>(limiter.acquire());  // the first wait of a thread may
+    allocations = testing::allocations_of([&] { static_cast<void>(limiter.acquire()); });
+  });
+  for (int wait = 0; wait < 2; ++wait) {
+    CHECK(in_line(limiter, 1));
+    clock.advance(100ms);
+  }
   waiting.join();
   CHECK(allocations == 0);
 }

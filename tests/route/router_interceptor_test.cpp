@@ -187,6 +187,32 @@ TEST_CASE("Interceptor: an exception of the function passes it, and reaches the 
   CHECK(test.stats().pool.panicked == 1);
 }
 
+TEST_CASE("Interceptor: what it says of an exception is what the caller learns", "[route][interceptor]") {
+  Fixture test;
+  test.add("redact", nullptr, [](InterceptedCall& call) { call.fail(absl::PermissionDeniedError("redacted")); });
+  const auto answer = test.run([]() -> int { throw std::runtime_error("the secret"); });
+  CHECK(answer.status().code() == absl::StatusCode::kPermissionDenied);
+  CHECK_THAT(text_of(answer.status()), Equals("redacted"));
+}
+
+TEST_CASE("Interceptor: a value that cannot be moved in leaves a failure, and not nothing", "[route][interceptor]") {
+  struct Moody {
+    Moody() = default;
+    Moody(Moody&& other) : moves(other.moves - 1) {
+      if (moves < 0) throw std::runtime_error("no more moves");
+    }
+    int moves = 100;
+  };
+  Fixture test;
+  test.add("odd", nullptr, [](InterceptedCall& call) {
+    Moody last;
+    last.moves = 1;  // into `answer`, but no further
+    static_cast<void>(call.answer(std::move(last)));
+  });
+  CHECK(absl::IsInternal(test.run([] { return Moody(); }).status()));
+  CHECK(test.stats().interceptor_exceptions == 1);
+}
+
 TEST_CASE("Interceptor: one that throws is counted and named, and the others are called", "[route][interceptor]") {
   Fixture test;
   test.add("first");

@@ -298,6 +298,7 @@ TEST_CASE("ProviderRouter: the workers follow the load where that is wanted", "[
   Fixture test;
   test.options.pool.workers = 1;
   test.options.pool.queue_capacity = 1000;
+  test.options.pool.queue_wait_limit = test.options.pool.processing_timeout = penstock::Duration::max();
   test.options.scaling = ScalingOptions{.min_workers = 1, .max_workers = 8, .up_cooldown = 0s};
   test.add();
   CHECK(test.stats().pool.configured == 1);

@@ -63,6 +63,9 @@ class ConcurrencyLimiter {
   /// The same; a refusal is explained in `why`. Made into text only where somebody will read it.
   [[nodiscard]] std::optional<Slot> try_acquire(std::string_view partition, LimitRefusal& why) noexcept;
 
+  /// The same for who else waits: a refusal is not counted. Only while nobody waits and there are no partitions.
+  [[nodiscard]] std::optional<Slot> try_acquire_uncounted() noexcept;
+
   /// Takes a slot, waiting in line while there is none. A context that has ended already makes it look once.
   ///
   /// Blocks:  until a slot is handed over, the limiter closes, or `ctx` or `wait_timeout` ends. That time is on the
@@ -209,6 +212,12 @@ inline std::optional<ConcurrencyLimiter::Slot> ConcurrencyLimiter::try_acquire(s
                                                                                LimitRefusal& why) noexcept {
   detail::LimitGrant grant;
   if (!core_.try_take_quickly(grant) && !core_.try_take_slowly(grant, partition, why, true)) return std::nullopt;
+  return Slot(core_, grant);
+}
+
+inline std::optional<ConcurrencyLimiter::Slot> ConcurrencyLimiter::try_acquire_uncounted() noexcept {
+  detail::LimitGrant grant;
+  if (!core_.try_take_quickly(grant)) return std::nullopt;
   return Slot(core_, grant);
 }
 

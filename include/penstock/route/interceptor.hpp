@@ -15,6 +15,7 @@
 /// and no lease, no slot and no token is taken for it.
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -49,16 +50,20 @@ class AnswerBox {
   void fail(absl::Status status) noexcept;
   /// `value` points to an object of `type`, which is moved from; null for void.
   void put(void* value) {
+    ++changes_;
     take(value);
     status_ = absl::OkStatus();
     answered_ = true;
   }
+  /// How often it was answered or failed.
+  [[nodiscard]] std::uint32_t changes() const noexcept { return changes_; }
 
  protected:
   explicit AnswerBox(const std::type_info& type) noexcept : type_(type) {}
   ~AnswerBox() = default;
 
   bool answered_ = false;
+  std::uint32_t changes_ = 0;
   absl::Status status_;
 
  private:
@@ -171,13 +176,15 @@ class TypedAnswer final : public AnswerBox {
  public:
   TypedAnswer() noexcept : AnswerBox(typeid(Value)) {}
 
-  [[nodiscard]] void* value() noexcept override { return value_ ? std::addressof(*value_) : nullptr; }
+  [[nodiscard]] void* value() noexcept override { return value_ && status_.ok() ? std::addressof(*value_) : nullptr; }
   void set(absl::StatusOr<Value> answer) {
     if (!answer.ok()) return fail(std::move(answer).status());
     put(std::addressof(*answer));
   }
   [[nodiscard]] absl::StatusOr<Value> get() {
     if (!status_.ok()) return std::move(status_);
+    // An interceptor has replaced the value by one whose move has thrown.
+    if (!value_) return absl::InternalError("the answer was lost when it was changed");
     return *std::move(value_);
   }
 

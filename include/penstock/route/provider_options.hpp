@@ -91,8 +91,8 @@ struct ProviderRouterOptions {
   /// What is called around the function of each job; see `Interceptor`.
   std::vector<std::shared_ptr<Interceptor>> interceptors = {};
   /// Whether a failed call to one provider is worth another one to the next of its list. Empty: unless the code is
-  /// Cancelled, InvalidArgument, AlreadyExists, OutOfRange or Unimplemented, which would be the same elsewhere. One
-  /// that throws has said no. By many threads at once.
+  /// Cancelled (but for a provider that was removed), InvalidArgument, AlreadyExists, OutOfRange or Unimplemented,
+  /// which would be the same elsewhere. One that throws has said no. By many threads at once.
   std::function<bool(const absl::Status&)> falls_back = {};
 };
 

@@ -26,6 +26,7 @@
 #include "penstock/core/mutex.hpp"
 #include "penstock/core/task.hpp"
 #include "penstock/exec/job.hpp"
+#include "penstock/exec/periodic_runner.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "penstock/metrics/sink.hpp"
 #include "penstock/route/detail/provider.hpp"
@@ -208,7 +209,7 @@ class ProviderRouter {
 
   absl::Status make_parts(const ProviderOptions& options, detail::RoadParts& parts);
   static absl::Status change_parts(const ProviderOptions& options, const detail::RoadParts& former,
-                                   detail::RoadParts& parts);
+                                   const detail::RoadParts& parts);
   absl::StatusOr<ProviderPtr> make_provider(const ProviderOptions& options, std::shared_ptr<detail::ProviderLife> life,
                                             const detail::RoadParts* former);
   Upkeep& upkeep(Clock& clock) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -220,7 +221,8 @@ class ProviderRouter {
   std::shared_ptr<const detail::ProviderTable::Map> put(const ProviderPtr& provider)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void take_out(std::string_view name) ABSL_LOCKS_EXCLUDED(mutex_);
-  void free_retired() ABSL_LOCKS_EXCLUDED(mutex_);
+  void reap_soon() ABSL_LOCKS_EXCLUDED(mutex_);
+  void reap() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const ProviderRouterOptions options_;
   detail::ProviderTable table_;
@@ -233,9 +235,9 @@ class ProviderRouter {
   std::map<std::string, ProviderPtr, std::less<>> providers_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> claimed_ ABSL_GUARDED_BY(mutex_);  // names whose provider is being made, changed or taken out
   // Removed providers, and those that were replaced by an update. A submission may still hold one, or a function run;
-  // they are freed by who adds or removes later, so that a submitter never comes to wait for another provider's
-  // threads.
+  // they are freed by a thread of the router's, so that nobody comes to wait for another provider's threads.
   Retired retired_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<PeriodicTask> reaper_ ABSL_GUARDED_BY(mutex_);  // null until there is something to free
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -51,6 +51,9 @@ class Provider {
   /// The workers stay as many as they are.
   void stop_scaling() noexcept { scaling_task_.end(); }
 
+  /// No check of its health begins any more; one that hangs is not waited for.
+  void stop_checks() const;
+
   /// Null: the number of workers does not follow the load.
   [[nodiscard]] const AdaptiveScaler* scaler() const noexcept { return scaler_ ? std::addressof(*scaler_) : nullptr; }
   /// Whether its threads do nothing.

@@ -29,6 +29,7 @@
 #include "absl/status/status.h"
 
 #include "penstock/core/clock.hpp"
+#include "penstock/core/context.hpp"
 #include "penstock/core/detail/world.hpp"
 #include "penstock/core/mutex.hpp"
 #include "penstock/exec/job.hpp"
@@ -48,6 +49,7 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 
 class Passage;
 class ProviderRoad;
+class SlotWait;
 
 /// What a provider is from the time it is added until it is removed, however often it is updated.
 class ProviderLife {
@@ -61,10 +63,6 @@ class ProviderLife {
   void set_phase(Phase phase) noexcept { phase_.store(phase, std::memory_order_relaxed); }
   [[nodiscard]] Phase phase() const noexcept { return phase_.load(std::memory_order_relaxed); }
 
-  /// No call is overdue before.
-  [[nodiscard]] TimePoint next_due() const noexcept {
-    return TimePoint(Duration(next_due_.load(std::memory_order_relaxed)));
-  }
   /// Settles the calls whose time is up.
   void notice_overdue() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -77,6 +75,7 @@ class ProviderLife {
 
  private:
   friend class Passage;
+  friend class SlotWait;
 
   void enter(Passage& passage) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   /// Whether the passage was still to be settled.
@@ -89,6 +88,7 @@ class ProviderLife {
 
   Mutex mutex_;  // leaf
   Passage* passages_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  SlotWait* slot_waits_ ABSL_GUARDED_BY(mutex_) = nullptr;
   // Nanoseconds on clock_: no call is due earlier. Written under mutex_; read without it, to look only when there may
   // be something to see. Orders nothing; after a stale read a call is noticed by the next one who looks.
   world::Atomic<Duration::rep> next_due_;
@@ -109,6 +109,7 @@ class CallTicket {
   }
 
   [[nodiscard]] const ProviderRoad& road() const noexcept { return *road_; }
+  [[nodiscard]] const std::shared_ptr<const ProviderRoad>& shared_road() const noexcept { return road_; }
 
  private:
   friend class Passage;
@@ -156,6 +157,7 @@ class ProviderRoad {
   [[nodiscard]] const std::shared_ptr<Retrier>& retrier() const noexcept { return retrier_; }
   [[nodiscard]] const ProviderLease& lease() const noexcept { return lease_; }
   [[nodiscard]] InterceptorChain interceptors() const noexcept { return interceptors_; }
+  [[nodiscard]] Duration slot_timeout() const noexcept { return slot_timeout_; }
 
  private:
   const std::string name_;
@@ -167,7 +169,33 @@ class ProviderRoad {
   const std::shared_ptr<Retrier> retrier_;  // null: calls are not tried again
   const ProviderLease lease_;               // null: none
   const Duration health_interval_;
-  const bool has_partitions_;
+  const Duration slot_timeout_;
+};
+
+/// A worker that waits for a slot. A call that hangs gives its slot back when its time is up, but only once somebody
+/// looks: so who waits wakes when the first call is due, and is woken when another one comes that is due earlier.
+class SlotWait {
+ public:
+  SlotWait(ProviderLife& life, CancelSource source) noexcept ABSL_LOCKS_EXCLUDED(life.mutex_);
+  SlotWait(const SlotWait&) = delete;
+  SlotWait& operator=(const SlotWait&) = delete;
+  ~SlotWait() { end(); }
+
+  /// When the first call is due, of those there were when this was made; until then whoever comes wakes it.
+  [[nodiscard]] TimePoint due() const noexcept { return due_; }
+  /// Whether it was woken. It is woken no more.
+  bool end() noexcept ABSL_LOCKS_EXCLUDED(life_.mutex_);
+
+ private:
+  friend class ProviderLife;
+
+  ProviderLife& life_;
+  CancelSource source_;
+  TimePoint due_{};
+  bool listed_ = true;  // guarded by the life's mutex, with the rest
+  bool woken_ = false;
+  SlotWait* next_ = nullptr;
+  SlotWait* previous_ = nullptr;
 };
 
 /// A function that is about to be called, or runs. Lives in the frame of the thread that calls it.
@@ -192,6 +220,8 @@ class Passage {
  private:
   friend class ProviderLife;
 
+  struct Overdue;
+
   /// What breaker and limiter are told, once.
   struct Settlement {
     std::optional<CircuitBreaker::Permit> permit;
@@ -203,6 +233,7 @@ class Passage {
   absl::Status take_what_it_needs(const CallTicket& ticket, const JobContext& job);
   absl::Status take_slot(ConcurrencyLimiter& limiter, const std::string& tag, const Context& ctx);
 
+  const std::shared_ptr<const ProviderRoad>& shared_road_;  // the ticket's, which outlives it
   const ProviderRoad& road_;
   absl::Status refusal_;
   std::unique_ptr<HeldLease> lease_;

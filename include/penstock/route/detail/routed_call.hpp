@@ -5,6 +5,7 @@
 /// A caller's function on its way into a provider's pool, with the ticket that its outcome settles.
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -103,8 +104,9 @@ class RoutedCall {
     } catch (...) {
       intercepted.set_took(took);
       answer.fail(absl::InternalError("the function threw an exception"));
+      const std::uint32_t changes = answer.changes();
       chain.after();
-      if (answer.status().ok()) return answer.get();  // made good
+      if (answer.changes() != changes) return answer.get();  // made good, or told in other words
       throw;
     }
     intercepted.set_took(took);

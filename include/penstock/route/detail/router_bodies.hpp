@@ -176,13 +176,14 @@ auto ProviderRouter::call_all(Names providers, F function, SubmitOptions options
   using Answer = typename detail::JobTraits<detail::RoutedResult<F>>::Answer;
   detail::RefusalList refusals;
   for (const std::string& provider : providers) {
-    const ProviderPtr found = table_.find(provider);
+    ProviderPtr found = table_.find(provider);
     if (found == nullptr) {
       refusals.add(provider, unknown(provider));
       continue;
     }
     Context ctx = options.context.can_end() ? options.context : Context(found->road()->clock());
     const std::shared_ptr<Retrier> retrier = found->road()->retrier();
+    found.reset();  // an update or a removal does not wait for this call
     const auto once = [this, &provider, &function, &options](const RetryAttempt& attempt_now) {
       SubmitOptions mine = options;
       mine.context = attempt_now.context;
