@@ -14,6 +14,7 @@
 
 #include "penstock/route/provider_router.hpp"
 #include "support/catch.hpp"
+#include "support/rounds.hpp"
 
 using namespace std::chrono_literals;
 using penstock::Job;
@@ -125,4 +126,42 @@ TEST_CASE("ProviderRouter: a million jobs and a hundred updates, none lost and n
   CHECK(stats.breaker->succeeded == jobs);
   // Ignored are those that had their permit when their pool closed, and went to the next one.
   CHECK(stats.breaker->abandoned + stats.breaker->late_results == 0);
+}
+
+TEST_CASE("ProviderRouter: who submits while a provider is added is served or refused",
+          "[route][provider_router][stress]") {
+  ProviderOptions options = options_of(0);
+  options.pool.overflow = OverflowPolicy::kReject;
+  ProviderRouter router;
+  std::atomic<bool> done{false};
+  std::atomic<std::uint64_t> odd{0};
+  std::atomic<std::uint64_t> served{0};
+  std::vector<std::thread> submitters;
+  for (std::size_t submitter = 0; submitter < kSubmitters; ++submitter) {
+    submitters.emplace_back([&] {
+      while (!done) {
+        auto job = router.submit("openai", [] { return 1; });
+        if (job.ok()) {
+          const auto answer = job->get();
+          if (answer.ok()) ++served;
+          if (!answer.ok() && !absl::IsCancelled(answer.status())) ++odd;
+        } else if (!absl::IsNotFound(job.status()) && !absl::IsUnavailable(job.status()) &&
+                   !absl::IsResourceExhausted(job.status())) {
+          ++odd;
+        }
+      }
+    });
+  }
+  bool all_added = true;
+  penstock::testing::Rounds rounds(500);
+  while (rounds.next()) {
+    all_added = all_added && router.add("openai", options).ok();
+    const std::uint64_t before = served;
+    while (served == before) std::this_thread::yield();
+    all_added = all_added && router.remove("openai", penstock::Context::background().with_timeout(0s)).ok();
+  }
+  done = true;
+  for (std::thread& submitter : submitters) submitter.join();
+  CHECK(all_added);
+  CHECK(odd == 0);
 }

@@ -91,7 +91,8 @@ class ProviderRouter {
   /// runs; what it still runs when `ctx` ends is called off. No job is lost or run twice, and none is refused because
   /// of the update. Breaker, limits and health stay what they are and get other options (`set_options` of each), with
   /// their state, their figures, and all that is out or waits; what had no such part gets a new one. The pool, the
-  /// retries and the scaler begin anew. The clock cannot be changed.
+  /// retries and the scaler begin anew. The clock cannot be changed. A job that is moved keeps the parts of the road
+  /// that it was admitted on.
   ///
   /// Returns: what was moved, and what became of the rest; NotFound, InvalidArgument, FailedPrecondition (another
   ///          change is under way, or the router was shut down), or why the new pool could not be made.
@@ -159,14 +160,16 @@ class ProviderRouter {
   template <class F>
   void async_call(Names providers, F&& function, SubmitOptions&& options) = delete;
 
-  /// The same for a thread, which waits for the answer.
+  /// The same for a thread, which waits for the answer. A job that calls its own provider takes a worker away from the
+  /// call that it waits for: where there is no other one, that is for ever.
   template <class F>
   auto call(Names providers, F&& function, const SubmitOptions& options = {}) {
     return sync_wait(async_call(std::move(providers), std::forward<F>(function), options));
   }
 
   /// Lets everybody finish, all providers at once, until `ctx` ends; then calls off what is left. Nothing can be
-  /// submitted or added any more; numbers can still be read. May be called again.
+  /// submitted or added any more; numbers can still be read. Checks and scaling end. May be called again; from a job it
+  /// does not wait for that one.
   std::map<std::string, ShutdownReport> shutdown(const Context& ctx) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Parts of a provider, for operators and listeners; null if there is none. They may outlive the provider, and belong
@@ -181,7 +184,8 @@ class ProviderRouter {
   [[nodiscard]] std::map<std::string, ProviderStats> stats() const ABSL_LOCKS_EXCLUDED(mutex_);
   /// All names, sorted.
   [[nodiscard]] std::vector<std::string> providers() const ABSL_LOCKS_EXCLUDED(mutex_);
-  /// Writes the metrics of all parts of all providers, and `penstock_provider_...`, with the label `provider`.
+  /// Writes the metrics of all parts of all providers, and `penstock_provider_...`, with the label `provider`; those of
+  /// health checks have the label `watch` in its place.
   void collect(MetricSink& sink) const ABSL_LOCKS_EXCLUDED(mutex_);
   /// The whole picture: the states and main numbers of all providers as one JSON object.
   [[nodiscard]] std::string state_json() const ABSL_LOCKS_EXCLUDED(mutex_);
