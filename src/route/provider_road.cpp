@@ -95,18 +95,7 @@ void ProviderLife::notice_overdue() noexcept {
 
 void ProviderLife::enter(Passage& passage) noexcept {
   const Duration::rep due = passage.due_.time_since_epoch().count();
-  std::array<std::optional<CancelSource>, 16> woken;
-  std::size_t size = 0;
-  const auto wake = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    for (size = 0; slot_waits_ != nullptr && size < woken.size(); ++size) {
-      SlotWait& wait = *slot_waits_;
-      slot_waits_ = wait.next_;
-      if (slot_waits_ != nullptr) slot_waits_->previous_ = nullptr;
-      wait.listed_ = false;
-      wait.woken_ = true;
-      woken[size] = wait.source_;
-    }
-  };
+  bool someone_waits = false;
   {
     const MutexLock lock(mutex_);
     passage.next_ = passages_;
@@ -114,14 +103,29 @@ void ProviderLife::enter(Passage& passage) noexcept {
     passages_ = &passage;
     if (due < next_due_.load(std::memory_order_relaxed)) {
       next_due_.store(due, std::memory_order_relaxed);
-      wake();
+      someone_waits = slot_waits_ != nullptr;
     }
   }
-  while (size != 0) {
+  if (someone_waits) wake_slot_waits();
+}
+
+void ProviderLife::wake_slot_waits() noexcept {
+  std::array<std::optional<CancelSource>, 16> woken;
+  std::size_t size = woken.size();
+  while (size == woken.size()) {
+    size = 0;
+    {
+      const MutexLock lock(mutex_);
+      for (; slot_waits_ != nullptr && size < woken.size(); ++size) {
+        SlotWait& wait = *slot_waits_;
+        slot_waits_ = wait.next_;
+        if (slot_waits_ != nullptr) slot_waits_->previous_ = nullptr;
+        wait.listed_ = false;
+        wait.woken_ = true;
+        woken[size].emplace(wait.source_);
+      }
+    }
     for (std::size_t index = 0; index < size; ++index) std::exchange(woken[index], std::nullopt)->cancel();
-    if (size != woken.size()) return;
-    const MutexLock lock(mutex_);
-    wake();
   }
 }
 

@@ -195,6 +195,30 @@ TEST_CASE("ProviderRouter: a limiter's own time-out ends the wait for a slot", "
   CHECK(held->get().ok());
 }
 
+TEST_CASE("ProviderRouter: who waits for a slot hears of a call that is due earlier", "[route][provider_router]") {
+  ManualClock clock;
+  Gate gate;
+  ProviderRouter router;
+  ProviderOptions options = tiny(&clock);
+  options.pool.workers = 2;
+  options.limiter = ConcurrencyLimiterOptions{.algorithm = FixedLimit{1}};
+  options.limiter->partitions = {{"gold", 1.0}};
+  REQUIRE(router.add("a", options).ok());
+  const auto limiter = router.limiter("a");
+  auto elsewhere = limiter->try_acquire();  // of no call that could be overdue
+  REQUIRE(elsewhere.has_value());
+  auto waiting = router.submit("a", [] { return 1; });
+  REQUIRE(eventually([&] { return limiter->stats().waiting == 1; }));
+  auto hanging = router.submit("a", [&] { gate.pass(); }, {.tag = "gold", .processing_timeout = 1s});
+  REQUIRE(gate.await(1));
+  elsewhere->ignore();  // the one that hangs has the slot now
+  REQUIRE(eventually([&] { return limiter->stats().waiting == 1 && limiter->in_flight() == 1; }));
+  clock.advance(2s);
+  CHECK(waiting->get().value() == 1);
+  CHECK(absl::IsDeadlineExceeded(hanging->get()));
+  gate.open();
+}
+
 TEST_CASE("ProviderRouter: an update without health checks ends them, whoever still has the old road",
           "[route][provider_router]") {
   ManualClock clock;

@@ -78,6 +78,7 @@ class ProviderLife {
   friend class SlotWait;
 
   void enter(Passage& passage) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  void wake_slot_waits() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   /// Whether the passage was still to be settled.
   bool leave(Passage& passage) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
 
