@@ -12,6 +12,7 @@
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/route/circuit_breaker.hpp"
+#include "rounded_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
@@ -20,17 +21,6 @@ constexpr std::size_t kMaxNameBytes = 256;
 constexpr std::array kAllStates = {BreakerState::kClosed,   BreakerState::kOpen,       BreakerState::kHalfOpen,
                                    BreakerState::kDisabled, BreakerState::kForcedOpen, BreakerState::kMetricsOnly};
 static_assert(kAllStates.size() == kBreakerStates);
-
-/// "4.2 s", "250 ms": two digits are enough for a reader.
-std::string text(Duration duration) {
-  const auto ns = static_cast<double>(duration.count());
-  const auto [value, unit] = std::abs(ns) >= 1e9   ? std::pair(ns / 1e9, "s")
-                             : std::abs(ns) >= 1e6 ? std::pair(ns / 1e6, "ms")
-                             : std::abs(ns) >= 1e3 ? std::pair(ns / 1e3, "us")
-                                                   : std::pair(ns, "ns");
-  const double rounded = std::abs(value) < 10 ? std::round(value * 10) / 10 : std::round(value);
-  return fmt::format("{} {}", rounded, unit);
-}
 
 /// What the breaker has to say for itself: "12 of 20 calls failed".
 std::string evidence(const BreakerRefusal& refusal) {
@@ -102,7 +92,7 @@ absl::Status CircuitBreakerOptions::validate() const {
     require(value > 0 && value <= 100, option, "in (0, 100]", value);  // a NaN is neither
   };
   const auto require_positive = [&](const char* option, Duration value) {
-    require(value > Duration::zero(), option, "positive", text(value));
+    require(value > Duration::zero(), option, "positive", detail::rounded_text(value));
   };
 
   require(name.size() <= kMaxNameBytes, "name", "at most 256 bytes long", name.size());
@@ -117,8 +107,8 @@ absl::Status CircuitBreakerOptions::validate() const {
   require_positive("slow_call", slow_call);
   require_positive("open_for", open_for);
   require(open_backoff >= 1 && std::isfinite(open_backoff), "open_backoff", "a number of at least 1", open_backoff);
-  require(open_for_max >= open_for, "open_for_max", fmt::format("at least open_for ({})", text(open_for)),
-          text(open_for_max));
+  require(open_for_max >= open_for, "open_for_max",
+          fmt::format("at least open_for ({})", detail::rounded_text(open_for)), detail::rounded_text(open_for_max));
   require(open_jitter >= 0 && open_jitter < 1, "open_jitter", "in [0, 1)", open_jitter);
   require(half_open_permits >= 1 && half_open_permits <= 1'000'000, "half_open_permits", "in [1, 1000000]",
           half_open_permits);
@@ -134,7 +124,7 @@ absl::Status to_status(const BreakerRefusal& refusal, std::string_view name) {
     case BreakerState::kOpen:
       why = refusal.retry_after == Duration::max()
                 ? fmt::format("open until it is reset ({})", evidence(refusal))
-                : fmt::format("open for another {} ({})", text(refusal.retry_after), evidence(refusal));
+                : fmt::format("open for another {} ({})", detail::rounded_text(refusal.retry_after), evidence(refusal));
       break;
     case BreakerState::kHalfOpen:
       why = fmt::format("half open, waits for {} probes ({} came back, {} of them failed)", refusal.probes,

@@ -16,6 +16,7 @@
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/metrics/sink.hpp"
 #include "penstock/route/detail/limit_core.hpp"
+#include "rounded_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
@@ -23,17 +24,6 @@ namespace {
 constexpr std::size_t kMaxNameBytes = 256;
 constexpr std::size_t kMaxPartitions = 100;
 constexpr std::string_view kDefault = "default";  // the label of those who name no partition
-
-/// "4.2 s", "250 ms": two digits are enough for a reader.
-std::string text(Duration duration) {
-  const auto ns = static_cast<double>(duration.count());
-  const auto [value, unit] = std::abs(ns) >= 1e9   ? std::pair(ns / 1e9, "s")
-                             : std::abs(ns) >= 1e6 ? std::pair(ns / 1e6, "ms")
-                             : std::abs(ns) >= 1e3 ? std::pair(ns / 1e3, "us")
-                                                   : std::pair(ns, "ns");
-  const double rounded = std::abs(value) < 10 ? std::round(value * 10) / 10 : std::round(value);
-  return fmt::format("{} {}", rounded, unit);
-}
 
 void add_violations(const std::vector<LimitPartition>& partitions, double default_share,
                     detail::OptionViolations& violations) {
@@ -87,7 +77,8 @@ absl::Status ConcurrencyLimiterOptions::validate() const {
   add_violations(partitions, default_share, violations);
   violations.require(order == Order::kFifo || order == Order::kLifo, "order", "kFifo or kLifo",
                      static_cast<int>(order));
-  violations.require(wait_timeout >= Duration::zero(), "wait_timeout", "not negative", text(wait_timeout));
+  violations.require(wait_timeout >= Duration::zero(), "wait_timeout", "not negative",
+                     detail::rounded_text(wait_timeout));
   const bool is_known = timing == Timing::kByCaller || timing == Timing::kCoarse || timing == Timing::kExact;
   violations.require(is_known, "timing", "kByCaller, kCoarse or kExact", static_cast<int>(timing));
   violations.require(clock != nullptr, "clock", "a clock", "null");
@@ -106,11 +97,11 @@ absl::Status to_status(const LimitRefusal& refusal, std::string_view name) {
   switch (refusal.status) {
     case OpStatus::kTimedOut:
       status = absl::DeadlineExceededError(
-          fmt::format("{}: no slot in time (waited {}, {})", subject, text(refusal.waited), numbers));
+          fmt::format("{}: no slot in time (waited {}, {})", subject, detail::rounded_text(refusal.waited), numbers));
       break;
     case OpStatus::kCancelled:
       status = absl::CancelledError(fmt::format("{}: cancelled while waiting for a slot (waited {}, {})", subject,
-                                                text(refusal.waited), numbers));
+                                                detail::rounded_text(refusal.waited), numbers));
       break;
     case OpStatus::kClosed:
       status = absl::UnavailableError(fmt::format("{}: closed", subject));

@@ -10,6 +10,7 @@
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/metrics/sink.hpp"
+#include "rounded_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
@@ -20,24 +21,14 @@ constexpr double kMostTokens = 1e9;
 constexpr double kMostSeconds = 1e8;
 constexpr std::size_t kMostWaiting = 1'000'000;
 
-/// "4.2 s", "250 ms": two digits are enough for a reader.
-std::string text(Duration duration) {
-  const auto ns = static_cast<double>(duration.count());
-  const auto [value, unit] = std::abs(ns) >= 1e9   ? std::pair(ns / 1e9, "s")
-                             : std::abs(ns) >= 1e6 ? std::pair(ns / 1e6, "ms")
-                             : std::abs(ns) >= 1e3 ? std::pair(ns / 1e3, "us")
-                                                   : std::pair(ns, "ns");
-  const double rounded = std::abs(value) < 10 ? std::round(value * 10) / 10 : std::round(value);
-  return fmt::format("{} {}", rounded, unit);
-}
-
 /// "10 per second used up, 3 in line, next 5 in 83 ms"
 std::string shortage(const RateRefusal& refusal) {
   std::string words = fmt::format("{:g} per second used up", refusal.rate_per_second);
   if (refusal.waiting != 0) words += fmt::format(", {} in line", refusal.waiting);
   if (refusal.retry_after > Duration::zero()) {
-    words += refusal.asked > 1 ? fmt::format(", next {} in {}", refusal.asked, text(refusal.retry_after))
-                               : fmt::format(", next in {}", text(refusal.retry_after));
+    words += refusal.asked > 1
+                 ? fmt::format(", next {} in {}", refusal.asked, detail::rounded_text(refusal.retry_after))
+                 : fmt::format(", next in {}", detail::rounded_text(refusal.retry_after));
   }
   return words;
 }
@@ -50,17 +41,17 @@ absl::Status status_of(const RateRefusal& refusal, std::string_view name) {
     case RateReason::kLineFull:
       return absl::ResourceExhaustedError(fmt::format("{}: line full ({})", limiter, shortage(refusal)));
     case RateReason::kTooLate:
-      return absl::ResourceExhaustedError(
-          fmt::format("{}: {}, but the deadline is in {}", limiter, shortage(refusal), text(refusal.patience)));
+      return absl::ResourceExhaustedError(fmt::format("{}: {}, but the deadline is in {}", limiter, shortage(refusal),
+                                                      detail::rounded_text(refusal.patience)));
     case RateReason::kTooMany:
       return absl::InvalidArgumentError(
           fmt::format("{}: {} asked for at once, the burst is {:g}", limiter, refusal.asked, refusal.burst));
     case RateReason::kTimedOut:
-      return absl::DeadlineExceededError(
-          fmt::format("{}: not in time (waited {}; {})", limiter, text(refusal.waited), shortage(refusal)));
+      return absl::DeadlineExceededError(fmt::format("{}: not in time (waited {}; {})", limiter,
+                                                     detail::rounded_text(refusal.waited), shortage(refusal)));
     case RateReason::kCancelled:
-      return absl::CancelledError(
-          fmt::format("{}: cancelled (waited {}; {})", limiter, text(refusal.waited), shortage(refusal)));
+      return absl::CancelledError(fmt::format("{}: cancelled (waited {}; {})", limiter,
+                                              detail::rounded_text(refusal.waited), shortage(refusal)));
     case RateReason::kClosed:
       return absl::UnavailableError(fmt::format("{}: closed", limiter));
   }
