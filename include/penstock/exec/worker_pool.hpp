@@ -168,9 +168,9 @@ class WorkerPool final : public Executor {
   /// Returns: what has moved. If the successor's intake ends meanwhile, the rest is left and run here. Or, with nothing
   ///          changed, InvalidArgument (the successor is this pool, or on another clock) or Unavailable (the
   ///          successor's intake has ended).
-  /// Cost:    O(jobs that move), some 100 ns each, if not many of the successor's are older; the locks of both pools
-  /// for
-  ///          64 of them at a time. Allocates nothing.
+  /// Cost:    O(jobs that move), some 100 ns each, if not many of the successor's are older;
+  ///          the locks of both pools for 64 of them at a time.
+  ///          Allocates nothing.
   absl::StatusOr<HandOverReport> hand_over(WorkerPool& successor);
 
   /// Runs `work` in a worker. Never refuses, also after shutdown.

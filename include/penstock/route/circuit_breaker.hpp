@@ -213,10 +213,10 @@ class CircuitBreaker {
   /// From now on `options` count; name and clock stay as they are, whatever it says there. Nothing is lost:
   ///
   /// - State and generation stay, and so permits that are out stay valid, probes too.
-  /// - The window keeps its newest calls, by count, or its newest buckets, by time. It begins anew only where it
-  /// changes
-  ///   from the one to the other, or the buckets change their length. Closed, it is judged at once, and may open the
-  ///   breaker: a threshold that has been reached is reached.
+  /// - The window keeps its newest calls, by count, or its newest buckets, by time.
+  ///   It begins anew only where it changes from the one to the other, or the buckets change their length.
+  ///   Closed, it is judged at once, and may open the breaker:
+  ///   a threshold that has been reached is reached.
   /// - Open, the wait goes on as if it had begun with these options: it ends earlier or later, but not before now.
   /// - Half open, so does the wait for the probes. With more permits, more probes are let through; with fewer, none
   ///   until enough have come back. If the outcomes that are there are enough now, they decide at once.

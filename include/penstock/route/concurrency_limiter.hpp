@@ -85,9 +85,9 @@ class ConcurrencyLimiter {
   /// If algorithm, window, probe or timing are others than before, or there is a `make_algorithm`, a new algorithm
   /// takes over, from its own beginning; else it goes on.
   ///
-  /// Returns: OK; InvalidArgument with the text of `validate()`, or if `make_algorithm` makes nothing; Internal if it
-  /// throws.
-  ///          Then nothing has changed. Throws: std::bad_alloc, and then nothing has changed.
+  /// Returns: OK; InvalidArgument with the text of `validate()`, or if `make_algorithm` makes nothing;
+  ///          Internal if it throws. Then nothing has changed.
+  /// Throws:  std::bad_alloc, and then nothing has changed.
   absl::Status set_options(ConcurrencyLimiterOptions options) { return core_.set_options(std::move(options)); }
 
   /// Gives no more slots, for good: who waits or comes gets Unavailable. Slots that are out stay good. May be called

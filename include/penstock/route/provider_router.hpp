@@ -2,7 +2,7 @@
 #pragma once
 
 /// \file
-/// One road for each provider: jobs go by the provider's name to a pool of its own, past a circuit breaker of its own.
+/// One road for each provider: jobs go by the provider's name to a pool of its own, past all that guards it.
 
 #include <concepts>
 #include <cstdint>
@@ -70,7 +70,8 @@ class ProviderRouter {
   explicit ProviderRouter(ProviderRouterOptions options = {});
   /// `shutdown` with each pool's `shutdown_timeout`, then waits for the threads. Not called from a job.
   ///
-  /// Blocks: while a function runs that ignores its cancellation, also one of a provider that was removed.
+  /// Blocks: while a function runs that ignores its cancellation, also one of a provider that was removed, or a health
+  ///         check.
   ~ProviderRouter();
   ProviderRouter(const ProviderRouter&) = delete;
   ProviderRouter& operator=(const ProviderRouter&) = delete;
@@ -105,8 +106,7 @@ class ProviderRouter {
   /// even if a function still runs; its threads are waited for by the router's destructor at the latest.
   ///
   /// Returns: what the pool's shutdown came to; NotFound; FailedPrecondition (another change is under way, or the
-  /// router
-  ///          was shut down).
+  ///          router was shut down).
   /// Blocks:  until everything has finished, or `ctx` ends.
   absl::StatusOr<ShutdownReport> remove(std::string_view name, const Context& ctx = Context::background())
       ABSL_LOCKS_EXCLUDED(mutex_);
