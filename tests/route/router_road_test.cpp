@@ -156,6 +156,11 @@ TEST_CASE("ProviderRouter: checks are calls in the breaker where that is wanted"
   CHECK_FALSE(check().ok());
   CHECK_FALSE(check().ok());
   REQUIRE(eventually([&] { return breaker_is(BreakerState::kOpen); }));
+  // The breaker is told by a thread of the monitor's: of all of them, before time goes on.
+  REQUIRE(eventually([&] {
+    const auto now = test.stats();
+    return now.breaker->failed + now.breaker->not_permitted == now.health->failed;
+  }));
   patient.works = true;
   test.clock.advance(6s);
   CHECK(check().ok());  // which is the probe
