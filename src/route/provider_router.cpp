@@ -60,6 +60,7 @@ ProviderRouter::~ProviderRouter() {
   {
     const MutexLock lock(mutex_);
     closed_ = true;
+    for (const auto& [name, provider] : providers_) provider->life().set_phase(detail::Provider::Phase::kDraining);
     reaper.swap(reaper_);
   }
   reaper.reset();  // it may be at it
@@ -70,10 +71,7 @@ ProviderRouter::~ProviderRouter() {
     current.swap(providers_);
     retired.swap(retired_);
   }
-  for (const auto& [name, provider] : current) {
-    provider->life().set_phase(detail::Provider::Phase::kDraining);
-    providers.push_back(provider);
-  }
+  for (const auto& [name, provider] : current) providers.push_back(provider);
   providers.insert(providers.end(), retired.begin(), retired.end());
   in_parallel(providers.size(), [&](std::size_t index) {
     detail::Provider& provider = *providers[index];
@@ -87,7 +85,12 @@ ProviderRouter::~ProviderRouter() {
   map.reset();
   current.clear();
   retired.clear();
-  in_parallel(providers.size(), [&](std::size_t index) { providers[index].reset(); });
+  in_parallel(providers.size(), [&](std::size_t index) {
+    // A function that has found its provider just now must not be the one to free it: it is inside of its pool. What it
+    // is at is short, for the pool takes nothing any more.
+    while (providers[index].use_count() != 1) detail::world::yield();
+    providers[index].reset();
+  });
 }
 
 std::map<std::string, ShutdownReport> ProviderRouter::shutdown(const Context& ctx) {
