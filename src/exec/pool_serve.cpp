@@ -5,13 +5,20 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/context_state.hpp"
 #include "penstock/core/detail/patience.hpp"
+#include "penstock/core/failure_stage.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
+
+bool was_cancelled(const Context& ctx) noexcept {
+  const ContextState* const state = ContextAccess::state(ctx);
+  return state != nullptr && state->cancelled_at() != TimePoint::max();
+}
 
 // A job that comes so few looks after the last one is one of many.
 constexpr std::uint32_t kDense = 64;
@@ -288,7 +295,14 @@ Ran PoolCore::run(Runner& runner) noexcept {
   std::exception_ptr escaped;
   bool stopped = false;
   try {
-    if (terms != nullptr && terms->source) {
+    if (terms != nullptr && was_cancelled(terms->caller.context)) {
+      // Those who are told are told one after the other, and it is not this one's turn yet: a worker that was told
+      // before would start what nobody waits for.
+      status = with_failure_stage(
+          absl::CancelledError(fmt::format("worker pool '{}': job {} cancelled in the queue", options_.name, job.id_)),
+          "queue");
+      stopped = true;
+    } else if (terms != nullptr && terms->source) {
       const Context ctx = terms->context.with_deadline(runner.expires_at);
       const Duration waited = std::max(runner.started_at - job.enqueued_at_, Duration::zero());
       const JobContext context{ctx, job.id_, runner.worker_id, waited, terms->attempt, call_of(job), &runner.activity};

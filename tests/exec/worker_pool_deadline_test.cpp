@@ -227,5 +227,28 @@ TEST_CASE("WorkerPool: a worker does not start what has expired", "[exec][worker
   CHECK(absl::IsDeadlineExceeded(slow.get()));
 }
 
+TEST_CASE("WorkerPool: a job whose caller has left does not start, told or not yet", "[exec][worker_pool]") {
+  Gate gate;
+  const auto pool = held_pool(gate, {});
+  const auto scope = Context::background().with_cancel();
+  absl::StatusOr<Job<void>> job = absl::UnknownError("");
+  bool ran = false;
+  // Of those who are told that the context ends this one is the first. It lets the worker go on.
+  const auto first = scope.context.on_done([&]() noexcept {
+    gate.open();
+    static_cast<void>(eventually([&] { return job->is_done(); }));
+  });
+  SECTION("that takes a context") {
+    job = pool->submit([&](const JobContext&) { ran = true; }, {.context = scope.context});
+  }
+  SECTION("that takes none") {
+    job = pool->submit([&] { ran = true; }, {.context = scope.context});
+  }
+  scope.source.cancel();
+  CHECK(absl::IsCancelled(job->get()));
+  CHECK_FALSE(ran);
+  CHECK(pool->stats().cancelled == 1);
+}
+
 }  // namespace
 }  // namespace penstock
