@@ -199,7 +199,9 @@ TEST_CASE("WorkerPool: every accepted job is answered once, whatever races", "[s
     CHECK(stats.submitted == tally.submitted);
     CHECK(stats.accepted == tally.answered);
     CHECK(stats.accepted + tally.refused == tally.submitted);
-    CHECK(stats.started == tally.ran);
+    // A worker may take a job whose caller leaves at that moment: then it does not call it.
+    CHECK(stats.started >= tally.ran);
+    CHECK(stats.started - tally.ran <= stats.cancelled);
     CHECK_FALSE(too_many);
     CHECK(tally.most <= max_workers + max_replacements);
     CHECK(stats.starting + stats.queue_depth + stats.running + stats.overdue + stats.submitting == 0);

@@ -34,7 +34,7 @@ struct WorkerPoolCounts {
   std::uint64_t taken_over = 0;         ///< moved here by the `hand_over` of another pool; not among the accepted
 
   // Outcomes of jobs that were accepted or taken over.
-  std::uint64_t started = 0;
+  std::uint64_t started = 0;  ///< taken by a worker, which calls it unless its caller has just left
   std::uint64_t succeeded = 0;
   std::uint64_t failed = 0;               ///< returned a status other than OK
   std::uint64_t panicked = 0;             ///< threw
