@@ -346,17 +346,19 @@ TEST_CASE("RateLimiter: waiting does not allocate", "[route][rate_limiter]") {
   RateLimiter limiter(limited(clock, 10, 1));
   REQUIRE(limiter.try_acquire());
   std::uint64_t allocations = 1;
-  std::atomic<bool> done{false};
+  std::atomic<int> taken{0};
   std::thread waiting([&] {
     static_cast<void>(limiter.acquire());  // the first wait of a thread may
+    taken = 1;
     allocations = testing::allocations_of([&] { static_cast<void>(limiter.acquire()); });
-    done = true;
+    taken = 2;
   });
-  CHECK(eventually([&] {
-    // One token a step, and only while somebody waits for it: so both takes have to wait.
-    if (limiter.stats().waiting == 1) clock.advance(100ms);
-    return done.load();
-  }));
+  for (const int take : {1, 2}) {
+    // One token for each take, once it stands in line: were there a second one the next take would not have to wait.
+    CHECK(eventually([&] { return limiter.stats().waiting == 1; }));
+    clock.advance(100ms);
+    CHECK(eventually([&] { return taken == take; }));
+  }
   waiting.join();
   CHECK(limiter.stats().waited == 2);
   CHECK(allocations == 0);
