@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "penstock/exec/detail/pool_text.hpp"
 
-#include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <memory>
 #include <typeinfo>
@@ -39,19 +37,6 @@ std::string current_type_name() {
 }
 
 }  // namespace
-
-std::string duration_text(Duration duration) {
-  struct Unit {
-    double nanoseconds;
-    const char* name;
-  };
-  static constexpr Unit kUnits[] = {{1e9, "s"}, {1e6, "ms"}, {1e3, "us"}};
-  const auto count = static_cast<double>(duration.count());
-  for (const Unit& unit : kUnits) {
-    if (std::fabs(count) >= unit.nanoseconds) return fmt::format("{:.4g} {}", count / unit.nanoseconds, unit.name);
-  }
-  return duration.count() == 0 ? "0 s" : fmt::format("{} ns", duration.count());
-}
 
 std::string exception_text(const std::exception_ptr& exception) noexcept {
   try {
