@@ -35,6 +35,7 @@
 #include "penstock/exec/scaling_policy.hpp"
 #include "penstock/exec/thread_manager.hpp"
 #include "penstock/exec/worker_pool.hpp"
+#include "penstock/metrics/alert.hpp"
 #include "penstock/metrics/counter.hpp"
 #include "penstock/metrics/histogram.hpp"
 #include "penstock/metrics/json_writer.hpp"
