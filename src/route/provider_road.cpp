@@ -117,7 +117,7 @@ void ProviderLife::wake_slot_waits() noexcept {
     {
       const MutexLock lock(mutex_);
       for (; slot_waits_ != nullptr && size < woken.size(); ++size) {
-        SlotWait& wait = *slot_waits_;
+        LimiterWait& wait = *slot_waits_;
         slot_waits_ = wait.next_;
         if (slot_waits_ != nullptr) slot_waits_->previous_ = nullptr;
         wait.listed_ = false;
@@ -136,9 +136,9 @@ bool ProviderLife::leave(Passage& passage) noexcept {
   return passage.settlement_.is_open();
 }
 
-// --- SlotWait ---
+// --- LimiterWait ---
 
-SlotWait::SlotWait(ProviderLife& life, CancelSource source) noexcept : life_(life), source_(std::move(source)) {
+LimiterWait::LimiterWait(ProviderLife& life, CancelSource source) noexcept : life_(life), source_(std::move(source)) {
   const MutexLock lock(life_.mutex_);
   next_ = life_.slot_waits_;
   if (next_ != nullptr) next_->previous_ = this;
@@ -146,7 +146,7 @@ SlotWait::SlotWait(ProviderLife& life, CancelSource source) noexcept : life_(lif
   due_ = TimePoint(Duration(life_.next_due_.load(std::memory_order_relaxed)));
 }
 
-bool SlotWait::end() noexcept {
+bool LimiterWait::end() noexcept {
   const MutexLock lock(life_.mutex_);
   if (std::exchange(listed_, false)) {
     (previous_ == nullptr ? life_.slot_waits_ : previous_->next_) = next_;
@@ -250,7 +250,7 @@ absl::Status Passage::take_slot(ConcurrencyLimiter& limiter, const std::string& 
   const TimePoint end = std::min(ctx.deadline(), saturated_add(clock.now(), road_.slot_timeout()));
   for (;;) {
     const Context::Cancellable scope = ctx.with_cancel();
-    SlotWait wait(road_.life(), scope.source);
+    LimiterWait wait(road_.life(), scope.source);
     auto slot = limiter.acquire(scope.context.with_deadline(std::min(end, wait.due())), tag);
     const bool woken = wait.end();
     if (slot.ok()) {

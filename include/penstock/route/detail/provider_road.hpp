@@ -49,7 +49,7 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 
 class Passage;
 class ProviderRoad;
-class SlotWait;
+class LimiterWait;
 
 /// What a provider is from the time it is added until it is removed, however often it is updated.
 class ProviderLife {
@@ -75,7 +75,7 @@ class ProviderLife {
 
  private:
   friend class Passage;
-  friend class SlotWait;
+  friend class LimiterWait;
 
   void enter(Passage& passage) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   void wake_slot_waits() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
@@ -89,7 +89,7 @@ class ProviderLife {
 
   Mutex mutex_;  // leaf
   Passage* passages_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  SlotWait* slot_waits_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  LimiterWait* slot_waits_ ABSL_GUARDED_BY(mutex_) = nullptr;
   // Nanoseconds on clock_: no call is due earlier. Written under mutex_; read without it, to look only when there may
   // be something to see. Orders nothing; after a stale read a call is noticed by the next one who looks.
   world::Atomic<Duration::rep> next_due_;
@@ -175,12 +175,12 @@ class ProviderRoad {
 
 /// A worker that waits for a slot. A call that hangs gives its slot back when its time is up, but only once somebody
 /// looks: so who waits wakes when the first call is due, and is woken when another one comes that is due earlier.
-class SlotWait {
+class LimiterWait {
  public:
-  SlotWait(ProviderLife& life, CancelSource source) noexcept ABSL_LOCKS_EXCLUDED(life.mutex_);
-  SlotWait(const SlotWait&) = delete;
-  SlotWait& operator=(const SlotWait&) = delete;
-  ~SlotWait() { end(); }
+  LimiterWait(ProviderLife& life, CancelSource source) noexcept ABSL_LOCKS_EXCLUDED(life.mutex_);
+  LimiterWait(const LimiterWait&) = delete;
+  LimiterWait& operator=(const LimiterWait&) = delete;
+  ~LimiterWait() { end(); }
 
   /// When the first call is due, of those there were when this was made; until then whoever comes wakes it.
   [[nodiscard]] TimePoint due() const noexcept { return due_; }
@@ -195,8 +195,8 @@ class SlotWait {
   TimePoint due_{};
   bool listed_ = true;  // guarded by the life's mutex, with the rest
   bool woken_ = false;
-  SlotWait* next_ = nullptr;
-  SlotWait* previous_ = nullptr;
+  LimiterWait* next_ = nullptr;
+  LimiterWait* previous_ = nullptr;
 };
 
 /// A function that is about to be called, or runs. Lives in the frame of the thread that calls it.
