@@ -6,10 +6,8 @@
 namespace penstock::inline PENSTOCK_ABI::detail {
 
 absl::Status Provider::scale(const ScalingOptions& options, PeriodicRunner& runner) {
-  const auto is_open = [road = road_] {
-    const CircuitBreaker* const breaker = road->breaker();
-    return !road->is_healthy() || (breaker != nullptr && breaker->state() != BreakerState::kClosed);
-  };
+  // A few probes are no demand either.
+  const auto is_open = [road = road_] { return road->parts().state() != ProviderState::kReady; };
   const auto is_limited = [road = road_] {
     const ConcurrencyLimiter* const limiter = road->parts().limiter.get();
     return limiter != nullptr && limiter->in_flight() >= limiter->limit();
@@ -41,23 +39,7 @@ ProviderState Provider::state() const noexcept {
     case Phase::kServing:
       break;
   }
-  if (!road_->is_healthy()) return ProviderState::kIsolated;
-  const CircuitBreaker* const breaker = road_->breaker();
-  if (breaker == nullptr) return ProviderState::kReady;
-  switch (breaker->state()) {
-    case BreakerState::kHalfOpen:
-      return ProviderState::kDegraded;
-    case BreakerState::kOpen:
-      // Once the wait is over the next job is a probe.
-      return breaker->retry_after() > Duration::zero() ? ProviderState::kIsolated : ProviderState::kDegraded;
-    case BreakerState::kForcedOpen:
-      return ProviderState::kIsolated;
-    case BreakerState::kClosed:
-    case BreakerState::kDisabled:
-    case BreakerState::kMetricsOnly:
-      break;
-  }
-  return ProviderState::kReady;
+  return road_->parts().state();
 }
 
 ProviderStats Provider::stats() const {

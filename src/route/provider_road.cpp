@@ -33,15 +33,9 @@ std::shared_ptr<Retrier> make_retrier(const ProviderOptions& options, const Road
   if (!options.retry) return nullptr;
   RetryOptions retry = *options.retry;
   // What refuses all calls for longer than a wait is not waited for: the call may have another provider to go to.
-  retry.breaker_open = [breaker = parts.breaker, health = parts.health, also = std::move(retry.breaker_open)] {
-    if (health != nullptr && !health->is_healthy()) return true;
-    if (breaker != nullptr) {
-      const BreakerState state = breaker->state();
-      if (state == BreakerState::kForcedOpen) return true;
-      // Once the wait is over another attempt would be a probe, and welcome.
-      if (state == BreakerState::kOpen && breaker->retry_after() > Duration::zero()) return true;
-    }
-    return also && also();
+  // Another attempt that would be a probe is welcome.
+  retry.breaker_open = [parts, also = std::move(retry.breaker_open)] {
+    return parts.state() == ProviderState::kIsolated || (also && also());
   };
   if (options.lease != nullptr) retry.rotates_resources = true;
   return std::make_shared<Retrier>(std::move(retry));
@@ -134,6 +128,27 @@ bool ProviderLife::leave(Passage& passage) noexcept {
   (passage.previous_ == nullptr ? passages_ : passage.previous_->next_) = passage.next_;
   if (passage.next_ != nullptr) passage.next_->previous_ = passage.previous_;
   return passage.settlement_.is_open();
+}
+
+// --- RoadParts ---
+
+ProviderState RoadParts::state() const noexcept {
+  if (health != nullptr && !health->is_healthy()) return ProviderState::kIsolated;
+  if (breaker == nullptr) return ProviderState::kReady;
+  switch (breaker->state()) {
+    case BreakerState::kHalfOpen:
+      return ProviderState::kDegraded;
+    case BreakerState::kOpen:
+      // Once the wait is over the next job is a probe.
+      return breaker->retry_after() > Duration::zero() ? ProviderState::kIsolated : ProviderState::kDegraded;
+    case BreakerState::kForcedOpen:
+      return ProviderState::kIsolated;
+    case BreakerState::kClosed:
+    case BreakerState::kDisabled:
+    case BreakerState::kMetricsOnly:
+      break;
+  }
+  return ProviderState::kReady;
 }
 
 // --- LimiterWait ---

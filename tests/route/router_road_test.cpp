@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-// What a provider's calls pass besides its pool and its breaker: health, rate limit, concurrency limit, scaling.
+// What a provider's calls pass besides its pool and its breaker: health, rate limit, concurrency limit.
 
 #include <atomic>
 #include <chrono>
@@ -295,34 +295,6 @@ TEST_CASE("ProviderRouter: a shutdown calls off who waits for a slot", "[route][
   test.router.shutdown(Context(test.clock).with_timeout(0s));
   CHECK(absl::IsCancelled(waiting->get().status()));
   test.gate.open();
-}
-
-// --- scaling ---
-
-TEST_CASE("ProviderRouter: the workers follow the load where that is wanted", "[route][provider_router]") {
-  Fixture test;
-  test.options.pool.workers = 1;
-  test.options.pool.queue_capacity = 1000;
-  test.options.pool.queue_wait_limit = test.options.pool.processing_timeout = penstock::Duration::max();
-  test.options.scaling = ScalingOptions{.min_workers = 1, .max_workers = 8, .up_cooldown = 0s};
-  test.add();
-  CHECK(test.stats().pool.configured == 1);
-  std::vector<Job<void>> jobs;
-  for (int job = 0; job < 1000; ++job) jobs.push_back(test.hold());
-  REQUIRE(test.gate.await(1));
-  CHECK(test.stats().pool.configured == 1);  // it does not grow by itself
-  REQUIRE(eventually([&] {
-    test.clock.advance(1s);
-    return test.stats().scaling->scale_ups > 0;
-  }));
-  CHECK(test.stats().pool.configured > 1);
-  test.gate.open();
-  REQUIRE(eventually([&] { return test.stats().pool.idle == test.stats().pool.live; }));
-  REQUIRE(eventually([&] {
-    test.clock.advance(1s);
-    return test.stats().pool.configured == 1;
-  }));
-  CHECK_THAT(test.router.state_json(), ContainsSubstring("\"last_reason\""));
 }
 
 // --- all of it ---

@@ -43,7 +43,8 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 struct ProviderOptions;
-}
+enum class ProviderState : std::uint8_t;
+}  // namespace penstock::inline PENSTOCK_ABI
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -129,6 +130,9 @@ struct RoadParts {
   std::shared_ptr<HealthWatch> health;
   std::shared_ptr<RateLimiter> rate_limit;
   std::shared_ptr<ConcurrencyLimiter> limiter;
+
+  /// What health and breaker make of a provider that serves: kReady, kDegraded or kIsolated.
+  [[nodiscard]] ProviderState state() const noexcept;
 };
 
 /// Threads: any member, from any thread.
