@@ -17,6 +17,8 @@
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
+constexpr std::size_t kMaxTaskNameBytes = 256;
+
 const ScalingOptions& checked(const ScalingOptions& options) {
   const absl::Status status = options.validate();
   if (!status.ok()) throw std::invalid_argument(std::string(detail::text_of(status)));
@@ -168,14 +170,15 @@ void AdaptiveScaler::record(const ScalingRecord& record) noexcept {
   }
 }
 
-absl::Status AdaptiveScaler::start(PeriodicRunner& runner) {
+absl::Status AdaptiveScaler::start(PeriodicRunner& runner, double jitter) {
   PeriodicTask ended;  // one whose runner has gone
   const MutexLock task_lock(task_mutex_);
   if (task_.is_active()) {
     return absl::FailedPreconditionError(fmt::format("scaler '{}': has been started", name_));
   }
   PeriodicTaskOptions options;
-  options.name = name_.empty() ? ScalingOptions().name : name_;
+  options.name = detail::shortened(fmt::format("scale {}", name_), kMaxTaskNameBytes);
+  options.jitter = jitter;
   {
     const MutexLock lock(mutex_);
     options.interval = options.initial_delay = options_.interval;
@@ -194,6 +197,11 @@ void AdaptiveScaler::stop() noexcept {
     std::swap(ended, task_);
   }
   ended.stop();  // waits: an evaluation may call anything of the scaler
+}
+
+void AdaptiveScaler::end() noexcept {
+  const MutexLock task_lock(task_mutex_);
+  task_.end();
 }
 
 absl::Status AdaptiveScaler::set_options(ScalingOptions options) {

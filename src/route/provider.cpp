@@ -14,12 +14,7 @@ absl::Status Provider::scale(const ScalingOptions& options, PeriodicRunner& runn
   };
   scalable_.emplace(*pool_, ScalableWorkerPool::Surroundings{.breaker_open = is_open, .limited = is_limited});
   scaler_.emplace(*scalable_, options);
-  auto task = runner.every(
-      {.name = "scale " + name(), .interval = options.interval, .jitter = 0.1, .initial_delay = options.interval},
-      [this] { scaler_->evaluate(); });
-  if (!task.ok()) return std::move(task).status();
-  scaling_task_ = *std::move(task);
-  return absl::OkStatus();
+  return scaler_->start(runner, 0.1);
 }
 
 void Provider::stop_checks() const {

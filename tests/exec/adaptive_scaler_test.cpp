@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 
+#include <atomic>
 #include <chrono>
 #include <limits>
 #include <memory>
@@ -357,6 +358,61 @@ TEST_CASE("AdaptiveScaler: is driven by a runner", "[exec][scaler]") {
   CHECK(scene.scaler.start(runner).ok());
   scene.clock.advance(10s);
   REQUIRE(looks(8));
+}
+
+TEST_CASE("AdaptiveScaler: can be ended without waiting for a look that hangs", "[exec][scaler]") {
+  Gate gate;
+  Scene scene;
+  PeriodicRunner runner({.name = "r", .clock = &scene.clock});
+  scene.scaler.end();  // nothing to end
+  scene.pool.now.queued = 85;
+  scene.pool.inside = [&] { gate.pass(); };
+  CHECK(scene.scaler.start(runner).ok());
+  scene.clock.advance(5s);
+  REQUIRE(gate.await(1));
+  scene.scaler.end();  // or nobody would open the gate
+  scene.scaler.end();
+  scene.clock.advance(100s);
+  CHECK(runner.stats().running == 1);
+  SECTION("stop still waits for it") {
+    std::atomic<bool> stopped{false};
+    std::thread stopper([&] {
+      scene.scaler.stop();
+      stopped = true;
+    });
+    CHECK_FALSE(stopped);
+    gate.open();
+    stopper.join();
+    CHECK(scene.scaler.stats().evaluations == 1);
+    CHECK(runner.stats().tasks == 0);
+  }
+  SECTION("it can be started again") {
+    scene.pool.inside = nullptr;
+    gate.open();
+    CHECK(scene.scaler.start(runner).ok());
+    CHECK(eventually([&] {
+      scene.clock.advance(1s);
+      return scene.scaler.stats().evaluations > 1;
+    }));
+  }
+}
+
+TEST_CASE("AdaptiveScaler: hands its jitter to the runner", "[exec][scaler]") {
+  Scene scene;
+  PeriodicRunner runner({.name = "r", .clock = &scene.clock});
+  CHECK_THAT(text_of(scene.scaler.start(runner, 1.1)), ContainsSubstring("options.jitter must be in [0, 1], got 1.1"));
+  CHECK(runner.stats().tasks == 0);
+  CHECK(scene.scaler.start(runner, 1).ok());
+}
+
+TEST_CASE("AdaptiveScaler: any name of a scaler is good for a task", "[exec][scaler]") {
+  FakePool pool;
+  ManualClock clock;
+  PeriodicRunner runner({.name = "r", .clock = &clock});
+  for (const std::size_t length : {0, 250, 251, 256}) {
+    AdaptiveScaler scaler(pool, {.name = std::string(length, 'n'), .clock = &clock});
+    CHECK(scaler.start(runner).ok());
+  }
 }
 
 TEST_CASE("AdaptiveScaler: may outlive its runner, and be destroyed while it is driven", "[exec][scaler]") {

@@ -130,14 +130,18 @@ class AdaptiveScaler {
   std::optional<ScalingDecision> evaluate(TimePoint now);
 
   /// Has a thread of `runner` call `evaluate` every `interval` of the options, for the first time after one; until
-  /// `stop`, or the end of the runner. The times that it decides by are those of its own clock.
+  /// `stop` or `end`, or the end of the runner. The times that it decides by are those of its own clock. The task is
+  /// called "scale <name>". With a `jitter`, each interval is longer or shorter by up to this part of it, so that the
+  /// scalers of a runner spread; in [0, 1].
   ///
   /// Returns: FailedPrecondition if that is so already; else what `runner.every` does.
-  absl::Status start(PeriodicRunner& runner) ABSL_LOCKS_EXCLUDED(task_mutex_);
+  absl::Status start(PeriodicRunner& runner, double jitter = 0) ABSL_LOCKS_EXCLUDED(task_mutex_);
   /// Ends that; nothing happens if there is nothing to end.
   ///
   /// Blocks: until an evaluation of the runner's that goes on has ended; called from within it, not at all.
   void stop() noexcept ABSL_LOCKS_EXCLUDED(task_mutex_);
+  /// The same, without waiting; `stop` and the destructor still do.
+  void end() noexcept ABSL_LOCKS_EXCLUDED(task_mutex_);
 
   /// Goes by `options` from the next evaluation on; what was learned and counted stays, and so do name and clock.
   ///

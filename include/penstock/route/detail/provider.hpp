@@ -49,7 +49,9 @@ class Provider {
   /// Has the number of workers follow the load from now on. Throws: std::bad_alloc. Returns: as PeriodicRunner::every.
   absl::Status scale(const ScalingOptions& options, PeriodicRunner& runner);
   /// The workers stay as many as they are.
-  void stop_scaling() noexcept { scaling_task_.end(); }
+  void stop_scaling() noexcept {
+    if (scaler_) scaler_->end();
+  }
 
   /// No check of its health begins any more; one that hangs is not waited for.
   void stop_checks() const;
@@ -69,8 +71,7 @@ class Provider {
   const std::uint64_t first_job_id_;
   const std::unique_ptr<WorkerPool> pool_;  // its end waits for all functions
   std::optional<ScalableWorkerPool> scalable_;
-  std::optional<AdaptiveScaler> scaler_;
-  PeriodicTask scaling_task_;  // ends before what it uses
+  std::optional<AdaptiveScaler> scaler_;  // ends before what it uses
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail
