@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "penstock/core/detail/check.hpp"
+#include "penstock/core/detail/random_unit.hpp"
 #include "penstock/core/detail/wait_list.hpp"
 #include "penstock/exec/retry.hpp"
 
@@ -19,14 +20,6 @@ RetryOptions checked(RetryOptions options) {
     throw std::invalid_argument(std::string(status.message()));
   }
   return options;
-}
-
-/// The `index`-th number of a sequence of its own for each seed (splitmix64, Steele and others 2014), in [0, 1).
-double random_unit(std::uint64_t seed, std::uint64_t index) noexcept {
-  std::uint64_t bits = seed + (index + 1) * 0x9E37'79B9'7F4A'7C15U;
-  bits = (bits ^ (bits >> 30U)) * 0xBF58'476D'1CE4'E5B9U;
-  bits = (bits ^ (bits >> 27U)) * 0x94D0'49BB'1331'11EBU;
-  return static_cast<double>((bits ^ (bits >> 31U)) >> 11U) * 0x1.0p-53;
 }
 
 }  // namespace
@@ -109,7 +102,7 @@ bool Retrier::is_breaker_open() noexcept {
 double Retrier::unit_random() noexcept {
   constexpr std::uint32_t kSteps = 0xFFFF'FFFF;
   if (options_.seed == 0) return static_cast<double>(detail::world::random_below(kSteps)) / double{kSteps};
-  return random_unit(options_.seed, drawn_.fetch_add(1, std::memory_order_relaxed));
+  return detail::RandomUnit::at(options_.seed, drawn_.fetch_add(1, std::memory_order_relaxed));
 }
 
 void Retrier::count_stop(RetryStop why) noexcept { counts_.add(kFirstStop + static_cast<std::size_t>(why)); }

@@ -24,23 +24,13 @@ Duration between(TimePoint from, TimePoint to) noexcept {
   return Duration(static_cast<Duration::rep>(std::min(ticks, static_cast<std::uint64_t>(Duration::max().count()))));
 }
 
-/// The next number in [0, 1) of a generator with the state `state`: Vigna's SplitMix64.
-double next_random(std::uint64_t& state) noexcept {
-  state += 0x9E3779B97F4A7C15U;
-  std::uint64_t mixed = state;
-  mixed = (mixed ^ (mixed >> 30U)) * 0xBF58476D1CE4E5B9U;
-  mixed = (mixed ^ (mixed >> 27U)) * 0x94D049BB133111EBU;
-  mixed ^= mixed >> 31U;
-  return static_cast<double>(mixed >> 11U) * 0x1.0p-53;
-}
-
 }  // namespace
 
 BreakerMachine::BreakerMachine(std::shared_ptr<const CircuitBreakerOptions> options, TimePoint now, std::uint64_t seed)
     : options_(std::move(options)), window_(options_->window, options_->window_size, options_->bucket) {
   settle_rules();
   phase_.since = now;
-  phase_.random = seed;
+  phase_.random = RandomUnit(seed);
 }
 
 std::uint64_t BreakerMachine::acquire(TimePoint now) noexcept {
@@ -238,7 +228,7 @@ void BreakerMachine::let_pass(Phase& phase, TimePoint now, BreakerTransitions* c
 void BreakerMachine::open(Phase& phase, TimePoint at, BreakerReason reason,
                           BreakerTransitions* changes) const noexcept {
   if (phase.attempts != std::numeric_limits<std::uint32_t>::max()) ++phase.attempts;
-  phase.draw = next_random(phase.random);
+  phase.draw = phase.random.next();
   const Duration wait_for = jittered(wait(*options_, phase.attempts), phase.draw);
   enter(phase, at, BreakerState::kOpen, reason, wait_for, changes);
   phase.reason = reason;

@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "limit_random.hpp"
+#include "penstock/core/detail/random_unit.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
-using detail::LimitRandom;
+using detail::RandomUnit;
 
 // Each estimate is a double within [1, kMaxConcurrencyLimit], so that truncating it is always defined; the fractions
 // count: a limit grows by less than one at a time. Where a formula could be written in several ways that differ in the
@@ -124,7 +124,7 @@ class VegasAlgorithm final : public LimitAlgorithm {
   }
 
   const VegasLimit options_;
-  LimitRandom random_;
+  RandomUnit random_;
   double jitter_;
   double estimate_;
   std::uint64_t since_probe_ = 0;
@@ -179,7 +179,7 @@ class GradientAlgorithm final : public LimitAlgorithm {
   }
 
   const GradientLimit options_;
-  LimitRandom random_;
+  RandomUnit random_;
   std::uint64_t to_probe_;
   double estimate_;
   Duration shortest_{};  // zero: none yet

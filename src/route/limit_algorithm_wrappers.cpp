@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "limit_random.hpp"
+#include "penstock/core/detail/random_unit.hpp"
 #include "penstock/route/limit_algorithm.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
@@ -122,7 +122,7 @@ class Probing final : public Wrapper {
   }
 
   const LimitProbe options_;
-  detail::LimitRandom random_;
+  detail::RandomUnit random_;
   bool probes_ = true;
   bool has_begun_ = false;
   TimePoint began_{};

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <random>
 #include <vector>
 
+#include "penstock/core/detail/random_unit.hpp"
 #include "penstock/exec/detail/resource_choice.hpp"
 #include "support/catch.hpp"
 
@@ -150,23 +150,6 @@ TEST_CASE("ResourceChoice: least loaded fills up in proportion to the weights", 
   }
   CHECK(rows[0]->in_use == 10);
   CHECK(rows[1]->in_use == 30);
-}
-
-TEST_CASE("ResourceChoice: equal seeds give equal numbers, in the unit interval", "[exec][resource_pool]") {
-  RandomUnit one(7);
-  RandomUnit same(7);
-  RandomUnit other(8);
-  double sum = 0;
-  int different = 0;
-  for (int i = 0; i != 10'000; ++i) {
-    const double value = one.next();
-    REQUIRE(value == same.next());
-    REQUIRE((value >= 0 && value < 1));
-    different += value != other.next() ? 1 : 0;
-    sum += value;
-  }
-  CHECK(different > 9'990);
-  CHECK(std::abs(sum / 10'000 - 0.5) < 0.015);
 }
 
 TEST_CASE("ResourceChoice: sticky keys are kept for their time, and not for ever", "[exec][resource_pool]") {

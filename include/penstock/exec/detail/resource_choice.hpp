@@ -52,22 +52,6 @@ template <class Rows>
 std::size_t choose(ResourceStrategy strategy, const Rows& rows, const Acceptance& accepts, std::size_t turn,
                    double random) noexcept;
 
-/// Numbers in [0, 1) with 53 random bits: Vigna's splitmix64, which is a bijection of a counter, so any seed will do.
-class RandomUnit {
- public:
-  explicit RandomUnit(std::uint64_t seed) noexcept : state_(seed) {}
-
-  double next() noexcept {
-    std::uint64_t mixed = state_ += 0x9E3779B97F4A7C15U;
-    mixed = (mixed ^ (mixed >> 30U)) * 0xBF58476D1CE4E5B9U;
-    mixed = (mixed ^ (mixed >> 27U)) * 0x94D049BB133111EBU;
-    return static_cast<double>((mixed ^ (mixed >> 31U)) >> 11U) * 0x1p-53;
-  }
-
- private:
-  std::uint64_t state_;
-};
-
 /// Remembers the resource of each of the last keys. At least eight keys share a place, which their hash decides; the
 /// one of them that was not used for longest makes room.
 class StickyTable {

@@ -40,6 +40,7 @@
 
 #include "penstock/core/clock.hpp"
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/random_unit.hpp"
 #include "penstock/core/detail/spin_lock.hpp"
 #include "penstock/core/detail/wait_list.hpp"
 #include "penstock/exec/detail/resource_choice.hpp"

@@ -27,6 +27,7 @@
 #include <memory>
 
 #include "penstock/core/clock.hpp"
+#include "penstock/core/detail/random_unit.hpp"
 #include "penstock/route/circuit_breaker.hpp"
 #include "penstock/route/detail/outcome_window.hpp"
 
@@ -103,7 +104,7 @@ class BreakerMachine {
     BreakerReason reason = BreakerReason::kOperator;  // of the last opening
     std::uint32_t attempts = 0;
     std::uint64_t generation = 1;
-    std::uint64_t random = 0;  // the generator's state
+    RandomUnit random{0};
     TimePoint since{};
     double draw = 0;  // kOpen: what the jitter made of the wait, in [0, 1)
     Duration wait{};  // kOpen: how long it is
