@@ -14,7 +14,9 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 /// but is never empty; only such a one can be promoted by `+`.)
 template <class F>
 bool is_empty_function([[maybe_unused]] const F& function) noexcept {
-  if constexpr (std::is_pointer_v<F> || std::is_member_pointer_v<F>) {
+  if constexpr (std::is_function_v<F>) {
+    return false;
+  } else if constexpr (std::is_pointer_v<F> || std::is_member_pointer_v<F>) {
     return function == nullptr;
   } else if constexpr (std::is_class_v<F> && requires { +function; }) {
     return false;

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "penstock/core/detail/empty_function.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/route/detail/provider_road.hpp"
 #include "penstock/route/interceptor.hpp"
@@ -81,7 +82,7 @@ class RoutedCall {
 
   /// Whether there is nothing to call: a pool asks that of each function.
   friend bool operator==(const RoutedCall& call, std::nullptr_t) noexcept {
-    return call.source_ != nullptr ? is_empty(*call.source_) : is_empty(*call.function_);
+    return call.source_ != nullptr ? is_empty_function(*call.source_) : is_empty_function(*call.function_);
   }
 
  protected:
@@ -118,17 +119,6 @@ class RoutedCall {
   [[nodiscard]] CallTicket& ticket() noexcept { return ticket_; }
 
  private:
-  template <class G>
-  static bool is_empty([[maybe_unused]] const G& function) noexcept {
-    if constexpr (std::is_function_v<G> || (std::is_class_v<G> && requires { +function; })) {
-      return false;  // a function, or a lambda that only converts to a pointer
-    } else if constexpr (requires { static_cast<bool>(function == nullptr); }) {
-      return function == nullptr;
-    } else {
-      return false;
-    }
-  }
-
   /// The function between its passage's begin and end.
   Answer call(const JobContext& job, Duration& took) {
     Passage passage(ticket_, &job);
