@@ -34,6 +34,7 @@
 #include "absl/status/status.h"
 
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/result_status.hpp"
 #include "penstock/core/task.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/retry.hpp"

@@ -30,6 +30,7 @@
 
 #include "penstock/core/clock.hpp"
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/result_status.hpp"
 #include "penstock/core/detail/world.hpp"
 #include "penstock/core/retry_after.hpp"
 #include "penstock/core/task.hpp"

@@ -52,12 +52,6 @@ using RetryTask = typename AsyncRetryable<F>::Returned;
 template <class F>
 using RetryResult = typename Retryable<F>::Returned;
 
-inline const absl::Status& status_of(const absl::Status& status) noexcept { return status; }
-template <class T>
-const absl::Status& status_of(const absl::StatusOr<T>& result) noexcept {
-  return result.status();
-}
-
 /// Suspends a coroutine until `ctx` ends. It is on no list: nobody but the context ends the wait.
 class [[nodiscard]] RetryWait {
  public:

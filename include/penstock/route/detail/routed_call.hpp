@@ -13,9 +13,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 
 #include "penstock/core/detail/empty_function.hpp"
+#include "penstock/core/detail/result_status.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/route/detail/provider_road.hpp"
 #include "penstock/route/interceptor.hpp"
@@ -47,12 +47,6 @@ struct RoutedFunction<F, false, false> {
 
 template <class F>
 using RoutedResult = typename RoutedFunction<std::decay_t<F>>::Result;
-
-inline const absl::Status& outcome_of(const absl::Status& result) { return result; }
-template <class T>
-const absl::Status& outcome_of(const absl::StatusOr<T>& result) {
-  return result.status();
-}
 
 /// A function that is moved only once a pool has taken it: made with a reference to the caller's function, it takes
 /// that one out when it is moved itself, which a pool does with a job that it has accepted. So a refusal leaves the
@@ -135,7 +129,7 @@ class RoutedCall {
         return absl::OkStatus();
       } else if constexpr (std::is_same_v<Answer, Result>) {
         Result result = Form::call(std::move(*function_), seen);
-        end(outcome_of(result));
+        end(status_of(result));
         return result;
       } else {
         Result result = Form::call(std::move(*function_), seen);
@@ -178,7 +172,7 @@ class ShortRoutedCall : public RoutedCall<F> {
       } else {
         Result result = std::invoke(std::move(this->function()));
         if constexpr (std::is_same_v<typename RoutedCall<F>::Answer, Result>) {
-          passage.end(outcome_of(result));
+          passage.end(status_of(result));
         } else {
           passage.end(absl::OkStatus());
         }

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/result_status.hpp"
 #include "penstock/core/task.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/pool_retry.hpp"
@@ -198,7 +199,7 @@ auto ProviderRouter::call_all(Names providers, F function, SubmitOptions options
       const RetryAttempt only{.context = ctx};
       answer = co_await once(only);
     }
-    const absl::Status& outcome = detail::outcome_of(answer);
+    const absl::Status& outcome = detail::status_of(answer);
     if (outcome.ok() || ctx.is_done() || !falls_back(outcome)) co_return answer;
     refusals.add(provider, outcome);
   }
