@@ -20,28 +20,64 @@ double as_double(std::size_t number) noexcept { return static_cast<double>(numbe
 double as_double(Duration time) noexcept { return static_cast<double>(time.count()); }
 std::size_t truncated(double estimate) noexcept { return static_cast<std::size_t>(estimate); }
 
-class FixedAlgorithm final : public LimitAlgorithm {
+/// Remembers how long the last call took.
+class TimedAlgorithm : public LimitAlgorithm {
+ public:
+  [[nodiscard]] Duration window_rtt() const noexcept override { return rtt_; }
+
+ protected:
+  void take_time(const LimitSample& sample) noexcept { rtt_ = positive(sample.rtt); }
+
+  Duration rtt_{};
+};
+
+/// Has an estimate, of which the limit is the whole part.
+class EstimatingAlgorithm : public TimedAlgorithm {
+ public:
+  [[nodiscard]] std::size_t limit() const noexcept override { return truncated(estimate_); }
+
+ protected:
+  explicit EstimatingAlgorithm(std::size_t initial) noexcept : estimate_(as_double(initial)) {}
+
+  double estimate_;
+  bool has_base_ = false;  // the times to compare with are given, and not to be learned
+};
+
+/// Compares with the shortest time.
+class ShortestTimeAlgorithm : public EstimatingAlgorithm {
+ public:
+  [[nodiscard]] Duration min_rtt() const noexcept override { return shortest_; }
+  void set_base_rtt(Duration shortest, Duration) noexcept override {
+    shortest_ = positive(shortest);
+    has_base_ = true;
+  }
+
+ protected:
+  using EstimatingAlgorithm::EstimatingAlgorithm;
+
+  Duration shortest_{};  // zero: none yet
+};
+
+class FixedAlgorithm final : public TimedAlgorithm {
  public:
   explicit FixedAlgorithm(const FixedLimit& options) noexcept : limit_(options.limit) {}
   std::size_t on_sample(const LimitSample& sample) noexcept override {
-    rtt_ = positive(sample.rtt);
+    take_time(sample);
     return limit_;
   }
   [[nodiscard]] std::size_t limit() const noexcept override { return limit_; }
   [[nodiscard]] std::string_view name() const noexcept override { return "fixed"; }
-  [[nodiscard]] Duration window_rtt() const noexcept override { return rtt_; }
 
  private:
   const std::size_t limit_;
-  Duration rtt_{};
 };
 
-class AimdAlgorithm final : public LimitAlgorithm {
+class AimdAlgorithm final : public TimedAlgorithm {
  public:
   explicit AimdAlgorithm(const AimdLimit& options) noexcept : options_(options), limit_(options.initial) {}
 
   std::size_t on_sample(const LimitSample& sample) noexcept override {
-    rtt_ = positive(sample.rtt);
+    take_time(sample);
     if (sample.dropped || rtt_ > options_.timeout) {
       limit_ = truncated(as_double(limit_) * options_.backoff);
     } else if (sample.in_flight >= limit_ - limit_ / 2) {  // 2 * in_flight >= limit, without an overflow
@@ -51,25 +87,23 @@ class AimdAlgorithm final : public LimitAlgorithm {
   }
   [[nodiscard]] std::size_t limit() const noexcept override { return limit_; }
   [[nodiscard]] std::string_view name() const noexcept override { return "aimd"; }
-  [[nodiscard]] Duration window_rtt() const noexcept override { return rtt_; }
 
  private:
   const AimdLimit options_;
   std::size_t limit_;
-  Duration rtt_{};
 };
 
-class VegasAlgorithm final : public LimitAlgorithm {
+class VegasAlgorithm final : public ShortestTimeAlgorithm {
  public:
   VegasAlgorithm(const VegasLimit& options, std::uint64_t seed) noexcept
-      : options_(options),
+      : ShortestTimeAlgorithm(options.initial),
+        options_(options),
         random_(seed),
         jitter_(next_jitter()),
-        estimate_(as_double(options.initial)),
         starts_(options.slow_start) {}
 
   std::size_t on_sample(const LimitSample& sample) noexcept override {
-    rtt_ = positive(sample.rtt);
+    take_time(sample);
     ++since_probe_;
     if (options_.probe_multiplier != 0 && !has_base_ &&
         jitter_ * as_double(options_.probe_multiplier) * estimate_ <= static_cast<double>(since_probe_)) {
@@ -83,14 +117,7 @@ class VegasAlgorithm final : public LimitAlgorithm {
     }
     return limit();
   }
-  [[nodiscard]] std::size_t limit() const noexcept override { return truncated(estimate_); }
   [[nodiscard]] std::string_view name() const noexcept override { return "vegas"; }
-  [[nodiscard]] Duration min_rtt() const noexcept override { return shortest_; }
-  [[nodiscard]] Duration window_rtt() const noexcept override { return rtt_; }
-  void set_base_rtt(Duration shortest, Duration) noexcept override {
-    shortest_ = positive(shortest);
-    has_base_ = true;
-  }
 
  private:
   double next_jitter() noexcept { return 0.5 + 0.5 * random_.next(); }
@@ -126,23 +153,19 @@ class VegasAlgorithm final : public LimitAlgorithm {
   const VegasLimit options_;
   RandomUnit random_;
   double jitter_;
-  double estimate_;
   std::uint64_t since_probe_ = 0;
-  Duration shortest_{};  // zero: none yet
-  Duration rtt_{};
-  bool has_base_ = false;
   bool starts_;
   bool has_doubled_ = false;
   TimePoint doubled_at_{};
 };
 
-class GradientAlgorithm final : public LimitAlgorithm {
+class GradientAlgorithm final : public ShortestTimeAlgorithm {
  public:
   GradientAlgorithm(const GradientLimit& options, std::uint64_t seed) noexcept
-      : options_(options), random_(seed), to_probe_(next_countdown()), estimate_(as_double(options.initial)) {}
+      : ShortestTimeAlgorithm(options.initial), options_(options), random_(seed), to_probe_(next_countdown()) {}
 
   std::size_t on_sample(const LimitSample& sample) noexcept override {
-    rtt_ = positive(sample.rtt);
+    take_time(sample);
     const double queue = std::max(4.0, std::floor(std::sqrt(std::floor(estimate_))));
     if (options_.probe_interval != 0 && !has_base_ && to_probe_-- == 0) {
       to_probe_ = next_countdown();
@@ -164,14 +187,7 @@ class GradientAlgorithm final : public LimitAlgorithm {
     estimate_ = std::min(as_double(options_.max), std::max(queue, wanted));
     return limit();
   }
-  [[nodiscard]] std::size_t limit() const noexcept override { return truncated(estimate_); }
   [[nodiscard]] std::string_view name() const noexcept override { return "gradient"; }
-  [[nodiscard]] Duration min_rtt() const noexcept override { return shortest_; }
-  [[nodiscard]] Duration window_rtt() const noexcept override { return rtt_; }
-  void set_base_rtt(Duration shortest, Duration) noexcept override {
-    shortest_ = positive(shortest);
-    has_base_ = true;
-  }
 
  private:
   std::uint64_t next_countdown() noexcept {
@@ -181,19 +197,15 @@ class GradientAlgorithm final : public LimitAlgorithm {
   const GradientLimit options_;
   RandomUnit random_;
   std::uint64_t to_probe_;
-  double estimate_;
-  Duration shortest_{};  // zero: none yet
-  Duration rtt_{};
-  bool has_base_ = false;
 };
 
-class Gradient2Algorithm final : public LimitAlgorithm {
+class Gradient2Algorithm final : public EstimatingAlgorithm {
  public:
   explicit Gradient2Algorithm(const Gradient2Limit& options) noexcept
-      : options_(options), estimate_(as_double(options.initial)) {}
+      : EstimatingAlgorithm(options.initial), options_(options) {}
 
   std::size_t on_sample(const LimitSample& sample) noexcept override {
-    rtt_ = positive(sample.rtt);
+    take_time(sample);
     if (sample.dropped && options_.heed_drops) {
       adapt(0.5);
       return limit();
@@ -206,12 +218,10 @@ class Gradient2Algorithm final : public LimitAlgorithm {
     adapt(std::clamp(options_.tolerance * average / rtt, 0.5, 1.0));
     return limit();
   }
-  [[nodiscard]] std::size_t limit() const noexcept override { return truncated(estimate_); }
   [[nodiscard]] std::string_view name() const noexcept override { return "gradient2"; }
   [[nodiscard]] Duration min_rtt() const noexcept override {
     return saturated(std::chrono::duration<double, std::nano>(average_));
   }
-  [[nodiscard]] Duration window_rtt() const noexcept override { return rtt_; }
   void set_base_rtt(Duration, Duration mean) noexcept override {
     average_ = as_double(positive(mean));
     has_base_ = true;
@@ -238,12 +248,9 @@ class Gradient2Algorithm final : public LimitAlgorithm {
   }
 
   const Gradient2Limit options_;
-  double estimate_;
   std::size_t samples_ = 0;  // of the warm-up
   double sum_ = 0;
   double average_ = 0;  // in nanoseconds
-  Duration rtt_{};
-  bool has_base_ = false;
 };
 
 struct Maker {
