@@ -1,20 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <chrono>
-#include <memory>
 #include <random>
-#include <stdexcept>
-#include <string>
-#include <thread>
-#include <utility>
 #include <vector>
 
+#include "exec/hand_over_support.hpp"
 #include "exec/pool_support.hpp"
-#include "penstock/core/run_loop.hpp"
-#include "penstock/core/task.hpp"
-#include "penstock/exec/job_group.hpp"
 #include "penstock/exec/worker_pool.hpp"
-#include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/recorder.hpp"
 
@@ -22,22 +14,12 @@ namespace penstock {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::discrepancies;
+using testing::check_books;
 using testing::eventually;
 using testing::Gate;
+using testing::hand_over;
 using testing::held_pool;
-using testing::make_pool;
 using testing::Recorder;
-using testing::text_of;
-
-/// Throws, and so fails the test, if the hand-over is refused.
-HandOverReport hand_over(WorkerPool& from, WorkerPool& to) {
-  const auto report = from.hand_over(to);
-  if (!report.ok()) throw std::runtime_error(text_of(report.status()));
-  return *report;
-}
-
-void check_books(WorkerPool& pool) { CHECK(discrepancies(pool.stats()) == ""); }
 
 TEST_CASE("WorkerPool: hand_over puts the jobs in front of younger ones", "[exec][worker_pool][hand_over]") {
   ManualClock clock;
