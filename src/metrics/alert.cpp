@@ -8,19 +8,13 @@
 #include <fmt/format.h>
 
 #include "penstock/core/detail/duration_text.hpp"
+#include "penstock/core/detail/elapsed.hpp"
 #include "penstock/core/detail/option_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 256;
-
-/// `to - from`, held at the longest duration; both ends of time may be the furthest there are. Requires: from <= to.
-Duration elapsed(TimePoint from, TimePoint to) noexcept {
-  // Only a `from` before the epoch can make the difference too large.
-  if (from < TimePoint() && to > TimePoint::max() + from.time_since_epoch()) return Duration::max();
-  return to - from;
-}
 
 }  // namespace
 
@@ -96,7 +90,7 @@ AlertChange Alert::step(double value, std::uint64_t count, TimePoint now) noexce
     stats_.since = now;
   } else if (now < last_step_) {
     // What has passed since the state began stays passed, as the clock goes on from its new time.
-    stats_.since = saturated_add(now, -elapsed(stats_.since, last_step_));
+    stats_.since = saturated_add(now, -detail::elapsed(stats_.since, last_step_));
   }
   last_step_ = now;
 
@@ -118,7 +112,7 @@ AlertChange Alert::step(double value, std::uint64_t count, TimePoint now) noexce
     return stats_.state == AlertState::kPending ? enter(AlertState::kCalm, now) : AlertChange::kNone;
   }
   if (stats_.state == AlertState::kCalm) enter(AlertState::kPending, now);
-  return elapsed(stats_.since, now) >= rule_.hold ? enter(AlertState::kRaised, now) : AlertChange::kNone;
+  return detail::elapsed(stats_.since, now) >= rule_.hold ? enter(AlertState::kRaised, now) : AlertChange::kNone;
 }
 
 AlertChange Alert::enter(AlertState state, TimePoint now) noexcept {
@@ -135,9 +129,9 @@ AlertChange Alert::enter(AlertState state, TimePoint now) noexcept {
 
 std::string Alert::text(TimePoint now) const {
   const bool is_known = !std::isnan(stats_.value);
-  const Duration lasted = now < stats_.since ? Duration::zero() : elapsed(stats_.since, now);
-  std::string text = fmt::format("alert '{}': {} for {}", rule_.name, to_string(stats_.state),
-                                 detail::duration_text(stats_.steps == 0 ? Duration::zero() : lasted));
+  const Duration lasted = stats_.steps == 0 ? Duration::zero() : detail::elapsed(stats_.since, now);
+  std::string text =
+      fmt::format("alert '{}': {} for {}", rule_.name, to_string(stats_.state), detail::duration_text(lasted));
   text += is_known
               ? fmt::format(", {:.6g} from {} {}", stats_.value, stats_.count, stats_.count == 1 ? "sample" : "samples")
               : ", no value yet";

@@ -6,6 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include "penstock/core/detail/elapsed.hpp"
+
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
@@ -13,15 +15,6 @@ constexpr Duration kTick{1};  // the waits end strictly after their time
 
 double rate_pct(std::uint64_t part, std::uint64_t calls) noexcept {
   return 100.0 * static_cast<double>(part) / static_cast<double>(calls);
-}
-
-/// How long after `from` is `to`: zero if it is not after it.
-Duration between(TimePoint from, TimePoint to) noexcept {
-  if (to <= from) return Duration::zero();
-  // The difference of two points may be more than a duration can hold, but never more than 2^64.
-  const std::uint64_t ticks = static_cast<std::uint64_t>(to.time_since_epoch().count()) -
-                              static_cast<std::uint64_t>(from.time_since_epoch().count());
-  return Duration(static_cast<Duration::rep>(std::min(ticks, static_cast<std::uint64_t>(Duration::max().count()))));
 }
 
 }  // namespace
@@ -179,7 +172,7 @@ CircuitBreakerStats BreakerMachine::stats(TimePoint now) const noexcept {
   CircuitBreakerStats stats = counts_;
   stats.state = phase.state;
   stats.generation = phase.generation;
-  stats.time_in_state = between(phase.since, now);
+  stats.time_in_state = elapsed(phase.since, now);
   stats.retry_after = refusal(phase, now).retry_after;
   stats.attempts = phase.attempts;
   stats.probes = phase.state == BreakerState::kHalfOpen ? phase.probes_out : 0;
@@ -345,7 +338,7 @@ BreakerRefusal BreakerMachine::refusal(const Phase& phase, TimePoint now) const 
   } else if (phase.state == BreakerState::kOpen && phase.open_until == TimePoint::max()) {
     refusal.retry_after = Duration::max();
   } else if (phase.state == BreakerState::kOpen) {
-    refusal.retry_after = between(now, phase.open_until);
+    refusal.retry_after = elapsed(now, phase.open_until);
   }
   return refusal;
 }
