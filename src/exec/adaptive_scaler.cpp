@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/worker_pool.hpp"
@@ -276,7 +277,7 @@ void AdaptiveScaler::collect(MetricSink& sink) const {
                now.last_sample.arrival_rate);
   }
   sink.gauge("penstock_scaler_mean_run_seconds", "how long jobs run on average; 0: not known yet", {scaler},
-             std::chrono::duration<double>(now.last_sample.mean_run).count());
+             detail::seconds(now.last_sample.mean_run));
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI

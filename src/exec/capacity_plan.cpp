@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/metrics/json_writer.hpp"
@@ -18,13 +19,13 @@
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
+using detail::seconds;
+
 constexpr std::size_t kMaxNameBytes = 256;
 constexpr double kMost = 1e9;                  // where bounds do not count
 constexpr std::size_t kMaxPoolWorkers = 4096;  // of WorkerPoolOptions
 constexpr std::size_t kMaxPoolQueue = 1'000'000;
 constexpr double kMaxBudgetRatio = 1;
-
-double seconds(Duration duration) noexcept { return std::chrono::duration<double>(duration).count(); }
 
 /// Rounds up, but not what is whole except for the error of its computation: 1000 * 1.01 is 1010.
 std::size_t ceil_of(double value) noexcept {

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/exec/detail/periodic_core.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
@@ -79,7 +80,7 @@ void PeriodicRunner::collect(MetricSink& sink) const {
     counter("penstock_periodic_start_failures_total", "calls skipped since the system had no thread",
             task.start_failures);
     sink.gauge("penstock_periodic_running_seconds", "how long the longest present call has run", labels,
-               std::chrono::duration<double>(task.running_for).count());
+               detail::seconds(task.running_for));
   }
 }
 

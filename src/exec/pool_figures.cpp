@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "penstock/core/detail/check.hpp"
+#include "penstock/core/detail/duration_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace detail {
@@ -126,7 +127,7 @@ std::array<double, Throughput::kWindows.size()> Throughput::at(TimePoint now, st
     const Seen& since = seen(ago);
     // Of two who ask at once, the later one may come first.
     if (now > since.at && count > since.count) {
-      rates[i] = static_cast<double>(count - since.count) / std::chrono::duration<double>(now - since.at).count();
+      rates[i] = static_cast<double>(count - since.count) / seconds(now - since.at);
     }
     if (now - seen(0).at >= kWindows[i] / static_cast<Duration::rep>(kParts)) {
       window.newest = (window.newest + 1) % window.seen.size();

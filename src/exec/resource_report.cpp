@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/core/retry_after.hpp"
@@ -249,12 +250,12 @@ void ResourceCore::collect(MetricSink& sink) const {
                  each.leases);
     sink.counter("penstock_resources_resource_errors_total", "reports of failed calls with one resource",
                  {pool, resource}, each.errors);
-    sink.gauge(
-        "penstock_resources_resource_disabled_seconds",
-        "how long one resource will not be lent; 0: it is lent, +Inf: until somebody enables it", {pool, resource},
-        !each.is_disabled                         ? 0.0
-        : each.disabled_until == TimePoint::max() ? std::numeric_limits<double>::infinity()
-                                                  : std::chrono::duration<double>(each.disabled_until - time).count());
+    sink.gauge("penstock_resources_resource_disabled_seconds",
+               "how long one resource will not be lent; 0: it is lent, +Inf: until somebody enables it",
+               {pool, resource},
+               !each.is_disabled                         ? 0.0
+               : each.disabled_until == TimePoint::max() ? std::numeric_limits<double>::infinity()
+                                                         : detail::seconds(each.disabled_until - time));
   }
 }
 

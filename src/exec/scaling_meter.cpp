@@ -5,8 +5,12 @@
 #include <chrono>
 #include <cmath>
 
+#include "penstock/core/detail/duration_text.hpp"
+
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
+
+using detail::seconds;
 
 // So many standard deviations of a random number of arrivals are put down to chance.
 constexpr double kChance = 4;
@@ -14,8 +18,6 @@ constexpr double kChance = 4;
 constexpr double kJump = 20;
 // Fewer arrivals than this in a window are none.
 constexpr double kNone = 0.01;
-
-double seconds(Duration duration) noexcept { return std::chrono::duration<double>(duration).count(); }
 
 Duration duration_of(double seconds) noexcept {
   return saturated(std::chrono::duration<double, std::nano>(std::round(seconds * 1e9)));

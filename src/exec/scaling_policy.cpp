@@ -5,15 +5,17 @@
 #include <chrono>
 #include <cmath>
 
+#include "penstock/core/detail/duration_text.hpp"
+
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
+
+using detail::seconds;
 
 constexpr double kMost = 1'000'000;
 // Where no job waits, the workers do all the work there is. More of it than twice what they do is not believed, however
 // fast the arrivals or slow the jobs are said to be.
 constexpr double kTrust = 2;
-
-double seconds(Duration duration) noexcept { return std::chrono::duration<double>(duration).count(); }
 
 /// Rounds up what is not whole but for the error of its computation: 10 times 1.1 is 11.
 double ceil_of(double value) noexcept { return std::ceil(value - 1e-9 * std::max(1.0, std::abs(value))); }

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <string>
 
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/worker_pool.hpp"
@@ -247,7 +248,7 @@ void WorkerPool::collect(MetricSink& sink) const {
   sink.gauge("penstock_pool_queue_high_water", "the most jobs that ever waited at once", {pool},
              number(stats.queue_high_water));
   sink.gauge("penstock_pool_oldest_queued_age_seconds", "how long the first job of the queue has waited", {pool},
-             std::chrono::duration<double>(stats.oldest_queued_age).count());
+             detail::seconds(stats.oldest_queued_age));
   sink.gauge("penstock_pool_running", "jobs that run, in time", {pool}, number(stats.running));
   sink.gauge("penstock_pool_overdue", "functions that run although their caller has been answered", {pool},
              number(stats.overdue));

@@ -9,14 +9,15 @@
 #include <fmt/format.h>
 
 #include "penstock/core/detail/check.hpp"
+#include "penstock/core/detail/duration_text.hpp"
 #include "utf8.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
-constexpr std::uint64_t kBiggestExact = std::uint64_t{1} << 53;  // a double counts up to here without gaps
+using detail::seconds;
 
-double seconds(Duration duration) noexcept { return std::chrono::duration<double>(duration).count(); }
+constexpr std::uint64_t kBiggestExact = std::uint64_t{1} << 53;  // a double counts up to here without gaps
 
 /// The escape that every JSON text needs for the byte `c`; empty if it may stand as it is.
 std::string_view short_escape(char c) noexcept {

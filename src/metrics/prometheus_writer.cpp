@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/duration_text.hpp"
+
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
@@ -55,7 +57,7 @@ std::string number_text(double number) {
   return fmt::format("{}", number);
 }
 
-std::string bound_text(Duration bound) { return number_text(std::chrono::duration<double>(bound).count()); }
+std::string bound_text(Duration bound) { return number_text(detail::seconds(bound)); }
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/route/circuit_breaker.hpp"
@@ -194,7 +195,7 @@ void CircuitBreaker::collect(MetricSink& sink) const {
   sink.gauge("penstock_breaker_buffered", "calls in the window, or probes that came back", {breaker},
              static_cast<double>(now.window.calls));
   sink.gauge("penstock_breaker_time_in_state_seconds", "time since the last change of state", {breaker},
-             std::chrono::duration<double>(now.time_in_state).count());
+             detail::seconds(now.time_in_state));
   sink.counter("penstock_breaker_doubled_reports_total", "reports on calls that had been reported", {breaker},
                now.doubled_reports);
   sink.counter("penstock_breaker_caught_exceptions_total", "exceptions of listeners and of the classifier", {breaker},

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/route/detail/health_state.hpp"
 
@@ -18,7 +19,7 @@ constexpr std::size_t kMaxMonitorNameBytes = 256;
 constexpr std::size_t kMaxWatchNameBytes = 240;  // that of a task is a little longer
 
 /// "0.25 s".
-std::string text(Duration duration) { return fmt::format("{} s", std::chrono::duration<double>(duration).count()); }
+std::string text(Duration duration) { return fmt::format("{} s", detail::seconds(duration)); }
 
 /// Keeps what the parent's threads and locks are for from being destroyed.
 void leave_to_parent(std::shared_ptr<detail::HealthState> state) {

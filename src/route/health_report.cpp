@@ -5,6 +5,7 @@
 #include <map>
 #include <string_view>
 
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/metrics/json_writer.hpp"
 #include "penstock/metrics/sink.hpp"
@@ -13,10 +14,10 @@
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
+using detail::seconds;
+
 constexpr std::array kAllHealths = {Health::kUnknown, Health::kHealthy, Health::kUnhealthy};
 static_assert(kAllHealths.size() == kHealths);
-
-double seconds(Duration duration) noexcept { return std::chrono::duration<double>(duration).count(); }
 
 void collect_watch(MetricSink& sink, const Label& monitor, const HealthStats& stats) {
   const Label watch{"watch", stats.name};

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 
 #include "limit_violations.hpp"
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/metrics/sink.hpp"
@@ -187,7 +188,7 @@ void LimitCore::collect(MetricSink& sink) const {
   const auto gauge = [&](std::string_view metric, std::string_view help, double value) {
     sink.gauge(metric, help, {limiter}, value);
   };
-  const auto seconds = [](Duration time) { return std::chrono::duration<double>(time).count(); };
+  using detail::seconds;
   gauge("penstock_limiter_limit", "calls that may be in flight", static_cast<double>(now.limit));
   gauge("penstock_limiter_inflight", "calls that are in flight", static_cast<double>(now.in_flight));
   gauge("penstock_limiter_waiting", "callers in line", static_cast<double>(now.waiting));

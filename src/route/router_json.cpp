@@ -8,13 +8,14 @@
 #include <string>
 #include <string_view>
 
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/metrics/json_writer.hpp"
 #include "penstock/route/provider_router.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
 
-double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+using detail::seconds;
 
 void write(JsonWriter& json, std::string_view key, const LatencyHistogram::Snapshot& latency) {
   json.key(key).begin_object();
