@@ -409,7 +409,7 @@ TEST_CASE("AdaptiveScaler: any name of a scaler is good for a task", "[exec][sca
   FakePool pool;
   ManualClock clock;
   PeriodicRunner runner({.name = "r", .clock = &clock});
-  for (const std::size_t length : {0, 250, 251, 256}) {
+  for (const std::size_t length : {0U, 250U, 251U, 256U}) {
     AdaptiveScaler scaler(pool, {.name = std::string(length, 'n'), .clock = &clock});
     CHECK(scaler.start(runner).ok());
   }
