@@ -29,9 +29,16 @@ ClockedContext::ClockedContext(const Context& ctx, Clock& clock) : context(ctx) 
   context = std::move(local.context);
 }
 
-JobTerms::JobTerms(AnsweredJob& owner, const PoolCore& pool, SubmitOptions&& options, bool with_context)
+bool JobHome::has_as_worker() const noexcept {
+  for (const Activation* at = Activation::current(); at != nullptr; at = at->outer) {
+    if (at->pool == this && at->worker_id != kCallerThread) return true;
+  }
+  return Inside::worker_of(*this) != Inside::kNoWorker;
+}
+
+JobTerms::JobTerms(AnsweredJob& owner, const JobHome& pool, SubmitOptions&& options, bool with_context)
     : job(owner),
-      caller(options.context, *pool.options().clock),
+      caller(options.context, pool.clock()),
       context(caller.context),
       own_run_limit(options.processing_timeout.value_or(Duration::zero())),
       own_wait_limit(options.queue_wait_limit.value_or(Duration::max())),
@@ -46,6 +53,9 @@ JobTerms::JobTerms(AnsweredJob& owner, const PoolCore& pool, SubmitOptions&& opt
 }
 
 AnsweredJob::AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_context, std::uint16_t steps)
+    : AnsweredJob(static_cast<JobHome&>(pool), std::move(options), with_context, steps) {}
+
+AnsweredJob::AnsweredJob(JobHome& pool, SubmitOptions&& options, bool with_context, std::uint16_t steps)
     : JobState(false, steps), pool_(&pool) {
   level_ = JobQueue::level(std::clamp(options.priority, kLowestPriority, kHighestPriority), options.front);
   if (!with_context && !options.has_terms()) return;
@@ -59,7 +69,7 @@ OpStatus AnsweredJob::wait(const Context& ctx) {
   if (is_done()) return OpStatus::kOk;
   Patience patience(true);
   for (;;) {  // once more if the job is in another pool then
-    PoolCore& asked = pool();
+    JobHome& asked = pool();
     if (!asked.may_wait_for(*this)) return is_done() ? OpStatus::kOk : OpStatus::kFull;
     do {
       if (is_done()) {
@@ -96,18 +106,22 @@ void AnsweredJob::delist(WaitNode& node) noexcept {
 absl::Status AnsweredJob::unfinished(OpStatus status) const {
   std::array<char, kMaxPoolNameBytes> name{};  // no allocation under the lock
   std::size_t bytes = 0;
+  std::string_view kind;
   {
     // The pool lives for as long as the job is not answered, and with this lock it is not going to be.
     SpinLockGuard lock(lock_);
-    if (!answered_.load(std::memory_order_relaxed)) bytes = pool().options().name.copy(name.data(), name.size());
+    if (!answered_.load(std::memory_order_relaxed)) {
+      kind = pool().kind();
+      bytes = pool().name().copy(name.data(), name.size());
+    }
   }
   const std::string_view pool(name.data(), bytes);
   if (status == OpStatus::kFull) {
     return absl::FailedPreconditionError(
-        fmt::format("worker pool '{}': a worker of the pool must not wait for job {} of it", pool, id()));
+        fmt::format("{} '{}': a worker of the pool must not wait for job {} of it", kind, pool, id()));
   }
   return to_status(status, pool.empty() ? fmt::format("job {}: waiting for its answer", id())
-                                        : fmt::format("worker pool '{}': waiting for job {}", pool, id()));
+                                        : fmt::format("{} '{}': waiting for job {}", kind, pool, id()));
 }
 
 bool AnsweredJob::cancel() noexcept {
@@ -129,7 +143,7 @@ AnsweredJob::Stop AnsweredJob::stop() noexcept {
   EndedJobs ended;
   WakeList wake;
   Stop stop = Stop::kDone;
-  PoolCore* pool = nullptr;
+  JobHome* pool = nullptr;
   {
     SpinLockGuard lock(lock_);
     if (answered_.load(std::memory_order_relaxed)) return stop;
@@ -139,8 +153,7 @@ AnsweredJob::Stop AnsweredJob::stop() noexcept {
     } while (stop == Stop::kElsewhere);
   }
   if (ended.size() == 0) return stop;  // the pool, and this job, may be gone
-  pool->wake_all(wake, ended.size());
-  pool->settle(ended);
+  pool->settle_taken(ended, wake);
   return stop;
 }
 

@@ -57,8 +57,7 @@ void PoolCore::run_in(Activation& here, Runner& runner) noexcept {
   wake.wake_all();
 }
 
-bool PoolCore::may_wait_for(AnsweredJob& job) noexcept {
-  // The pool may be gone unless the calling thread is one of its workers: so only its address is looked at first.
+bool PoolCore::may_wait_inside(AnsweredJob& job) noexcept {
   const std::size_t worker_id = own_worker_id();
   if (worker_id == kCallerThread || is_forked()) return true;
   if (options_.inside_wait == InsideWait::kRefuse) return false;

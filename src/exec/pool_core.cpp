@@ -182,6 +182,11 @@ void PoolCore::wake_all(WakeList& list, std::size_t owed, const JobState* job) c
   list.wake_all();
 }
 
+void PoolCore::settle_taken(EndedJobs& ended, WakeList& wake) noexcept {
+  wake_all(wake, ended.size());
+  settle(ended);
+}
+
 void PoolCore::settle(EndedJobs& ended) noexcept {
   const std::size_t count = ended.size();
   const Activation here(*this, kCallerThread, count);

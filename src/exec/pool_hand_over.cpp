@@ -190,7 +190,7 @@ void PoolCore::HandOver::finish() noexcept {
 
 void AnsweredJob::settle_in(WakeList& wake) noexcept {
   SpinLockGuard lock(lock_);
-  const PoolCore* const pool = &this->pool();
+  const JobHome* const pool = &this->pool();
   for (WaitNode* node = waiting_.front(); node != nullptr;) {
     WaitNode* const next = node->next;
     const auto* at = static_cast<const Activation*>(node->slot);

@@ -38,6 +38,8 @@ struct SubmitOptions;
 namespace penstock::inline PENSTOCK_ABI::detail {
 
 class AnsweredJob;
+class ElasticCore;
+class JobHome;
 class PoolCore;
 
 /// `ctx`, as seen from `clock`: the same context if it is on that clock or cannot end; otherwise one on `clock` that is
@@ -52,7 +54,7 @@ struct ClockedContext {
 /// What a job's submitter has asked for beyond the pool's own terms. Set up before the job is accepted.
 struct JobTerms {
   /// `with_context`: the function takes a context of its own, which the pool can cancel.
-  JobTerms(AnsweredJob& owner, const PoolCore& pool, SubmitOptions&& options, bool with_context);
+  JobTerms(AnsweredJob& owner, const JobHome& pool, SubmitOptions&& options, bool with_context);
   JobTerms(const JobTerms&) = delete;
   JobTerms& operator=(const JobTerms&) = delete;
 
@@ -107,6 +109,7 @@ class AnsweredJob : public JobState {
 
  protected:
   /// `options` are read, and moved from, only if they say more than the pool does. `steps`: as of JobState.
+  AnsweredJob(JobHome& pool, SubmitOptions&& options, bool with_context, std::uint16_t steps);
   AnsweredJob(PoolCore& pool, SubmitOptions&& options, bool with_context, std::uint16_t steps);
   ~AnsweredJob() override = default;
 
@@ -114,6 +117,8 @@ class AnsweredJob : public JobState {
   bool take_once() noexcept { return !std::exchange(taken_, true); }
 
  private:
+  friend class ElasticCore;
+  friend class JobHome;
   friend class JobQueue;
   friend class JobState;
   friend class PoolCore;
@@ -140,11 +145,11 @@ class AnsweredJob : public JobState {
 
   static constexpr Waiter::Outcome kMoved = Waiter::kServed + 1;
 
-  [[nodiscard]] PoolCore& pool() const noexcept { return *pool_.load(std::memory_order_acquire); }  // J3 acquire
+  [[nodiscard]] JobHome& pool() const noexcept { return *pool_.load(std::memory_order_acquire); }  // J3 acquire
 
   // The one that is to answer it. Written under the locks of both pools.
   //   J3  release by who hands the job over -> acquire by who asks for it: that pool is whole.
-  world::Atomic<PoolCore*> pool_;
+  world::Atomic<JobHome*> pool_;
   TimePoint expires_at_ = TimePoint::max();  // the latest start; of one that has overrun its time, when it started
   std::unique_ptr<JobTerms> terms_;          // null: those of the pool
   // R1  release by the first owner to go -> acquire by the last, who frees the job.

@@ -83,6 +83,7 @@ class JobState {
 
  private:
   friend class PoolCore;
+  friend class ElasticCore;
   friend class JobList;
   friend class JobQueue;
   friend class EndedJobs;

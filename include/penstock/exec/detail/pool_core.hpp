@@ -53,6 +53,7 @@
 #include "penstock/core/executor.hpp"
 #include "penstock/core/mutex.hpp"
 #include "penstock/exec/detail/answered_job.hpp"
+#include "penstock/exec/detail/job_home.hpp"
 #include "penstock/exec/detail/job_queue.hpp"
 #include "penstock/exec/detail/job_state.hpp"
 #include "penstock/exec/detail/pool_figures.hpp"
@@ -66,13 +67,16 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 
 inline constexpr std::size_t kMaxPoolNameBytes = 256;
 
-class PoolCore {
+class PoolCore final : public JobHome {
  public:
   explicit PoolCore(WorkerPoolOptions options);
   PoolCore(const PoolCore&) = delete;
   PoolCore& operator=(const PoolCore&) = delete;
 
   [[nodiscard]] const WorkerPoolOptions& options() const noexcept { return options_; }
+  [[nodiscard]] std::string_view kind() const noexcept override { return "worker pool"; }
+  [[nodiscard]] std::string_view name() const noexcept override { return options_.name; }
+  [[nodiscard]] Clock& clock() const noexcept override { return clock_; }
   /// Whether this is a copy in a forked child, which has none of the threads.
   [[nodiscard]] bool is_forked() const noexcept { return process_ != fork_generation(); }
 
@@ -123,11 +127,10 @@ class PoolCore {
   absl::Status remove_workers(std::size_t count) ABSL_LOCKS_EXCLUDED(serve_, intake_, crew_mutex_);
 
   // Jobs.
-  /// Decides `job` as cancelled if it is queued. Called with the job's lock held.
-  AnsweredJob::Stop take_back(AnsweredJob& job, EndedJobs& ended, WakeList& wake) noexcept
+  AnsweredJob::Stop take_back(AnsweredJob& job, EndedJobs& ended, WakeList& wake) noexcept override
       ABSL_LOCKS_EXCLUDED(serve_, intake_);
-  /// Before the calling thread waits for `job`: whether it may. A worker that helps may have run it meanwhile.
-  bool may_wait_for(AnsweredJob& job) noexcept ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  void settle_taken(EndedJobs& ended, WakeList& wake) noexcept override ABSL_LOCKS_EXCLUDED(serve_, intake_);
+  bool may_wait_inside(AnsweredJob& job) noexcept override ABSL_LOCKS_EXCLUDED(serve_, intake_);
   /// Wakes, while the calling thread has still so many of the counted things to bring to an end, of them `job`: for
   /// coroutines that run at once, inside the call, and wait for the pool.
   void wake_all(WakeList& list, std::size_t owed, const JobState* job = nullptr) const noexcept

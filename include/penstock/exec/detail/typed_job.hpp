@@ -59,8 +59,8 @@ class TypedJob final : public ResultJob<typename JobTraits<typename JobCall<F>::
   using Result = typename JobCall<F>::Result;
   using Base = ResultJob<typename JobTraits<Result>::Value>;
 
-  template <class G>
-  TypedJob(PoolCore& pool, SubmitOptions&& options, G&& function)
+  template <class Pool, class G>
+  TypedJob(Pool& pool, SubmitOptions&& options, G&& function)
       : Base(pool, std::move(options), JobCall<F>::kTakesContext, JobState::steps_of(sizeof(TypedJob))),
         function_(std::forward<G>(function)) {}
   // Whoever decides a job destroys its function. So there is nothing left to do here, unless the job was never
