@@ -23,6 +23,7 @@
 #include "penstock/exec/capacity_plan.hpp"
 #include "penstock/exec/chrome_trace.hpp"
 #include "penstock/exec/desired_size.hpp"
+#include "penstock/exec/elastic_pool.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/job_group.hpp"
 #include "penstock/exec/overflow.hpp"
