@@ -116,9 +116,7 @@ void ElasticCore::give_back(const ElasticPlace& place) noexcept {
       --reserved_;
     } else {
       --running_;
-      // As if it came back from a task: something may have been queued while it was held.
-      place.worker->order = look(*place.worker);
-      if (place.worker->order) errand.woken = place.worker;
+      unclaim(*place.worker, errand);
     }
     claim_closers(wake);
   }
@@ -149,8 +147,7 @@ void ElasticCore::enter(JobState& job, const ElasticPlace& place) noexcept {
       decide(job, is_dropped ? Ending::kAbandoned : Ending::kCancelled, ended);
       if (place.worker != nullptr) {
         --running_;
-        place.worker->order = look(*place.worker);
-        if (place.worker->order) errand.woken = place.worker;
+        unclaim(*place.worker, errand);
       }
     } else if (place.worker != nullptr) {
       job.state_.store(JobState::State::kRunning, std::memory_order_relaxed);

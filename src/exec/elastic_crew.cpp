@@ -79,7 +79,8 @@ bool ElasticCore::hire_for(Need need, std::uint64_t progress) noexcept {
 }
 
 GrowthSample ElasticCore::growth_sample(TimePoint now) const noexcept {
-  return {now, live_, starting_, queued_ + posted_queued_, most_, progress_};
+  const std::uint64_t waking = woken_ - awake_.load(std::memory_order_relaxed);
+  return {now, live_, starting_, queued_ + posted_queued_, most_, progress_, static_cast<std::size_t>(waking)};
 }
 
 void ElasticCore::keep() noexcept {

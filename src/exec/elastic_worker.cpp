@@ -64,6 +64,7 @@ ElasticOrder ElasticCore::await(ElasticWorker& me) noexcept {
     if (has_order) patience.paid();
   }
   if (!has_order) me.parker.park();
+  if (!me.order.leaves) awake_.fetch_add(1, std::memory_order_relaxed);
   return std::exchange(me.order, {});
 }
 
@@ -207,7 +208,15 @@ ElasticWorker* ElasticCore::claim_idle() noexcept {
   ElasticWorker* const worker = top_;
   if (worker == nullptr) return nullptr;
   take_idle(*worker);
+  ++woken_;
   return worker;
+}
+
+void ElasticCore::unclaim(ElasticWorker& worker, Errand& errand) noexcept {
+  // As if it came back from a task: something may have been queued while it was held.
+  worker.order = look(worker);
+  if (worker.order) errand.woken = &worker;
+  if (!worker.order || worker.order.leaves) --woken_;
 }
 
 void ElasticCore::dismiss(std::size_t count, Errand& errand) noexcept {

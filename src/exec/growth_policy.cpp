@@ -47,7 +47,7 @@ GrowthDecision GrowthMachine::look(const GrowthSample& sample) noexcept {
     looking_ = false;
     return {};
   }
-  if (first || sample.starting > 0 || sample.progress != seen_) {
+  if (first || sample.starting > 0 || sample.waking > 0 || sample.progress != seen_) {
     if (sample.progress != seen_ && !first) {
       step_ = 1;
       every_ = std::min(every_ * 2, std::max(policy_.look_at_most, policy_.look_every));

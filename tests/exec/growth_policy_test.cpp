@@ -20,7 +20,7 @@ GrowthPolicy policy() { return {.at_once = 2, .look_every = 50us, .look_at_most 
 
 GrowthSample sample(Duration at, std::size_t live, std::size_t queued, std::uint64_t progress = 0,
                     std::size_t starting = 0) {
-  return {kStart + at, live, starting, queued, kMost, progress};
+  return {kStart + at, live, starting, queued, kMost, progress, 0};
 }
 
 TEST_CASE("GrowthMachine: a worker is made at once only up to the number of processors", "[exec][growth_policy]") {
@@ -39,7 +39,7 @@ TEST_CASE("GrowthMachine: a worker is made at once only up to the number of proc
     policy.at_once = row.at_once;
     const GrowthMachine machine(policy, row.processors);
     CAPTURE(row.at_once, row.live, row.starting, row.queued, row.most);
-    CHECK(machine.queued({kStart, row.live, row.starting, row.queued, row.most, 0}) == row.makes);
+    CHECK(machine.queued({kStart, row.live, row.starting, row.queued, row.most, 0, 0}) == row.makes);
   }
 }
 
@@ -63,14 +63,14 @@ TEST_CASE("GrowthMachine: it makes none while tasks are taken, and looks less of
   TimePoint at = kStart;
   std::vector<Duration> steps;
   for (std::uint64_t progress = 1; progress <= 6; ++progress) {
-    const GrowthDecision decision = machine.look({at, 2, 0, 100, kMost, progress});
+    const GrowthDecision decision = machine.look({at, 2, 0, 100, kMost, progress, 0});
     CHECK(decision.create == 0);
     steps.push_back(decision.next - at);
     at = decision.next;
   }
   CHECK(steps == std::vector<Duration>{50us, 100us, 200us, 400us, 400us, 400us});
   // The first look at which nothing was taken makes one, and it is as watchful as before.
-  const GrowthDecision decision = machine.look({at, 2, 0, 100, kMost, 6});
+  const GrowthDecision decision = machine.look({at, 2, 0, 100, kMost, 6, 0});
   CHECK(decision == GrowthDecision{1, at + 50us});
 }
 
@@ -89,6 +89,15 @@ TEST_CASE("GrowthMachine: while workers that were made have not begun, no more a
   CHECK(machine.look(sample(50us, 2, 9)).create == 1);
   for (int look = 2; look < 50; ++look) CHECK(machine.look(sample(look * 50us, 3, 9, 0, 1)).create == 0);
   CHECK(machine.look(sample(50 * 50us, 3, 8)).create == 2);
+}
+
+TEST_CASE("GrowthMachine: while workers that were woken have not run, no more are made", "[exec][growth_policy]") {
+  GrowthMachine machine(policy(), 2);
+  GrowthSample waking = sample(0us, 2, 9);
+  CHECK(machine.look(waking).create == 0);
+  for (waking.waking = 1; waking.now < kStart + 10ms; waking.now += 50us) CHECK(machine.look(waking).create == 0);
+  waking.waking = 0;
+  CHECK(machine.look(waking).create == 1);
 }
 
 TEST_CASE("GrowthMachine: it makes no more than wait, and than there may be", "[exec][growth_policy]") {
@@ -111,7 +120,7 @@ TEST_CASE("GrowthMachine: it sleeps once there has been no queue for some looks"
   int looks = 0;
   TimePoint at = kStart + 60us;
   for (;; ++looks) {
-    const GrowthDecision decision = machine.look({at, 2, 0, 0, kMost, 1});
+    const GrowthDecision decision = machine.look({at, 2, 0, 0, kMost, 1, 0});
     CHECK(decision.create == 0);
     if (decision.next == TimePoint::max()) break;
     at = decision.next;
@@ -135,15 +144,15 @@ TEST_CASE("GrowthMachine: the only task of a pool without workers gets one at on
 TEST_CASE("GrowthMachine: after failures it tries again, at longer and longer intervals", "[exec][growth_policy]") {
   GrowthMachine machine(policy(), 2);
   TimePoint at = kStart;
-  CHECK(machine.look({at, 0, 0, 1, kMost, 0}).create == 1);
+  CHECK(machine.look({at, 0, 0, 1, kMost, 0, 0}).create == 1);
   std::vector<Duration> rests;
   for (int failure = 0; failure < 9; ++failure) {
     machine.failed(at);
-    GrowthDecision decision = machine.look({at, 0, 0, 1, kMost, 0});
+    GrowthDecision decision = machine.look({at, 0, 0, 1, kMost, 0, 0});
     CHECK(decision.create == 0);
     rests.push_back(decision.next - at);
     at = decision.next;
-    decision = machine.look({at, 0, 0, 1, kMost, 0});
+    decision = machine.look({at, 0, 0, 1, kMost, 0, 0});
     CHECK(decision.create == 1);
   }
   CHECK(rests == std::vector<Duration>{1ms, 2ms, 4ms, 8ms, 16ms, 32ms, 64ms, 100ms, 100ms});
@@ -196,7 +205,7 @@ TEST_CASE("GrowthMachine: whatever the tasks do, all of them start, and soon", "
       }
       if (now < look || queued == 0) continue;
       const std::uint64_t before = progress;
-      const GrowthDecision decision = machine.look({now, live, begins.size(), queued, kMost, progress});
+      const GrowthDecision decision = machine.look({now, live, begins.size(), queued, kMost, progress, 0});
       REQUIRE(decision.create <= queued);
       REQUIRE((decision.create == 0 || begins.empty()));
       REQUIRE(decision.next > now);

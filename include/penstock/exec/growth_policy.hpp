@@ -12,8 +12,9 @@
 ///   - Beyond that somebody looks at the queue from time to time. If there are tasks in it, and no worker that has done
 ///     one has taken another since the last look, it makes 1 worker, at the next such look 2, then 4, and so on; it
 ///     stops as soon as one is taken. While it looks in vain, it looks less often.
-///   - As long as some workers that were made have not begun, no more are made. So where the processors are taken, by
-///     whomever, a pool does not mistake that for blocked workers more than once.
+///   - As long as some workers that were made have not begun, or some that were woken have not run, no more are made.
+///   So
+///     where the processors are taken, by whomever, a pool does not mistake that for blocked workers more than once.
 ///
 /// What a new worker takes is no such progress: else ten thousand tasks that all block would get their workers one by
 /// one.
@@ -49,6 +50,7 @@ struct GrowthSample {
   std::size_t most = 0;      ///< Workers that there may be.
   /// Tasks that workers have taken out of the queue after another one; it may wrap.
   std::uint64_t progress = 0;
+  std::size_t waking = 0;  ///< Workers that have been handed a task and have not run since.
 };
 
 struct GrowthDecision {

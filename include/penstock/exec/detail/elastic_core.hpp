@@ -172,7 +172,7 @@ class ElasticCore final : public JobHome {
   // Steps of a worker (elastic_worker.cpp).
   void serve(ElasticWorker& me) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   ElasticOrder begin(ElasticWorker& me) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
-  static ElasticOrder await(ElasticWorker& me) noexcept;
+  ElasticOrder await(ElasticWorker& me) noexcept;
   /// Takes a task, or has `me` leave, or lists it as idle.
   ElasticOrder look(ElasticWorker& me) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   ElasticOrder take() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -188,6 +188,8 @@ class ElasticCore final : public JobHome {
   void take_idle(ElasticWorker& worker) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   /// Takes the one at the top, for a task; null if there is none.
   ElasticWorker* claim_idle() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// Gives one back for which there is no task after all.
+  void unclaim(ElasticWorker& worker, Errand& errand) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   /// Tells so many of the idle to go, from the bottom.
   void dismiss(std::size_t count, Errand& errand) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -243,6 +245,10 @@ class ElasticCore final : public JobHome {
   std::size_t running_ ABSL_GUARDED_BY(mutex_) = 0;   // tasks, with those a worker was claimed for
   std::size_t reserved_ ABSL_GUARDED_BY(mutex_) = 0;  // submissions without a worker, between their two steps
   std::uint64_t progress_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Idle workers that were taken from the stack for a task, and of those that have run since. Nothing follows from the
+  // difference but when the keeper looks again, so the second one orders nothing.
+  std::uint64_t woken_ ABSL_GUARDED_BY(mutex_) = 0;
+  world::Atomic<std::uint64_t> awake_{0};
   // Ends.
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool called_off_ ABSL_GUARDED_BY(mutex_) = false;
