@@ -76,18 +76,21 @@ void until_start(benchmark::State& state, std::chrono::microseconds pause) {
   state.counters["p99_ns"] = nanoseconds[nanoseconds.size() * 99 / 100];
 }
 using namespace std::chrono_literals;
-BENCHMARK_CAPTURE(until_start<Elastic>, warm, 0us)->Name("elastic_pool/until_start_warm")->UseManualTime();
-BENCHMARK_CAPTURE(until_start<CondVar>, warm, 0us)->Name("elastic_pool/until_start_warm@condvar")->UseManualTime();
-BENCHMARK_CAPTURE(until_start<Threads>, warm, 0us)->Name("elastic_pool/until_start_warm@thread")->UseManualTime();
-BENCHMARK_CAPTURE(until_start<Elastic>, asleep, 300us)
+constexpr auto until_start_elastic = until_start<Elastic>;
+constexpr auto until_start_condvar = until_start<CondVar>;
+constexpr auto until_start_threads = until_start<Threads>;
+BENCHMARK_CAPTURE(until_start_elastic, warm, 0us)->Name("elastic_pool/until_start_warm")->UseManualTime();
+BENCHMARK_CAPTURE(until_start_condvar, warm, 0us)->Name("elastic_pool/until_start_warm@condvar")->UseManualTime();
+BENCHMARK_CAPTURE(until_start_threads, warm, 0us)->Name("elastic_pool/until_start_warm@thread")->UseManualTime();
+BENCHMARK_CAPTURE(until_start_elastic, asleep, 300us)
     ->Name("elastic_pool/until_start_asleep")
     ->UseManualTime()
     ->Iterations(3000);
-BENCHMARK_CAPTURE(until_start<CondVar>, asleep, 300us)
+BENCHMARK_CAPTURE(until_start_condvar, asleep, 300us)
     ->Name("elastic_pool/until_start_asleep@condvar")
     ->UseManualTime()
     ->Iterations(3000);
-BENCHMARK_CAPTURE(until_start<Threads>, asleep, 300us)
+BENCHMARK_CAPTURE(until_start_threads, asleep, 300us)
     ->Name("elastic_pool/until_start_asleep@thread")
     ->UseManualTime()
     ->Iterations(3000);

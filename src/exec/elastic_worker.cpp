@@ -8,7 +8,6 @@
 
 #include <fmt/format.h>
 
-#include "penstock/core/detail/patience.hpp"
 #include "penstock/core/detail/thread_name.hpp"
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/exec/detail/elastic_core.hpp"
@@ -58,10 +57,12 @@ ElasticOrder ElasticCore::begin(ElasticWorker& me) noexcept {
 }
 
 ElasticOrder ElasticCore::await(ElasticWorker& me) noexcept {
-  bool has_order = false;
-  for (Patience patience; !has_order && patience.has_more();) {
+  // It looks for about as long as a wake-up takes, and never gives its processor away meanwhile: as one of many that
+  // want to run it would get its task late, while one that sleeps and is woken goes before those.
+  bool has_order = me.parker.try_park();
+  for (std::uint32_t left = world::spin_limit(); !has_order && left != 0; --left) {
+    world::pause();
     has_order = me.parker.try_park();
-    if (has_order) patience.paid();
   }
   if (!has_order) me.parker.park();
   if (!me.order.leaves) awake_.fetch_add(1, std::memory_order_relaxed);
