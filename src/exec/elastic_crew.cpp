@@ -35,27 +35,19 @@ bool ElasticCore::hire() noexcept {
     is_made = true;
   } catch (...) {  // no thread, or no memory for one
   }
-  bool sets_timer = false;
+  if (is_made) return true;
   bool wakes_keeper = false;
   {
     MutexLock lock(mutex_);
-    if (is_made) {
-      ++counts_.created;
-      trim_.created(clock_.now());
-      sets_timer = trim_timer_ == TrimTimer::kOff && !closed_;
-      if (sets_timer) trim_timer_ = TrimTimer::kSet;
-    } else {
-      ++counts_.creation_failures;
-      --live_;
-      --starting_;
-      growth_.failed(world::now());
-      // What waits might have no worker at all now, and only the keeper tries again.
-      wakes_keeper = std::exchange(keeper_sleeps_, false);
-    }
+    ++counts_.creation_failures;
+    --live_;
+    --starting_;
+    growth_.failed(world::now());
+    // What waits might have no worker at all now, and only the keeper tries again.
+    wakes_keeper = std::exchange(keeper_sleeps_, false);
   }
   if (wakes_keeper) keeper_.unpark();
-  if (sets_timer) trim();
-  return is_made;
+  return false;
 }
 
 bool ElasticCore::hire_for(Need need, std::uint64_t progress) noexcept {

@@ -48,12 +48,24 @@ void ElasticCore::serve(ElasticWorker& me) noexcept {
 }
 
 ElasticOrder ElasticCore::begin(ElasticWorker& me) noexcept {
-  MutexLock lock(mutex_);
-  --starting_;
-  me.next = crew_;
-  if (crew_ != nullptr) crew_->previous = &me;
-  crew_ = &me;
-  return look(me);
+  ElasticOrder order;
+  bool sets_timer = false;
+  {
+    MutexLock lock(mutex_);
+    --starting_;
+    me.next = crew_;
+    if (crew_ != nullptr) crew_->previous = &me;
+    crew_ = &me;
+    // Counted here, so that who sees what a worker has done sees that it was made, too; and so is the timer set before
+    // its first task runs.
+    ++counts_.created;
+    trim_.created(clock_.now());
+    sets_timer = trim_timer_ == TrimTimer::kOff && !closed_;
+    if (sets_timer) trim_timer_ = TrimTimer::kSet;
+    order = look(me);
+  }
+  if (sets_timer) trim();
+  return order;
 }
 
 ElasticOrder ElasticCore::await(ElasticWorker& me) noexcept {

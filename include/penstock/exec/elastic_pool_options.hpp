@@ -90,7 +90,7 @@ struct ElasticPoolStats {
   std::size_t peak = 0;            ///< the most that ever were there
   std::size_t idle_low_water = 0;  ///< the fewest that were idle at any time since the last decision of the trim policy
 
-  std::uint64_t created = 0;            ///< workers ever made
+  std::uint64_t created = 0;            ///< workers that were made, and have begun
   std::uint64_t creation_failures = 0;  ///< workers for which there was no thread or no memory
   std::uint64_t trimmed = 0;            ///< workers that have gone because they were not needed, for any reason
   std::uint64_t pills = 0;              ///< of these, by `PoisonPill`
