@@ -7,6 +7,7 @@
 #include <string>
 
 #include "penstock/core/task.hpp"
+#include "penstock/exec/elastic_pool.hpp"
 #include "penstock/exec/job.hpp"
 #include "penstock/exec/job_group.hpp"
 #include "penstock/exec/overflow.hpp"
@@ -43,6 +44,17 @@ struct MovableOnly {
 };
 
 absl::Status plain_function() { return absl::OkStatus(); }
+
+[[maybe_unused]] Task<int> instantiate(ElasticPool& pool) {
+  Job<std::unique_ptr<int>> moved = pool.submit(MovableOnly{}).value();
+  Job<absl::Status> pointer = pool.submit(&plain_function).value();
+  Job<int> wrapped = pool.submit(std::function<int(const JobContext&)>()).value();
+  static_cast<void>(pool.execute(plain_function));
+  static_cast<void>(pool.execute([owned = std::make_unique<int>(1)] { return *owned; }));
+  static_cast<void>(pool.execute(absl::AnyInvocable<absl::StatusOr<int>() &&>()));
+  co_await pool.schedule();
+  co_return *(co_await moved).value() + wrapped.get().value() + (pointer.get().ok() ? 1 : 0);
+}
 
 [[maybe_unused]] Task<int> instantiate(WorkerPool& pool) {
   Job<std::unique_ptr<int>> moved = pool.submit(MovableOnly{}).value();

@@ -158,6 +158,19 @@ TEST_CASE("ElasticPool: who has submitted may be late when the pool goes", "[mod
   });
 }
 
+TEST_CASE("ElasticPool: who has handed a task to an idle worker may be late when the pool goes",
+          "[model][elastic_pool]") {
+  must_pass_with_pool({.name = "elastic pool, late submitter, warm"}, [] {
+    auto setup = std::make_unique<Setup>(ElasticPoolOptions{});
+    setup->warm_up();
+    detail::Parker done;
+    world::Thread submitter([&] { MODEL_ASSERT(setup->pool->execute([&] { done.unpark(); }) == OpStatus::kOk); });
+    done.park();
+    setup.reset();
+    submitter.join();
+  });
+}
+
 TEST_CASE("ElasticPool: a task gets a worker while another one waits for it", "[model][elastic_pool]") {
   must_pass_with_pool({.name = "elastic pool, blocked worker"}, [] {
     Setup setup({});
