@@ -58,12 +58,7 @@ TEST_CASE("ElasticPool: a task never waits for blocked ones", "[exec][elastic_po
 // The whole life of a burst. Workers, and their threads, are back at the floor at the very tick that the policy states.
 TEST_CASE("ElasticPool: 10 000 tasks that block all run, and then their threads go", "[exec][elastic_pool]") {
   ManualClock clock;
-  constexpr int kTasks = 10'000;
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-  constexpr int kAll = kTasks / 20;
-#else
-  constexpr int kAll = kTasks;
-#endif
+  constexpr int kAll = PENSTOCK_TEST_MANY_THREADS;
   ElasticPool pool({.name = "burst", .trim = LowWater{10s, 0.5, 3}, .clock = &clock});
   std::array<Gate, 1> gates;
   OpenAtEnd guard(gates);

@@ -10,6 +10,18 @@
 #include "penstock/exec/elastic_pool.hpp"
 #include "support/eventually.hpp"
 
+/// Sanitizers have no room for ten thousand threads.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define PENSTOCK_TEST_MANY_THREADS 500
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define PENSTOCK_TEST_MANY_THREADS 500
+#endif
+#endif
+#ifndef PENSTOCK_TEST_MANY_THREADS
+#define PENSTOCK_TEST_MANY_THREADS 10'000
+#endif
+
 namespace penstock::testing {
 
 /// What does not add up in `stats`; nothing if all is well.
