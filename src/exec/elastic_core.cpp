@@ -46,7 +46,7 @@ bool ElasticCore::is_full() const noexcept {
   const std::size_t to_come = most_ - std::min(most_, begun);
   const std::size_t places =
       options_.queue_capacity > kUnlimited - to_come ? kUnlimited : options_.queue_capacity + to_come;
-  return queued_ + reserved_ >= places;
+  return queued_ + reserved_ + seeking_ >= places;
 }
 
 OpStatus ElasticCore::admit(const Context* ctx, absl::Status* refusal, ElasticPlace& place) {
@@ -76,11 +76,13 @@ OpStatus ElasticCore::admit(const Context* ctx, absl::Status* refusal, ElasticPl
       status = OpStatus::kFull;
       why = Refusal::kFull;
     } else {
-      ++reserved_;  // from here on the last worker stays
+      // From here on the last worker stays.
       hires = live_ == 0;
       if (hires) {
+        ++seeking_;
         reserve_worker();
       } else {
+        ++reserved_;
         place.id = ++counts_.accepted;
       }
     }
@@ -91,10 +93,11 @@ OpStatus ElasticCore::admit(const Context* ctx, absl::Status* refusal, ElasticPl
     {
       MutexLock lock(mutex_);
       --errands_;
+      --seeking_;
       if (hired || live_ != 0) {
+        ++reserved_;
         place.id = ++counts_.accepted;
       } else {
-        --reserved_;
         ++counts_.refused_no_worker;
         status = OpStatus::kFull;
         why = Refusal::kNoWorker;

@@ -126,13 +126,12 @@ absl::Status ElasticCore::resize(std::size_t least, std::size_t most) {
       errand.wakes_keeper = std::exchange(keeper_sleeps_, false);
       if (errand.wakes_keeper) ++errands_;
       sets_timer = trim_timer_ == TrimTimer::kOff;  // workers that were held may go now
-      if (sets_timer) trim_timer_ = TrimTimer::kSet;
       ++errands_;
     }
   }
   run_errand(errand);
   if (is_closed) return absl::UnavailableError(fmt::format("elastic pool '{}': closed", options_.name));
-  if (sets_timer) trim();
+  if (sets_timer) begin_trim();
   while (hire_for(Need::kLeast, 0)) {
   }
   std::size_t there = 0;

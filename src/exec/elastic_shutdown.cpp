@@ -35,9 +35,8 @@ void ElasticCore::start() {
   {
     MutexLock lock(mutex_);
     if (options_.size.index() != 0) size_due_ = saturated_add(clock_.now(), options_.size_interval);
-    trim_timer_ = TrimTimer::kSet;
   }
-  trim();
+  begin_trim();
   while (hire_for(Need::kLeast, 0)) {
   }
   MutexLock lock(mutex_);

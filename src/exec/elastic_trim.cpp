@@ -12,6 +12,16 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 
 void ElasticCore::tick() noexcept { trim(); }
 
+void ElasticCore::begin_trim() noexcept {
+  MutexLock setting(trim_mutex_);  // until it is set: else two could set it, where the policy is changed meanwhile
+  {
+    MutexLock lock(mutex_);
+    if (trim_timer_ != TrimTimer::kOff || closed_) return;
+    trim_timer_ = TrimTimer::kSet;
+  }
+  trim();
+}
+
 void ElasticCore::trim() noexcept {
   for (;;) {
     Errand errand;
@@ -36,7 +46,7 @@ void ElasticCore::trim() noexcept {
 
 std::size_t ElasticCore::spare(std::size_t floor) const noexcept {
   // A submission that was given a place without a worker counts on one.
-  const std::size_t stay = std::max(floor, std::size_t{reserved_ == 0 ? 0U : 1U});
+  const std::size_t stay = std::max(floor, std::size_t{reserved_ + seeking_ == 0 ? 0U : 1U});
   return live_ > stay ? live_ - stay : 0;
 }
 

@@ -61,10 +61,9 @@ ElasticOrder ElasticCore::begin(ElasticWorker& me) noexcept {
     ++counts_.created;
     trim_.created(clock_.now());
     sets_timer = trim_timer_ == TrimTimer::kOff && !closed_;
-    if (sets_timer) trim_timer_ = TrimTimer::kSet;
     order = look(me);
   }
-  if (sets_timer) trim();
+  if (sets_timer) begin_trim();
   return order;
 }
 

@@ -334,7 +334,8 @@ TEST_CASE("ElasticPool: a small task takes no memory but what its thread has kep
   testing::stock_blocks();
   std::atomic<int> ran{0};
   OpStatus status = OpStatus::kFull;
-  CHECK(testing::allocations_of([&] { status = pool.execute([&ran] { ++ran; }); }) == 0);
+  const auto most = PENSTOCK_TEST_MANY_THREADS < 10'000 ? 1U : 0U;  // under a sanitizer nothing is kept
+  CHECK(testing::allocations_of([&] { status = pool.execute([&ran] { ++ran; }); }) <= most);
   CHECK(status == OpStatus::kOk);
   REQUIRE(is_at_rest(pool));
 }

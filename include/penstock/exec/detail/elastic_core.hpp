@@ -205,6 +205,8 @@ class ElasticCore final : public JobHome {
 
   // Trimming.
   void tick() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  /// Asks, and sets the timer, if it is off.
+  void begin_trim() noexcept ABSL_LOCKS_EXCLUDED(mutex_, trim_mutex_);
   /// Asks until the next time has not come yet, and sets the timer for it. It is not set, and nobody else sets it.
   void trim() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   TimePoint trim_step(TimePoint now, Errand& errand) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -244,6 +246,7 @@ class ElasticCore final : public JobHome {
   std::size_t posted_in_a_row_ ABSL_GUARDED_BY(mutex_) = 0;
   std::size_t running_ ABSL_GUARDED_BY(mutex_) = 0;   // tasks, with those a worker was claimed for
   std::size_t reserved_ ABSL_GUARDED_BY(mutex_) = 0;  // submissions without a worker, between their two steps
+  std::size_t seeking_ ABSL_GUARDED_BY(mutex_) = 0;   // submissions that make the only worker before they are accepted
   std::uint64_t progress_ ABSL_GUARDED_BY(mutex_) = 0;
   // Idle workers that were taken from the stack for a task, and of those that have run since. Nothing follows from the
   // difference but when the keeper looks again, so the second one orders nothing.
@@ -267,7 +270,7 @@ class ElasticCore final : public JobHome {
   // Counts; what is kept elsewhere is filled in by stats().
   ElasticPoolStats counts_ ABSL_GUARDED_BY(mutex_);
 
-  Mutex trim_mutex_;  // one change of the trim policy at a time; before mutex_
+  Mutex trim_mutex_;  // held by who sets the timer that is off, or changes the policy; before mutex_
   Mutex crew_mutex_;
   TickTimer tick_timer_{*this};
   Parker keeper_;
