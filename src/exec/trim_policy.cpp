@@ -33,6 +33,10 @@ std::size_t part_of(std::size_t idle, double fraction) noexcept {
   return std::min(static_cast<std::size_t>(std::ceil(whole - 1e-9 * std::max(1.0, whole))), idle);
 }
 
+std::uint64_t plus(std::uint64_t a, std::uint64_t b) noexcept {
+  return a > std::numeric_limits<std::uint64_t>::max() - b ? std::numeric_limits<std::uint64_t>::max() : a + b;
+}
+
 Duration times(Duration period, std::uint64_t count) noexcept {
   const auto most = static_cast<std::uint64_t>(Duration::max() / period);
   return count > most ? Duration::max() : period * static_cast<Duration::rep>(count);
@@ -90,7 +94,8 @@ absl::Status validate(const TrimPolicy& policy) {
 Duration time_to_floor(const TrimPolicy& policy, std::size_t live) noexcept {
   const auto by_pills = [live](const PoisonPill& pill) {
     const std::size_t surplus = above(live, pill.floor);
-    return surplus == 0 ? Duration::zero() : times(pill.interval, surplus + static_cast<std::size_t>(pill.delay));
+    return surplus == 0 ? Duration::zero()
+                        : times(pill.interval, plus(surplus, static_cast<std::uint64_t>(pill.delay)));
   };
   const auto by_timeout = [live](const IdleTimeout& timeout) {
     return above(live, timeout.floor) == 0 ? Duration::zero() : timeout.timeout;
@@ -111,10 +116,10 @@ TrimMachine::TrimMachine(const TrimPolicy& policy, TimePoint begin) : policy_(po
 }
 
 std::uint64_t TrimMachine::periods() const noexcept {
-  // Unsigned, so that no two points are too far from each other; by half of that, so that some more can be added.
+  // Unsigned, so that no two points are too far from each other.
   const std::uint64_t elapsed = static_cast<std::uint64_t>(now_.time_since_epoch().count()) -
                                 static_cast<std::uint64_t>(begin_.time_since_epoch().count());
-  return std::min(elapsed / static_cast<std::uint64_t>(period_.count()), std::numeric_limits<std::uint64_t>::max() / 2);
+  return elapsed / static_cast<std::uint64_t>(period_.count());
 }
 
 TimePoint TrimMachine::end_of(std::uint64_t period) const noexcept {
@@ -149,7 +154,8 @@ TrimDecision TrimMachine::step(const TrimSample& sample) noexcept {
 
 TrimDecision TrimMachine::by(const PoisonPill& pill, const TrimSample& sample) noexcept {
   const std::uint64_t tick = periods();
-  const std::uint64_t spared = created_at_ + static_cast<std::uint64_t>(pill.delay);  // up to this tick nobody goes
+  const std::uint64_t spared =
+      plus(created_at_, static_cast<std::uint64_t>(pill.delay));  // up to this tick nobody goes
   const std::uint64_t from = std::max(done_, spared);
   const std::uint64_t pills = tick > from ? tick - from : 0;
   done_ = tick;
@@ -157,7 +163,7 @@ TrimDecision TrimMachine::by(const PoisonPill& pill, const TrimSample& sample) n
   const std::size_t takers = std::min(surplus, sample.idle);
   TrimDecision decision;
   decision.retire = pills < takers ? static_cast<std::size_t>(pills) : takers;
-  if (decision.retire < surplus) decision.next = end_of(std::max(tick, spared) + 1);
+  if (decision.retire < surplus) decision.next = end_of(plus(std::max(tick, spared), 1));
   return decision;
 }
 
@@ -188,7 +194,7 @@ TrimDecision TrimMachine::by(const LowWater& water, const TrimSample& sample) no
     done_ = window;
     low_ = sample.idle - decision.retire;
   }
-  if (decision.retire < surplus) decision.next = end_of(window + 1);
+  if (decision.retire < surplus) decision.next = end_of(plus(window, 1));
   return decision;
 }
 
