@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kMaxDelay = 1'000'000;
 constexpr double kLeastFraction = 0.01;
+constexpr Duration kShortest = std::chrono::milliseconds(1);  // a busy pool asks that often
 
 template <class... Policies>
 struct Overloaded : Policies... {
@@ -55,16 +56,16 @@ void detail::add_violations(const TrimPolicy& policy, std::string_view prefix, O
   const auto require = [&](bool holds, const char* option, const char* rule, const auto& got) {
     violations.require(holds, fmt::format("{}{}", prefix, option), rule, got);
   };
-  const auto require_positive = [&](const char* option, Duration value) {
-    require(value > Duration::zero(), option, "positive", duration_text(value));
+  const auto require_period = [&](const char* option, Duration value) {
+    require(value >= kShortest, option, "at least 1 ms", duration_text(value));
   };
   std::visit(Overloaded{[&](const PoisonPill& pill) {
-                          require_positive("interval", pill.interval);
+                          require_period("interval", pill.interval);
                           require(pill.delay >= 0 && pill.delay <= kMaxDelay, "delay", "in [0, 1000000]", pill.delay);
                         },
-                        [&](const IdleTimeout& timeout) { require_positive("timeout", timeout.timeout); },
+                        [&](const IdleTimeout& timeout) { require_period("timeout", timeout.timeout); },
                         [&](const LowWater& water) {
-                          require_positive("window", water.window);
+                          require_period("window", water.window);
                           // A NaN is in no range.
                           require(water.fraction >= kLeastFraction && water.fraction <= 1, "fraction", "in [0.01, 1]",
                                   water.fraction);

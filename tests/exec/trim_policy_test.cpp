@@ -284,9 +284,9 @@ TEST_CASE("TrimMachine: at the ends of time and of numbers", "[exec][trim]") {
   constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
   for (const TimePoint begin : {TimePoint::min(), TimePoint{}, TimePoint::max() - 1ns}) {
     for (const TrimPolicy& policy :
-         {TrimPolicy(PoisonPill{1ns, 0, 0}), TrimPolicy(PoisonPill{Duration::max(), 1'000'000, kMost}),
+         {TrimPolicy(PoisonPill{1ms, 0, 0}), TrimPolicy(PoisonPill{Duration::max(), 1'000'000, kMost}),
           TrimPolicy(IdleTimeout{Duration::max(), 0}), TrimPolicy(LowWater{Duration::max(), 0.01, 0}),
-          TrimPolicy(LowWater{1ns, 0.01, 0})}) {
+          TrimPolicy(LowWater{1ms, 0.01, 0})}) {
       TrimMachine machine(policy, begin);
       for (const TimePoint now : {TimePoint::min(), TimePoint{}, TimePoint::max()}) {
         const TrimDecision decision = machine.step({now, kMost, kMost, kMost, 0, Duration::max()});
@@ -311,15 +311,16 @@ TEST_CASE("TrimPolicy: bad input", "[exec][trim]") {
   CHECK(validate(IdleTimeout{}).ok());
   CHECK(validate(LowWater{}).ok());
   CHECK(text(PoisonPill{0s, -1, 0}) ==
-        "trim policy 'poison_pill': options.interval must be positive, got 0 s; options.delay must be in [0, 1000000], "
+        "trim policy 'poison_pill': options.interval must be at least 1 ms, got 0 s; options.delay must be in [0, "
+        "1000000], "
         "got -1");
-  CHECK(text(IdleTimeout{-1s, 0}) == "trim policy 'idle_timeout': options.timeout must be positive, got -1 s");
-  CHECK(
-      text(LowWater{-1ms, 0, 0}) ==
-      "trim policy 'low_water': options.window must be positive, got -1 ms; options.fraction must be in [0.01, 1], got "
-      "0");
+  CHECK(text(IdleTimeout{-1s, 0}) == "trim policy 'idle_timeout': options.timeout must be at least 1 ms, got -1 s");
+  CHECK(text(LowWater{-1ms, 0, 0}) ==
+        "trim policy 'low_water': options.window must be at least 1 ms, got -1 ms; options.fraction must be in [0.01, "
+        "1], got "
+        "0");
   CHECK_FALSE(validate(LowWater{.fraction = std::numeric_limits<double>::quiet_NaN()}).ok());
   CHECK_FALSE(validate(LowWater{.fraction = 1.001}).ok());
   CHECK_FALSE(validate(PoisonPill{.delay = 1'000'001}).ok());
-  CHECK_THROWS_AS(TrimMachine(PoisonPill{.interval = 0s}, TimePoint{}), std::invalid_argument);
+  CHECK_THROWS_AS(TrimMachine(PoisonPill{.interval = 1ms - 1ns}, TimePoint{}), std::invalid_argument);
 }

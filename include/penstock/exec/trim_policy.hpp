@@ -37,21 +37,21 @@ namespace penstock::inline PENSTOCK_ABI {
 ///
 /// So the first goes 11 ticks after the last creation, 22 s after one that came with a tick, and then one each 2 s.
 struct PoisonPill {
-  Duration interval = std::chrono::seconds(2);  ///< From tick to tick; positive.
+  Duration interval = std::chrono::seconds(2);  ///< From tick to tick; at least 1 ms.
   int delay = 10;                               ///< Ticks without a pill after each creation; [0, 1000000]
   std::size_t floor = 3;                        ///< So many workers stay.
 };
 
 /// Who has been idle for `timeout` goes.
 struct IdleTimeout {
-  Duration timeout = std::chrono::seconds(30);  ///< Positive.
+  Duration timeout = std::chrono::seconds(30);  ///< At least 1 ms.
   std::size_t floor = 3;                        ///< So many workers stay.
 };
 
 /// The least number of workers that were idle at any time of a window was not needed in it. At its end this part of
 /// them goes, rounded up; none after a window in which a worker was created.
 struct LowWater {
-  Duration window = std::chrono::seconds(10);  ///< Positive. A load that comes back within it keeps its workers.
+  Duration window = std::chrono::seconds(10);  ///< At least 1 ms. A load that comes back within it keeps its workers.
   double fraction = 0.5;                       ///< [0.01, 1]
   std::size_t floor = 3;                       ///< So many workers stay.
 };
