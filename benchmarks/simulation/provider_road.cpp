@@ -20,10 +20,12 @@ int run(std::uint64_t seeds, const std::string& file) {
     studies.push_back(simulation::study(scenario, seeds));
   }
   const std::vector<simulation::DriftStudy> drifts = simulation::drift_studies();
-  std::fputs(simulation::as_table(studies, drifts).c_str(), stdout);
+  std::vector<simulation::BurstStudy> bursts;
+  for (const simulation::BurstLoad& load : simulation::burst_loads()) bursts.push_back(simulation::study(load, seeds));
+  std::fputs((simulation::as_table(studies, drifts) + "\n" + simulation::as_table(bursts)).c_str(), stdout);
   if (file.empty()) return 0;
   std::ofstream out(file);
-  out << simulation::as_json(studies, drifts, seeds);
+  out << simulation::as_json(studies, drifts, bursts, seeds);
   out.close();
   if (out) return 0;
   std::fprintf(stderr, "provider_road: cannot write '%s'\n", file.c_str());

@@ -55,7 +55,42 @@ void write(penstock::JsonWriter& json, const Row& row) {
   json.end_object();
 }
 
+void write(penstock::JsonWriter& json, const BurstStudy& study) {
+  json.begin_object().key("name").value(study.name).key("what").value(study.what).key("rows").begin_array();
+  for (const BurstRow& row : study.rows) {
+    json.begin_object().key("contender").value(row.contender).key("tasks").value(row.tasks);
+    json.key("cold_starts").value(row.cold_starts).key("thread_seconds").value(std::round(row.thread_seconds));
+    json.key("use").value(short_of(row.use)).key("most").value(row.most);
+    json.key("to_floor_s").value(short_of(row.to_floor_s)).key("moments").begin_array();  // null: never
+    for (const PoolMoment& moment : row.moments) {                                        // [seconds, live, busy]
+      json.begin_array().value(short_of(moment.time_s)).value(moment.live).value(moment.busy).end_array();
+    }
+    json.end_array().end_object();
+  }
+  json.end_array().end_object();
+}
+
+std::string time_text(double seconds) {
+  if (!std::isfinite(seconds)) return "never";
+  return seconds < 600 ? fmt::format("{:.1f} s", seconds) : fmt::format("{:.1f} min", seconds / 60);
+}
+
 }  // namespace
+
+std::string as_table(const std::vector<BurstStudy>& bursts) {
+  std::string text = "an elastic pool, by how it lets idle workers go\n\n";
+  for (const BurstStudy& study : bursts) {
+    text += fmt::format("{}: {}\n", study.name, study.what);
+    text += fmt::format("  {:<18}{:>9}{:>13}{:>16}{:>7}{:>8}{:>20}\n", "", "tasks", "cold starts", "thread-seconds",
+                        "busy", "most", fmt::format("down to {} after", kPoolFloor));
+    for (const BurstRow& row : study.rows) {
+      text += fmt::format("  {:<18}{:>9.0f}{:>13.0f}{:>16.0f}{:>5.0f} %{:>8.0f}{:>20}\n", row.contender, row.tasks,
+                          row.cold_starts, row.thread_seconds, 100 * row.use, row.most, time_text(row.to_floor_s));
+    }
+    text += "\n";
+  }
+  return text;
+}
 
 std::string as_table(const std::vector<ScenarioStudy>& studies, const std::vector<DriftStudy>& drifts) {
   std::string text;
@@ -84,7 +119,7 @@ std::string as_table(const std::vector<ScenarioStudy>& studies, const std::vecto
 }
 
 std::string as_json(const std::vector<ScenarioStudy>& studies, const std::vector<DriftStudy>& drifts,
-                    std::uint64_t seeds) {
+                    const std::vector<BurstStudy>& bursts, std::uint64_t seeds) {
   penstock::JsonWriter json;
   json.begin_object().key("seeds").value(seeds).key("scenarios").begin_array();
   for (const ScenarioStudy& study : studies) {
@@ -105,7 +140,9 @@ std::string as_json(const std::vector<ScenarioStudy>& studies, const std::vector
     }
     json.end_array().end_object();
   }
-  json.end_array().end_object().end_object();
+  json.end_array().end_object().key("elastic").begin_array();
+  for (const BurstStudy& study : bursts) write(json, study);
+  json.end_array().end_object();
   return std::string(json.text()) + "\n";
 }
 

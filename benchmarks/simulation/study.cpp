@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "study.hpp"
 
-#include <algorithm>
 #include <utility>
 
+#include "median.hpp"
+
 namespace simulation {
-namespace {
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-}  // namespace
 
 Row measure(const Scenario& scenario, const Contender& contender, std::uint64_t seeds) {
   Row row{scenario.name, contender.name};

@@ -93,7 +93,7 @@ TEST_CASE("Simulation: equal seeds give equal reports, to the byte", "[simulatio
       study.rows.push_back(measure(scenario, contender, seeds));
     }
     const DriftStudy drift{"gradient2", false, true, endless_load(gradient2_without_bounds(), true, 10'000)};
-    return as_json({study}, {drift}, seeds) + as_table({study}, {drift});
+    return as_json({study}, {drift}, {}, seeds) + as_table({study}, {drift});
   };
   const std::string first = report(2);
   CHECK(first == report(2));
