@@ -10,6 +10,7 @@ from chart import chart  # noqa: E402
 from lines import Panel, picture  # noqa: E402
 
 SCALERS = ("document", "ours")
+TRIMS = ("poison pill", "idle timeout", "low water")
 TIME, RATE, WORKERS, QUEUED, IN_FLIGHT, LIMIT = range(6)  # of a moment
 
 
@@ -56,6 +57,17 @@ def drift(found, by_formula, title):
     return picture(title, [panel], height=360)
 
 
+def elastic(loads):
+    """The workers of an elastic pool over time: the tasks that run, and the three ways to let idle workers go."""
+    panels = []
+    for load in loads:
+        rows = [row for row in load["rows"] if row["contender"] in TRIMS]
+        lines = [("tasks", [(time, busy) for time, _, busy in rows[0]["moments"]])]
+        lines += [(row["contender"], [(time, live) for time, live, _ in row["moments"]]) for row in rows]
+        panels.append(Panel(f"{load['name']}: {load['what']}", lines, low_y=0, unit_x="seconds"))
+    return picture("Workers of an elastic pool, by trim policy", panels)
+
+
 def main():
     if len(sys.argv) != 3:
         sys.exit(f"usage: {sys.argv[0]} <JSON of provider_road> <folder>")
@@ -69,6 +81,7 @@ def main():
                                    lambda row: 1000 * (1 - row["served"] / row["arrived"]))
     charts["drift"] = drift(found["drift"], True, "A load that never ends, by the formula of a queue: no delay, no chance")
     charts["drift_events"] = drift(found["drift"], False, "A load that never ends, call by call, with windows of a second")
+    charts["elastic"] = elastic(found["elastic"])
     for name, svg in charts.items():
         with open(os.path.join(sys.argv[2], f"simulation_{name}.svg"), "w", encoding="utf-8") as file:
             file.write(svg)
