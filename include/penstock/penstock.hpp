@@ -35,6 +35,7 @@
 #include "penstock/exec/retry_budget.hpp"
 #include "penstock/exec/scaling_meter.hpp"
 #include "penstock/exec/scaling_policy.hpp"
+#include "penstock/exec/task_queue_adapter.hpp"
 #include "penstock/exec/thread_manager.hpp"
 #include "penstock/exec/trim_policy.hpp"
 #include "penstock/exec/worker_pool.hpp"
