@@ -42,7 +42,11 @@ found = {"seeds": 1, "scenarios": [{"name": name, "what": "a & b", "rows": rows,
                                                                                                 row("fixed 7", False)]}
                                    for name in ("step", "spike")],
          "drift": {"slots": 50, "lines": [{"name": "vegas", "by_formula": by_formula, "has_probe": False,
-                                           "points": [[1, 0.1, 20], [10, 0.2, 60]]} for by_formula in (True, False)]}}
+                                           "points": [[1, 0.1, 20], [10, 0.2, 60]]} for by_formula in (True, False)]},
+         "elastic": [{"name": name, "what": "a & b", "rows": [
+             {"contender": contender, "to_floor_s": None, "moments": [[0, 0, 0], [1, 9, 4], [2, 9, 0]]}
+             for contender in ("thread per task", "never trimmed", "poison pill", "idle timeout", "low water")]}
+             for name in ("bursts", "steady")]}
 os.makedirs(folder, exist_ok=True)
 for name in os.listdir(folder):
     os.remove(os.path.join(folder, name))
@@ -50,10 +54,10 @@ with open(f"{folder}/found.json", "w", encoding="utf-8") as file:
     json.dump(found, file)
 program = [sys.executable, "-B", f"{project}/benchmarks/simulation/charts.py"]
 result = subprocess.run([*program, f"{folder}/found.json", folder], text=True, capture_output=True, check=False)
-assert result.returncode == 0 and "7 charts" in result.stdout, result
+assert result.returncode == 0 and "8 charts" in result.stdout, result
 charts = sorted(name for name in os.listdir(folder) if name.endswith(".svg"))
-assert charts == [f"simulation_{name}.svg" for name in ("costs", "drift", "drift_events", "limits_lost", "limits_p99",
-                                                        "spike", "step")], charts
+assert charts == [f"simulation_{name}.svg" for name in ("costs", "drift", "drift_events", "elastic", "limits_lost",
+                                                        "limits_p99", "spike", "step")], charts
 for name in charts:
     with open(f"{folder}/{name}", encoding="utf-8") as file:
         text = file.read()
@@ -62,6 +66,9 @@ for name in charts:
 with open(f"{folder}/simulation_step.svg", encoding="utf-8") as file:
     text = file.read()
 assert text.count("<polyline") == 7 and "fixed 5" in text and "fixed 7" not in text, text
+with open(f"{folder}/simulation_elastic.svg", encoding="utf-8") as file:
+    text = file.read()
+assert text.count("<polyline") == 8 and "tasks" in text and "low water" in text and "never trimmed" not in text, text
 with open(f"{folder}/simulation_limits_p99.svg", encoding="utf-8") as file:
     text = file.read()
 assert "gradient2" in text and "fixed limit" in text and "fixed 5" not in text and "document" not in text
