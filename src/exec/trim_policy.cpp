@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 
 #include "elastic_violations.hpp"
-#include "penstock/exec/detail/pool_text.hpp"
+#include "penstock/core/detail/duration_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 namespace {
