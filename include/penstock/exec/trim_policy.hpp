@@ -5,11 +5,11 @@
 /// When an elastic pool lets idle workers go: a decision from figures and the time, without a clock, a lock or a
 /// thread.
 ///
-/// | Policy | Who goes | All have gone, down to the floor |
-/// |---|---|---|
-/// | `PoisonPill` | one at each tick, once no worker was created for some ticks | (delay + surplus) intervals after the
-/// last creation | | `IdleTimeout` | who has been idle for so long | `timeout` after the last task | | `LowWater` | of
-/// those that were idle all through a window, a part | after about log2(surplus) windows, for a half |
+/// | Policy        | Who goes                                             | When all but the floor have gone        |
+/// |---------------|------------------------------------------------------|-----------------------------------------|
+/// | `PoisonPill`  | one at each tick, some ticks after the last creation | delay + surplus ticks after a creation  |
+/// | `IdleTimeout` | who has been idle for so long                        | `timeout` after the last task           |
+/// | `LowWater`    | a part of those that a whole window did not need     | log2(surplus) windows later, for a half |
 ///
 /// The first is the published rule of the Suneido database. One creation every now and then makes it keep the most
 /// workers it ever had, and 500 of them need 17 minutes to go. The second needs idle workers in a stack, so that the
