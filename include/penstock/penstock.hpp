@@ -37,6 +37,7 @@
 #include "penstock/exec/scaling_meter.hpp"
 #include "penstock/exec/scaling_policy.hpp"
 #include "penstock/exec/slot_queue.hpp"
+#include "penstock/exec/slot_queue_map.hpp"
 #include "penstock/exec/slot_queue_options.hpp"
 #include "penstock/exec/task_queue_adapter.hpp"
 #include "penstock/exec/thread_manager.hpp"

@@ -25,6 +25,10 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 
+namespace detail {
+struct SlotQueueAccess;
+}
+
 /// A stack of slots that are idle, and a line of those who wait for one.
 ///
 ///     SlotQueue<Container> queue({.name = "resize",
@@ -158,6 +162,8 @@ class SlotQueue {
   void collect(MetricSink& sink) const { core_->collect(sink); }
 
  private:
+  friend struct detail::SlotQueueAccess;
+
   [[nodiscard]] T take_from(detail::SlotNode& node) noexcept {
     T slot = detail::typed<T>(node).take();
     core_->recycle(node);
@@ -171,6 +177,9 @@ class SlotQueue {
 template <class T>
 class [[nodiscard]] SlotAwaiter {
  public:
+  /// For who has a queue's core.
+  SlotAwaiter(detail::SlotCore& core, Context ctx) : wait_(core, std::move(ctx)) {}
+
   bool await_ready() { return wait_.ready(); }
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> coroutine) {
@@ -182,13 +191,19 @@ class [[nodiscard]] SlotAwaiter {
   }
 
  private:
-  friend class SlotQueue<T>;
-  SlotAwaiter(detail::SlotCore& core, Context ctx) : wait_(core, std::move(ctx)) {}
-
   detail::CoroutineSlotWait wait_;
 };
 
 // --- implementation ---
+
+namespace detail {
+struct SlotQueueAccess {
+  template <class T>
+  static SlotCore& core(const SlotQueue<T>& queue) noexcept {
+    return *queue.core_;
+  }
+};
+}  // namespace detail
 
 template <class T>
 template <class U>

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+#include "penstock/exec/slot_queue_map.hpp"
+
+#include <fmt/format.h>
+
+#include "penstock/core/detail/option_text.hpp"
+#include "penstock/core/failure_stage.hpp"
+#include "penstock/exec/detail/pool_text.hpp"
+#include "penstock/metrics/sink.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+namespace {
+
+constexpr std::size_t kMaxNameBytes = 256;
+constexpr std::size_t kMaxShards = 4096;
+
+}  // namespace
+
+absl::Status validate_slot_map(const std::string& name, Duration idle_queue_timeout, std::size_t max_queues,
+                               std::size_t shards, const Clock* clock) {
+  OptionViolations violations;
+  violations.require(!name.empty() && name.size() <= kMaxNameBytes, "name", "1 to 256 bytes long", name.size());
+  violations.require(idle_queue_timeout > Duration::zero(), "idle_queue_timeout", "positive",
+                     duration_text(idle_queue_timeout));
+  violations.require(max_queues >= 1, "max_queues", "at least 1", max_queues);
+  violations.require(shards >= 1 && shards <= kMaxShards, "shards", fmt::format("in [1, {}]", kMaxShards), shards);
+  violations.require(clock != nullptr, "clock", "a clock", "null");
+  return violations.status(fmt::format("slot queue map '{}'", shortened(name, kMaxNameBytes)));
+}
+
+absl::Status slot_map_closed(const std::string& name) {
+  return with_failure_stage(absl::UnavailableError(fmt::format("slot queue map '{}': closed", name)), "slot");
+}
+
+absl::Status slot_map_full(const std::string& name, std::size_t max_queues) {
+  return with_failure_stage(
+      absl::ResourceExhaustedError(fmt::format("slot queue map '{}': there are {} queues already", name, max_queues)),
+      "slot");
+}
+
+void collect_slot_map(MetricSink& sink, const std::string& name, std::size_t queues) {
+  sink.gauge("penstock_slot_queues", "queues of the map", {{"map", name}}, static_cast<double>(queues));
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail
