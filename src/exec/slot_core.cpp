@@ -17,15 +17,24 @@ SlotSettings checked(SlotSettings settings) {
   return settings;
 }
 
+bool may_look_again(const SlotSettings& settings) {
+  if (!settings.has_launch) return false;
+  if (const auto* const combined = std::get_if<CombinedLaunch>(&settings.policy)) {
+    return combined->patience > Duration::zero() || combined->interval > Duration::zero();
+  }
+  return std::holds_alternative<CustomLaunch>(settings.policy);
+}
+
 }  // namespace
 
 SlotCore::SlotCore(SlotSettings settings)
     : settings_(checked(std::move(settings))),
       has_timeout_(settings_.idle_timeout != Duration::max()),
+      looks_again_(may_look_again(settings_)),
       times_leases_(settings_.time_leases || settings_.has_launch),
       idle_timer_([](Timer& timer) noexcept { static_cast<CoreTimer&>(timer).self.on_idle_timer(); }, *this),
       launch_timer_([](Timer& timer) noexcept { static_cast<CoreTimer&>(timer).self.on_launch_timer(); }, *this) {
-  if (has_timeout_ || settings_.has_launch) settings_.clock->start_timers();
+  if (has_timeout_ || looks_again_) settings_.clock->start_timers();
 }
 
 SlotCore::~SlotCore() {
@@ -45,7 +54,7 @@ void SlotCore::destroy() noexcept {
   // In a closed queue nobody comes to be busy any more, so after this nothing is armed.
   if (has_to_wait) waiter.wait();
   if (has_timeout_) settings_.clock->disarm(idle_timer_);
-  if (settings_.has_launch) settings_.clock->disarm(launch_timer_);
+  if (looks_again_) settings_.clock->disarm(launch_timer_);
   unshare();
 }
 

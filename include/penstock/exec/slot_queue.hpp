@@ -65,7 +65,7 @@ class SlotQueue {
  public:
   /// Throws: std::invalid_argument with the text of `options.validate()`; std::bad_alloc; std::system_error if the
   /// clock
-  ///         needs a timer thread, for `idle_timeout` or `launch`, and cannot start it.
+  ///         needs a timer thread, for `idle_timeout` or a policy that names times, and cannot start it.
   explicit SlotQueue(SlotQueueOptions<T> options) : core_(new detail::TypedSlotCore<T>(std::move(options))) {}
   SlotQueue(const SlotQueue&) = delete;
   SlotQueue& operator=(const SlotQueue&) = delete;

@@ -321,6 +321,7 @@ class SlotCore {
 
   const SlotSettings settings_;
   const bool has_timeout_;
+  const bool looks_again_;  // the policy may name a time
   const bool times_leases_;
 
   // A leaf. The short lock: what is done under it is a few links.
