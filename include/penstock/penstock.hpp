@@ -36,6 +36,7 @@
 #include "penstock/exec/retry_budget.hpp"
 #include "penstock/exec/scaling_meter.hpp"
 #include "penstock/exec/scaling_policy.hpp"
+#include "penstock/exec/slot_evictor.hpp"
 #include "penstock/exec/slot_queue.hpp"
 #include "penstock/exec/slot_queue_map.hpp"
 #include "penstock/exec/slot_queue_options.hpp"

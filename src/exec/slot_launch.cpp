@@ -240,7 +240,7 @@ Duration SlotCore::expected_wait() const noexcept {
   const auto place = static_cast<double>(counts_.waiting + 1);
   const auto sources = static_cast<double>(counts_.leased + counts_.starting);
   if (sources == 0) return Duration::max();
-  // Slots come back, or are started, one after another: half of the time until the first, then at their rate.
+  // Each slot that is out, or will be, serves one after another: so many places pass in the time of a lease.
   if (run.count() != 0) return saturated(std::chrono::duration<double, std::nano>(run.value() * place / sources));
   if (start.count() != 0 && counts_.starting != 0) {
     return saturated(std::chrono::duration<double, std::nano>(start.value()));
