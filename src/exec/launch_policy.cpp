@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
-#include "penstock/exec/detail/pool_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 

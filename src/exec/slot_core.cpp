@@ -7,7 +7,7 @@
 
 #include <stdexcept>
 
-#include "penstock/core/detail/check.hpp"
+#include "penstock/core/detail/elapsed.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
@@ -258,7 +258,7 @@ SlotState SlotCore::retire(SlotNode& node, std::uint64_t id) noexcept {
 void SlotCore::end_lease(const SlotNode& node) noexcept {
   --counts_.leased;
   // In a closed queue the clock may be gone.
-  if (times_leases_ && !closed_) add_latency(SlotPhase::kRunner, settings_.clock->recent() - node.since_);
+  if (times_leases_ && !closed_) add_latency(SlotPhase::kRunner, elapsed(node.since_, settings_.clock->recent()));
 }
 
 void SlotCore::give_back(SlotNode& node, bool retires) noexcept {

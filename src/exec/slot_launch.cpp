@@ -9,7 +9,7 @@
 #include <chrono>
 #include <memory>
 
-#include "penstock/core/detail/check.hpp"
+#include "penstock/core/detail/elapsed.hpp"
 #include "penstock/exec/detail/slot_core.hpp"
 #include "penstock/exec/slot_handles.hpp"
 
@@ -37,8 +37,8 @@ LaunchSample SlotCore::sample() const noexcept {
   const bool launched = last_launch_ != TimePoint::min();
   if (first == nullptr && !launched) return sample;
   const TimePoint time = now();
-  if (first != nullptr) sample.oldest_wait = std::max(time - first->since_, Duration::zero());
-  if (launched) sample.since_last_launch = std::max(time - last_launch_, Duration::zero());
+  if (first != nullptr) sample.oldest_wait = elapsed(first->since_, time);
+  if (launched) sample.since_last_launch = elapsed(last_launch_, time);
   return sample;
 }
 
@@ -175,7 +175,7 @@ void SlotCore::unlist_lacking(SlotWait& wait) noexcept {
 
 void SlotCore::end_start(SlotStart& start) noexcept {
   --counts_.starting;
-  if (!closed_) add_latency(SlotPhase::kStarter, std::max(now() - start.since, Duration::zero()));
+  if (!closed_) add_latency(SlotPhase::kStarter, elapsed(start.since, now()));
   if (start.asker == nullptr) return;
   // It has asked for a start that went well, and may not get its slot: then it may ask again, before all others.
   SlotWait& asker = *std::exchange(start.asker, nullptr);
@@ -254,7 +254,7 @@ namespace penstock::inline PENSTOCK_ABI {
 
 void PhaseUse::stop() noexcept {
   if (core_ == nullptr) return;
-  const Duration latency = std::max(core_->settings().clock->now() - since_, Duration::zero());
+  const Duration latency = detail::elapsed(since_, core_->settings().clock->now());
   static_cast<void>(std::exchange(core_, nullptr)->leave(phase_, &latency));
 }
 

@@ -2,8 +2,7 @@
 
 // The line of a slot queue: who takes a slot, and who waits for one.
 
-#include <algorithm>
-
+#include "penstock/core/detail/elapsed.hpp"
 #include "penstock/exec/detail/slot_core.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -91,7 +90,7 @@ bool SlotCore::serve(SlotNode& slot, Effects& effects) noexcept {
   WaitNode* const node = line_.claim_first();
   if (node == nullptr) return false;
   SlotWait& wait = *static_cast<SlotWait*>(node->slot);
-  const Duration waited = std::max(now() - wait.since_, Duration::zero());
+  const Duration waited = elapsed(wait.since_, now());
   counts_.wait.record(waited);
   add_latency(SlotPhase::kWaiter, waited);
   take_off(wait);
@@ -117,7 +116,7 @@ void SlotCore::leave(SlotWait& wait, WaitNode& node, Waiter::Outcome outcome) no
   Effects effects;
   {
     const SpinLockGuard lock(lock_);
-    if (!closed_) wait.waited_ = std::max(now() - wait.since_, Duration::zero());  // else the clock may be gone
+    if (!closed_) wait.waited_ = elapsed(wait.since_, now());  // else the clock may be gone
     add_latency(SlotPhase::kWaiter, wait.waited_);
     line_.remove(node);
     if (wait.node_ != nullptr) take_off(wait);

@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/failure_stage.hpp"
-#include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/metrics/sink.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {

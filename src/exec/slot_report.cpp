@@ -6,9 +6,10 @@
 
 #include <fmt/format.h>
 
+#include "penstock/core/detail/duration_text.hpp"
+#include "penstock/core/detail/elapsed.hpp"
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/failure_stage.hpp"
-#include "penstock/exec/detail/pool_text.hpp"
 #include "penstock/exec/detail/slot_core.hpp"
 #include "penstock/metrics/sink.hpp"
 
@@ -179,7 +180,7 @@ SlotQueueStats SlotCore::stats() const noexcept {
     const SpinLockGuard lock(lock_);
     stats = counts_;
     if (const SlotWait* const first = closed_ ? nullptr : first_in_line()) {
-      stats.oldest_wait = std::max(now() - first->since_, Duration::zero());
+      stats.oldest_wait = elapsed(first->since_, now());
     }
     for (std::size_t at = 0; at != kSlotPhases; ++at) {
       const Phase& from = phases_[at];
@@ -218,7 +219,7 @@ void SlotCore::collect(MetricSink& sink) const {
   gauge("penstock_slot_queue_waiting", "acquires that stand in line", stats.waiting);
   gauge("penstock_slot_queue_starting", "launch tickets that are out", stats.starting);
   sink.gauge("penstock_slot_queue_oldest_wait_seconds", "how long the first in line has waited", {queue},
-             std::chrono::duration<double>(stats.oldest_wait).count());
+             seconds(stats.oldest_wait));
   count("penstock_slot_queue_offered_total", "slots offered", stats.offered);
   count("penstock_slot_queue_acquired_total", "leases given", stats.acquired);
   count("penstock_slot_queue_handed_over_total", "leases given to somebody who stood in line", stats.handed_over);
@@ -256,7 +257,7 @@ void SlotCore::collect(MetricSink& sink) const {
     sink.gauge("penstock_slot_queue_phase", "how many are in a phase", {queue, phase},
                static_cast<double>(stats.phases[at].now));
     sink.gauge("penstock_slot_queue_phase_mean_seconds", "moving average of the time in a phase", {queue, phase},
-               std::chrono::duration<double>(stats.phases[at].mean).count());
+               seconds(stats.phases[at].mean));
   }
   sink.histogram("penstock_slot_queue_wait_seconds", "how long a lease was waited for", {queue}, stats.wait);
 }
