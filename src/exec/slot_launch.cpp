@@ -255,11 +255,18 @@ namespace penstock::inline PENSTOCK_ABI {
 void PhaseUse::stop() noexcept {
   if (core_ == nullptr) return;
   const Duration latency = detail::elapsed(since_, core_->settings().clock->now());
-  static_cast<void>(std::exchange(core_, nullptr)->leave(phase_, &latency));
+  leave(&latency);
 }
 
 void PhaseUse::cancel() noexcept {
-  if (core_ != nullptr) static_cast<void>(std::exchange(core_, nullptr)->leave(phase_, nullptr));
+  if (core_ != nullptr) leave(nullptr);
+}
+
+void PhaseUse::leave(const Duration* latency) noexcept {
+  try {
+    static_cast<void>(std::exchange(core_, nullptr)->leave(phase_, latency));
+  } catch (...) {  // no memory for the text that somebody else has left in its place: that is counted
+  }
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI

@@ -13,6 +13,9 @@
 #include "penstock/exec/overflow.hpp"
 #include "penstock/exec/pool_retry.hpp"
 #include "penstock/exec/resource_pool.hpp"
+#include "penstock/exec/slot_evictor.hpp"
+#include "penstock/exec/slot_queue.hpp"
+#include "penstock/exec/slot_queue_map.hpp"
 #include "penstock/exec/worker_pool.hpp"
 
 namespace penstock {
@@ -35,6 +38,16 @@ template class ResourcePool<std::string>;
 template class ResourcePool<std::unique_ptr<int>>;
 template class Lease<int>;
 template class Lease<std::unique_ptr<int>>;
+
+template class SlotQueue<int>;
+template class SlotQueue<std::string>;
+template class SlotQueue<std::unique_ptr<int>>;
+template class SlotLease<std::unique_ptr<int>>;
+template class LaunchTicket<std::unique_ptr<int>>;
+template class SlotQueueMap<std::string, std::unique_ptr<int>>;
+template class SlotQueueMap<int, std::string>;
+template std::vector<std::unique_ptr<int>> evict_longest_idle(std::span<SlotQueue<std::unique_ptr<int>>* const>,
+                                                              std::size_t);
 
 namespace {
 

@@ -198,6 +198,8 @@ class [[nodiscard]] PhaseUse {
   PhaseUse(detail::SlotCore& core, SlotPhase phase) noexcept
       : core_(&core), phase_(phase), since_(core.settings().clock->now()) {}
 
+  void leave(const Duration* latency) noexcept;
+
   detail::SlotCore* core_ = nullptr;
   SlotPhase phase_ = SlotPhase::kRunner;
   TimePoint since_{};
