@@ -39,6 +39,14 @@ struct Launcher {
                .launch_policy = std::move(policy),
                .clock = &clock}) {}
 
+  /// Who still waits goes home: work that is left in a loop never runs, and keeps its memory.
+  ~Launcher() {
+    queue.close();
+    loop.run_ready();
+  }
+  Launcher(const Launcher&) = delete;
+  Launcher& operator=(const Launcher&) = delete;
+
   /// A coroutine that waits.
   JoinHandle<NumberLease> waiter(Context ctx = Context::background()) {
     auto handle = spawn(loop, acquire_in(queue, std::move(ctx)));
@@ -148,6 +156,21 @@ TEST_CASE("LaunchTicket: a slot goes to who is first, whoever asked for it", "[e
   CHECK(at.tickets[0].succeed(number(1)).ok());
   CHECK(value_of(at.result_of(one)) == 2);
   CHECK(value_of(at.result_of(two)) == 1);
+}
+
+TEST_CASE("LaunchTicket: who was passed over by its own start asks for the next", "[exec][slot_queue]") {
+  Launcher at;
+  auto one = at.waiter();
+  auto two = at.waiter();
+  REQUIRE(at.tickets.size() == 2);
+  REQUIRE(at.tickets[1].succeed(number(2)).ok());
+  at.loop.run_ready();
+  const NumberLease busy = one.get();
+  CHECK(value_of(busy) == 2);
+  CHECK_FALSE(at.tickets[0].fail(absl::InternalError("for one")));  // which waits no longer
+  REQUIRE(at.tickets.size() == 3);
+  CHECK(at.tickets[2].fail(absl::InternalError("for two")));
+  CHECK(text_of(at.result_of(two).status()) == "for two");
 }
 
 TEST_CASE("LaunchTicket: dropped without a word, it has failed", "[exec][slot_queue]") {
