@@ -97,6 +97,38 @@ std::uint32_t spin_limit() noexcept {
   return limit;
 }
 
+#if defined(__linux__) && defined(SYS_membarrier)
+
+namespace {
+
+// Of linux/membarrier.h, which older systems lack.
+constexpr int kPrivateExpedited = 1 << 3;
+constexpr int kRegisterPrivateExpedited = 1 << 4;
+
+long membarrier(int command) noexcept { return syscall(SYS_membarrier, command, 0, 0); }
+
+}  // namespace
+
+bool has_heavy_barriers() noexcept {
+  static const bool has = membarrier(kRegisterPrivateExpedited) == 0 && membarrier(kPrivateExpedited) == 0;
+  return has;
+}
+
+void heavy_barrier() noexcept {
+  if (membarrier(kPrivateExpedited) == 0) return;
+  // A process that has forbidden itself this call since: then what is left is time. A store leaves its processor within
+  // nanoseconds, and a thread that is taken off one passes a full barrier.
+  const Atomic<std::uint32_t> unwoken(0);
+  static_cast<void>(futex_wait_until(unwoken, 0, now() + std::chrono::milliseconds(1)));
+}
+
+#else
+
+bool has_heavy_barriers() noexcept { return false; }
+void heavy_barrier() noexcept {}
+
+#endif
+
 #if defined(__linux__)
 
 static_assert(sizeof(Atomic<std::uint32_t>) == 4 && Atomic<std::uint32_t>::is_always_lock_free,

@@ -147,6 +147,9 @@ void set_this_thread_name(std::string_view name) noexcept;
 TimePoint virtual_now() noexcept;
 /// A turn of a loop that waits for another thread: the caller does not run again before somebody has written something.
 void spin() noexcept;
+/// Whether the scenario's system has them, and one: the delayed stores of all threads arrive.
+bool has_heavy_barriers() noexcept;
+void heavy_barrier() noexcept;
 std::uint32_t choose_below(std::uint32_t bound) noexcept;
 
 /// The calling thread's value for `key`; null if it has none yet, or if there is no execution.

@@ -164,6 +164,12 @@ class Execution {
   // --- store buffers ---
   void hold_store(AtomicCell& cell, std::uint64_t bits, bool releases);
   void flush(Fiber& owner);
+  /// All delayed stores arrive.
+  void flush_all() {
+    for (std::uint32_t id = 0; id != fiber_count_; ++id) {
+      if (fibers_[id].holds_store) flush(fibers_[id]);
+    }
+  }
   void flush_mine() {
     if (current_->holds_store) flush(*current_);
   }

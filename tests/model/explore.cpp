@@ -40,6 +40,7 @@ void prepare() {
 template <class AnyOptions, class Visitor>
 void for_each_option(AnyOptions& options, Visitor visit) {
   visit('d', options.store_delay);
+  visit('h', options.heavy_barriers);
   visit('t', options.timeouts);
   visit('s', options.spurious_wakes);
   visit('r', options.random_values);

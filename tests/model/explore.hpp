@@ -49,6 +49,7 @@ struct Options {
   std::uint64_t seed = 1;
   // --- the world ---
   bool store_delay = false;    ///< A store that is not sequentially consistent may become visible later, as on x86.
+  bool heavy_barriers = true;  ///< The system has them (world.hpp).
   std::uint32_t timeouts = 2;  ///< Timed waits that may end early while something else could still run.
   std::uint32_t spurious_wakes = 0;   ///< Wake-ups, and failures of compare_exchange_weak, without reason.
   bool random_values = false;         ///< `random_below` is a decision; else it counts up, for each thread.

@@ -77,6 +77,15 @@ void spin() noexcept {
   execution.spin();
 }
 
+bool has_heavy_barriers() noexcept { return !execution.running() || execution.options().heavy_barriers; }
+
+void heavy_barrier() noexcept {
+  if (!execution.controls()) return;
+  const Entry entry;
+  execution.schedule();
+  execution.flush_all();
+}
+
 std::uint32_t choose_below(std::uint32_t bound) noexcept {
   if (!execution.controls()) return 0;
   const Entry entry;

@@ -279,6 +279,9 @@ inline void back_off(std::uint32_t) noexcept { checker::spin(); }
 // A look before sleeping is a step of its own and leads nowhere that the sleep does not: leave it out.
 inline std::uint32_t spin_limit() noexcept { return 0; }
 inline constexpr bool kMayYield = false;
+inline bool has_heavy_barriers() noexcept { return checker::has_heavy_barriers(); }
+inline void heavy_barrier() noexcept { checker::heavy_barrier(); }
+inline void light_barrier() noexcept {}
 inline void set_thread_name(std::string_view name) noexcept { checker::set_this_thread_name(name); }
 inline std::uint32_t random_below(std::uint32_t bound) noexcept { return checker::choose_below(bound); }
 

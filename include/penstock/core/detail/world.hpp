@@ -59,6 +59,17 @@ void back_off(std::uint32_t round) noexcept;
 std::uint32_t spin_limit() noexcept;
 inline constexpr bool kMayYield = true;
 
+// Two sides that each write, and then read what the other one has written, need a full barrier in between, or both may
+// miss the other. Where one side comes a million times as often, it does with a light one, which only the compiler
+// sees, if the other one takes a heavy one, which has every processor that runs a thread of this process pass a full
+// barrier: membarrier(2), on Linux.
+
+/// Whether there are heavy barriers. Asks the system the first time; what it says holds for good.
+bool has_heavy_barriers() noexcept;
+/// To be called only where there are. Cost: under a microsecond, and an interruption of each other processor of ours.
+void heavy_barrier() noexcept;
+inline void light_barrier() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
 /// Names the calling thread for debuggers and `top -H`; at most 15 bytes are kept.
 void set_thread_name(std::string_view name) noexcept;
 
