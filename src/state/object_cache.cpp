@@ -73,7 +73,7 @@ ObjectCache* ObjectThread::find(ObjectCore& core) noexcept {
       free->next_of_thread = first_;
       first_ = free;
     }
-    core.add_cache(*free);
+    if (!core.add_cache(*free)) return nullptr;
     found = free;
   }
   table().at[core.index_] = found;
@@ -87,14 +87,16 @@ ObjectCache* ObjectCore::own_cache() noexcept {
   return world::thread_local_value<ThreadTag, ObjectThread>().find(*this);
 }
 
-void ObjectCore::add_cache(ObjectCache& cache) noexcept {
+bool ObjectCore::add_cache(ObjectCache& cache) noexcept {
   const MutexLock visiting(visit_mutex_);
+  if (has_ended_) return false;  // an object that has outlived its pool comes back
   cache.hits_local = cache.hits_victim = cache.kept = cache.resets = cache.saved_bytes = 0;
   cache.core.store(this, std::memory_order_relaxed);
   cache.previous_of_pool = nullptr;
   cache.next_of_pool = caches_;
   if (caches_ != nullptr) caches_->previous_of_pool = &cache;
   caches_ = &cache;
+  return true;
 }
 
 void ObjectCore::unlink(ObjectCache& cache) noexcept {

@@ -136,6 +136,7 @@ void ObjectCore::destroy() noexcept {
   }
   {
     const MutexLock visiting(visit_mutex_);
+    has_ended_ = true;
     while (ObjectCache* const cache = caches_) unlink(*cache);
   }
   drop_share();

@@ -181,7 +181,7 @@ class ObjectCore {
 
   // Caches.
   ObjectCache* own_cache() noexcept;
-  void add_cache(ObjectCache& cache) noexcept ABSL_LOCKS_EXCLUDED(visit_mutex_, mutex_);
+  bool add_cache(ObjectCache& cache) noexcept ABSL_LOCKS_EXCLUDED(visit_mutex_, mutex_);
   void retire_cache(ObjectCache& cache) noexcept ABSL_LOCKS_EXCLUDED(visit_mutex_, mutex_);
   void unlink(ObjectCache& cache) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(visit_mutex_);
   void empty_into_depot(ObjectCache& cache) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(visit_mutex_, mutex_);
@@ -245,6 +245,7 @@ class ObjectCore {
   // One at a time goes through the caches.
   mutable Mutex visit_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   ObjectCache* caches_ ABSL_GUARDED_BY(visit_mutex_) = nullptr;
+  bool has_ended_ ABSL_GUARDED_BY(visit_mutex_) = false;  // takes no new caches
 
   // A leaf.
   alignas(kCachePadding) mutable SpinLock mutex_;
