@@ -67,12 +67,14 @@ void Execution::spin() {
 
 bool Execution::can_run(const Fiber& fiber) const {
   switch (fiber.state) {
+    case Fiber::State::kSpinning:
+      // It may have come, owing a turn, to a lock or a join.
+      if (writes_ - fiber.writes == fiber.spin_mark) return false;
+      [[fallthrough]];
     case Fiber::State::kReady:
       if (fiber.wanted_mutex != Fiber::kNothing) return objects_[fiber.wanted_mutex].owner == Object::kNobody;
       if (fiber.joined_thread != Fiber::kNothing) return fibers_[fiber.joined_thread].state == Fiber::State::kFinished;
       return true;
-    case Fiber::State::kSpinning:
-      return writes_ - fiber.writes != fiber.spin_mark;
     default:
       return false;
   }
