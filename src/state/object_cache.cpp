@@ -122,9 +122,9 @@ void ObjectCore::retire_cache(ObjectCache& cache) noexcept {
       kept_ += cache.kept;
     }
     serve_from_depot(effects);
-    drop_share(effects);
   }
-  apply(effects);
+  effects.wake.wake_all();
+  drop_share();  // not before the last mutex is free: with it the core may go
 }
 
 void ObjectCore::gather() noexcept {
