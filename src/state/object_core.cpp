@@ -79,6 +79,7 @@ ObjectCore::ObjectCore(ObjectCoreOptions options, std::unique_ptr<ObjectKind> ki
       options_(std::move(options)),
       kind_(std::move(kind)),
       times_(options_.timestamps ? std::make_unique<ObjectTimes>() : nullptr),
+      alert_(options_.alert.has_value() ? std::make_unique<ObjectAlert>(*options_.alert) : nullptr),
       depot_(options_.weighs),
       places_(options_.max_idle),
       timer_([](Timer& timer) noexcept { static_cast<PurgeTimer&>(timer).self.on_timer(); }, *this),

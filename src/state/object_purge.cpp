@@ -101,7 +101,7 @@ void ObjectCore::on_timer() noexcept {
     if (is_posting) ++shares_;
   }
   const Share share(*this);
-  if (options_.executor == nullptr) purge();
+  if (options_.executor == nullptr) tick();
   if (is_posting) options_.executor->post(work_);
   if (is_closed()) return;
   due_ = saturated_add(due_, options_.purge_every);
@@ -114,7 +114,12 @@ void ObjectCore::on_purge_work() noexcept {
     const SpinLockGuard lock(mutex_);
     is_posted_ = false;  // from here on the timer may post it again
   }
-  if (!is_closed()) purge();
+  if (!is_closed()) tick();
+}
+
+void ObjectCore::tick() noexcept {
+  purge();
+  check_alert();
 }
 
 void ObjectCore::end_purge_work() noexcept {

@@ -2,11 +2,14 @@
 
 // What an object pool says: of the options it is given, of a refusal, and of itself.
 
+#include <algorithm>
+#include <limits>
 #include <string>
 
 #include <fmt/format.h>
 
 #include "object_visit.hpp"
+#include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/metrics/sink.hpp"
@@ -30,10 +33,6 @@ namespace {
 
 constexpr std::size_t kMaxNameBytes = 256;
 
-std::string milliseconds(Duration duration) {
-  return fmt::format("{:g} ms", std::chrono::duration<double, std::milli>(duration).count());
-}
-
 }  // namespace
 
 absl::Status ObjectCoreOptions::validate() const {
@@ -45,12 +44,47 @@ absl::Status ObjectCoreOptions::validate() const {
   violations.require(max_weight >= 1, "max_weight", "at least 1", max_weight);
   violations.require(prewarm <= max_idle, "prewarm", fmt::format("at most max_idle, {}", max_idle), prewarm);
   violations.require(min_idle <= max_idle, "min_idle", fmt::format("at most max_idle, {}", max_idle), min_idle);
-  violations.require(purge_every > Duration::zero(), "purge_every", "positive", milliseconds(purge_every));
+  violations.require(purge_every > Duration::zero(), "purge_every", "positive", duration_text(purge_every));
   const bool is_known = detection == ObjectDetection::kOff || detection == ObjectDetection::kChecked ||
                         detection == ObjectDetection::kLeaks;
   violations.require(is_known, "detection", "kOff, kChecked or kLeaks", static_cast<int>(detection));
   violations.require(clock != nullptr, "clock", "a clock", "null");
+  if (alert.has_value()) {
+    const absl::Status rule = alert->validate();
+    violations.require(rule.ok(), "alert", "a valid rule", text_of(rule));
+  }
   return violations.status(fmt::format("object pool '{}'", shortened(name, kMaxNameBytes)));
+}
+
+AlertChange ObjectCore::check_alert() noexcept {
+  if (alert_ == nullptr) return AlertChange::kNone;
+  AlertChange change{};
+  try {
+    const ObjectPoolStats now_is = stats();
+    {
+      const MutexLock lock(alert_->mutex);
+      // What others have looked at meanwhile is not looked at again.
+      const std::uint64_t requests = now_is.requests - std::min(now_is.requests, alert_->requests);
+      const std::uint64_t hits = now_is.hits() - std::min(now_is.hits(), alert_->hits);
+      const double ratio = requests == 0 ? std::numeric_limits<double>::quiet_NaN()
+                                         : static_cast<double>(hits) / static_cast<double>(requests);
+      const TimePoint time = now();
+      change = alert_->alert.step(ratio, requests, time);
+      if (requests != 0 && requests >= options_.alert->min_count) {
+        alert_->requests = now_is.requests;
+        alert_->hits = now_is.hits();
+      }
+    }
+    if (change == AlertChange::kNone || options_.on_alert == nullptr) return change;
+    const Alert alert = [this] {
+      const MutexLock lock(alert_->mutex);
+      return alert_->alert;
+    }();
+    options_.on_alert(change, alert.text(now()));
+  } catch (...) {
+    count_exception();
+  }
+  return change;
 }
 
 absl::Status ObjectCore::made_nothing() const {
@@ -75,7 +109,7 @@ absl::Status ObjectCore::refusal(Look look, TimePoint began) {
   }
   const std::string busy = fmt::format("max_live {}, {} out, {} waiting", options_.max_live, live, waiting);
   const std::string waited =
-      options_.timestamps ? fmt::format("waited {}, ", milliseconds(now() - began)) : std::string();
+      options_.timestamps ? fmt::format("waited {}, ", duration_text(now() - began)) : std::string();
   const auto refusal = [&]() -> absl::Status {
     switch (look) {
       case Look::kClosed:
@@ -125,6 +159,10 @@ ObjectPoolStats ObjectCore::stats() const {
     stats.acquire_time = times_->acquire.snapshot();
     stats.reset_time = times_->reset.snapshot();
     stats.hold_time = times_->hold.snapshot();
+  }
+  if (alert_ != nullptr) {
+    const MutexLock lock(alert_->mutex);
+    stats.alert = alert_->alert.stats();
   }
   stats.out = stats.live - stats.idle;
   stats.requests = stats.hits() + stats.misses;
@@ -193,6 +231,13 @@ void ObjectCore::collect(MetricSink& sink) const {
   counter("penstock_object_pool_caught_exceptions_total", "exceptions of the user's functions",
           stats.caught_exceptions);
   counter("penstock_object_pool_saved_bytes_total", "what need not be allocated, thanks to hits", stats.bytes_saved);
+  if (alert_ != nullptr) {
+    const Alert alert = [this] {
+      const MutexLock lock(alert_->mutex);
+      return alert_->alert;
+    }();
+    alert.collect(sink);
+  }
   if (times_ == nullptr) return;
   sink.histogram("penstock_object_pool_acquire_seconds", "time of acquires that the thread's own could not serve",
                  {pool}, stats.acquire_time);

@@ -37,6 +37,17 @@ class ObjectCore::Share {
   ObjectCore& core_;
 };
 
+/// The watch over the hit ratio.
+struct ObjectAlert {
+  explicit ObjectAlert(AlertRule rule) : alert(std::move(rule)) {}
+
+  Mutex mutex;  // a leaf
+  Alert alert ABSL_GUARDED_BY(mutex);
+  // What the last value that counted was taken from.
+  std::uint64_t requests ABSL_GUARDED_BY(mutex) = 0;
+  std::uint64_t hits ABSL_GUARDED_BY(mutex) = 0;
+};
+
 struct ObjectTimes {
   LatencyHistogram acquire;
   LatencyHistogram reset;

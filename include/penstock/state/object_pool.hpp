@@ -152,6 +152,9 @@ class ObjectPool {
   /// not hold here. Returns how many.
   std::size_t release_idle(double ratio = 1.0) noexcept { return core_->release_idle(ratio); }
 
+  /// Looks at the hit ratio now, if there is an alert. Returns what that changed; `on_alert` has heard of it.
+  AlertChange check_alert() noexcept { return core_->check_alert(); }
+
   /// Gives no more objects, for good: who waits or comes gets Unavailable, idle objects are destroyed, and those that
   /// are out when they come back. May be called again. Returns whether this was the call that closed it.
   bool close() noexcept { return core_->close(); }

@@ -19,10 +19,16 @@
 #include "absl/status/statusor.h"
 
 #include "penstock/core/clock.hpp"
+#include "penstock/metrics/alert.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 
 class Executor;
+
+// Hit ratios that pools of a gateway should not fall below, for their alerts.
+inline constexpr double kChannelHitFloor = 0.85;
+inline constexpr double kMessageHitFloor = 0.80;
+inline constexpr double kResponseHitFloor = 0.70;
 
 /// What a pool finds out about the way its objects are used, at a price for each use.
 enum class ObjectDetection : std::uint8_t {
@@ -83,6 +89,12 @@ struct ObjectPoolOptions {
   ObjectDetection detection = ObjectDetection::kOff;
   /// Hears what detection finds. What it throws is counted.
   std::function<void(const ObjectMisuse&)> on_misuse = {};
+
+  /// Watches the hit ratio of all requests since it last looked, or since before that if they are fewer than the rule's
+  /// `min_count`. It looks with each purge of the clock, and in `check_alert`. Name it after the pool.
+  std::optional<AlertRule> alert = std::nullopt;
+  /// Hears that the alert was raised or cleared, with a text. What it throws is counted.
+  std::function<void(AlertChange, const std::string& text)> on_alert = {};
 
   /// Decides when purges are due, and the times; outlives the pool and its handles.
   Clock* clock = &Clock::steady();

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "penstock/core/clock.hpp"
+#include "penstock/metrics/alert.hpp"
 #include "penstock/metrics/histogram.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
@@ -60,6 +61,8 @@ struct ObjectPoolStats {
   std::uint64_t uses_after_return = 0;
   std::uint64_t caught_exceptions = 0;  ///< Of `reset`, `weight` and the hooks.
   std::uint64_t bytes_saved = 0;        ///< The weights of all hits.
+
+  AlertStats alert;  ///< If there is one.
 
   // With time stamps.
   LatencyHistogram::Snapshot acquire_time;  ///< Of acquires that the thread's own objects could not serve.

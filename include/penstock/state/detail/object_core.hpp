@@ -51,6 +51,7 @@ class MetricSink;
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
+struct ObjectAlert;
 struct ObjectTimes;
 
 /// What detection knows of an object.
@@ -140,6 +141,7 @@ class ObjectCore {
   absl::StatusOr<std::size_t> prewarm(std::size_t count);
   void purge() noexcept;
   std::size_t release_idle(double ratio) noexcept;
+  AlertChange check_alert() noexcept;
   void lend(ObjectSlot& slot) ABSL_LOCKS_EXCLUDED(trace_mutex_);
   /// The slot of what was lent, or null with the reason.
   ObjectSlot* find_lent(const void* object, absl::Status& why) ABSL_LOCKS_EXCLUDED(trace_mutex_);
@@ -230,6 +232,7 @@ class ObjectCore {
   void trim(double ratio, bool ages, ObjectChain& gone) noexcept ABSL_LOCKS_EXCLUDED(visit_mutex_, mutex_);
   void arm_purge() noexcept;
   void on_timer() noexcept;
+  void tick() noexcept;
   void on_purge_work() noexcept;
   void end_purge_work() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -241,6 +244,7 @@ class ObjectCore {
   const ObjectCoreOptions options_;
   const std::unique_ptr<ObjectKind> kind_;
   const std::unique_ptr<ObjectTimes> times_;
+  const std::unique_ptr<ObjectAlert> alert_;
 
   // One at a time goes through the caches.
   mutable Mutex visit_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);

@@ -10,6 +10,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -50,6 +51,8 @@ struct ObjectCoreOptions {
   bool steals = false;
   ObjectDetection detection = ObjectDetection::kOff;
   std::function<void(const ObjectMisuse&)> on_misuse = {};
+  std::optional<AlertRule> alert;
+  std::function<void(AlertChange, const std::string&)> on_alert = {};
   Clock* clock = nullptr;
   Executor* executor = nullptr;
 
@@ -76,6 +79,8 @@ ObjectCoreOptions core_options(const ObjectPoolOptions<T>& from) {
   to.steals = from.steals;
   to.detection = from.detection;
   to.on_misuse = from.on_misuse;
+  to.alert = from.alert;
+  to.on_alert = from.on_alert;
   to.clock = from.clock;
   to.executor = from.executor;
   to.has_factory = from.factory != nullptr || std::is_default_constructible_v<T>;
