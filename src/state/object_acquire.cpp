@@ -12,6 +12,7 @@
 namespace penstock::inline PENSTOCK_ABI::detail {
 
 ObjectCore::Look ObjectCore::look(ObjectGrant& grant) noexcept {
+  if (is_forked()) return Look::kForked;
   ObjectCache* const cache = own_cache();
   if (cache == nullptr) {
     const SpinLockGuard lock(mutex_);
@@ -71,6 +72,7 @@ void ObjectCore::set_places(ObjectCache& cache, std::uint32_t places) noexcept {
 }
 
 absl::StatusOr<ObjectSlot*> ObjectCore::take(const Context* ctx) {
+  if (is_forked()) return forked();
   const TimePoint began = options_.timestamps ? now() : TimePoint();
   ObjectGrant grant;
   const Look seen = look(grant);
@@ -141,6 +143,7 @@ ObjectCore::Look ObjectCore::leave_line(WaitNode& node, Waiter::Outcome outcome)
 }
 
 absl::StatusOr<ObjectSlot*> ObjectCore::finish(Look look, ObjectGrant grant, TimePoint began) {
+  if (look == Look::kForked) return forked();
   if (look == Look::kMayMake && options_.steals && steal()) {
     Effects effects;
     {

@@ -8,6 +8,11 @@
 
 #include "object_visit.hpp"
 
+#if (defined(__unix__) || defined(__APPLE__)) && !defined(PENSTOCK_MODEL)
+#include <pthread.h>
+#define PENSTOCK_HAS_FORK 1
+#endif
+
 namespace penstock::inline PENSTOCK_ABI::detail {
 
 /// All caches of a thread, of all pools.
@@ -17,6 +22,9 @@ class ObjectThread {
   ObjectThread(const ObjectThread&) = delete;
   ObjectThread& operator=(const ObjectThread&) = delete;
   ~ObjectThread();
+
+  /// In a forked child: leaves the caches alone, which others may have been changing.
+  void forget() noexcept { first_ = nullptr; }
 
   /// The thread's cache for `core`; null if there is no memory for one.
   ObjectCache* find(ObjectCore& core) noexcept;
@@ -29,6 +37,7 @@ namespace {
 
 struct ThreadTag {};
 struct GoneTag {};
+struct CurrentTag {};
 
 /// Whether the calling thread's caches have been destroyed: thread-local objects of the user may end later, and give
 /// objects back. Trivial, so it stays readable.
@@ -36,10 +45,27 @@ bool& thread_is_gone() noexcept { return world::thread_local_value<GoneTag, bool
 
 ObjectCacheTable& table() noexcept { return world::thread_local_value<ObjectCacheTag, ObjectCacheTable>(); }
 
+/// The calling thread's, if it has been made and is not gone. Trivial, too.
+ObjectThread*& current_thread() noexcept { return world::thread_local_value<CurrentTag, ObjectThread*>(); }
+
+#if defined(PENSTOCK_HAS_FORK)
+
+void forget_all() noexcept {
+  table() = {};
+  if (ObjectThread* const thread = current_thread()) thread->forget();
+}
+
+// Registered when the library is loaded. A system without memory for it leaves it out: a child is then as lost as
+// without us.
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, forget_all);
+
+#endif
+
 }  // namespace
 
 ObjectThread::~ObjectThread() {
   thread_is_gone() = true;
+  current_thread() = nullptr;
   table() = {};
   while (ObjectCache* const cache = first_) {
     first_ = cache->next_of_thread;
@@ -59,6 +85,7 @@ ObjectThread::~ObjectThread() {
 }
 
 ObjectCache* ObjectThread::find(ObjectCore& core) noexcept {
+  current_thread() = this;
   ObjectCache* free = nullptr;
   ObjectCache* found = nullptr;
   for (ObjectCache* cache = first_; cache != nullptr && found == nullptr; cache = cache->next_of_thread) {

@@ -146,6 +146,10 @@ void ObjectCore::lend(ObjectSlot& slot) {
 }
 
 ObjectSlot* ObjectCore::find_lent(const void* object, absl::Status& why) {
+  if (is_forked()) {
+    why = forked();
+    return nullptr;
+  }
   std::map<const void*, ObjectSlot*>::node_type node;
   std::uint64_t known = 0;
   {
@@ -165,6 +169,7 @@ ObjectSlot* ObjectCore::find_lent(const void* object, absl::Status& why) {
 }
 
 std::vector<ObjectLeak> ObjectCore::leaks() const {
+  if (is_forked()) return {};
   struct Held {
     std::uint64_t id;
     TimePoint acquired;

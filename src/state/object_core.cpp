@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "object_visit.hpp"
+#include "penstock/core/detail/fork.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
@@ -77,6 +78,7 @@ ObjectCore::ObjectCore(ObjectCoreOptions options, std::unique_ptr<ObjectKind> ki
       cares_(options.timestamps || options.detection != ObjectDetection::kOff),
       care_(care_of(options)),
       options_(std::move(options)),
+      process_(fork_generation()),
       kind_(std::move(kind)),
       times_(options_.timestamps ? std::make_unique<ObjectTimes>() : nullptr),
       alert_(options_.alert.has_value() ? std::make_unique<ObjectAlert>(*options_.alert) : nullptr),
@@ -86,6 +88,8 @@ ObjectCore::ObjectCore(ObjectCoreOptions options, std::unique_ptr<ObjectKind> ki
       work_([](Work& work) noexcept { static_cast<PurgeWork&>(work).self.on_purge_work(); }, *this) {}
 
 ObjectCore::~ObjectCore() { indexes.give_back(index_); }
+
+bool ObjectCore::is_forked() const noexcept { return process_ != fork_generation(); }
 
 void ObjectCore::drop_share(Effects& effects) noexcept {
   --shares_;
@@ -110,6 +114,7 @@ void ObjectCore::apply(Effects& effects) noexcept {
 }
 
 bool ObjectCore::close() noexcept {
+  if (is_forked()) return false;
   Effects effects;
   {
     const SpinLockGuard lock(mutex_);
@@ -130,6 +135,7 @@ bool ObjectCore::close() noexcept {
 }
 
 void ObjectCore::destroy() noexcept {
+  if (is_forked()) return;
   close();
   if (options_.purge_every != Duration::max()) {
     options_.clock->disarm(timer_);
@@ -153,6 +159,7 @@ void ObjectCore::drop_share() noexcept {
 }
 
 bool ObjectCore::is_closed() const noexcept {
+  if (is_forked()) return true;
   const SpinLockGuard lock(mutex_);
   return closed_;
 }

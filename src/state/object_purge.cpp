@@ -57,6 +57,7 @@ void ObjectCore::trim(double ratio, bool ages, ObjectChain& gone) noexcept {
 }
 
 absl::StatusOr<std::size_t> ObjectCore::prewarm(std::size_t count) {
+  if (is_forked()) return forked();
   std::size_t made = 0;
   for (; made != count; ++made) {
     {
@@ -73,12 +74,14 @@ absl::StatusOr<std::size_t> ObjectCore::prewarm(std::size_t count) {
 }
 
 void ObjectCore::purge() noexcept {
+  if (is_forked()) return;
   ObjectChain gone;
   trim(0, true, gone);
   destroy_all(gone, Cause::kPurged);
 }
 
 std::size_t ObjectCore::release_idle(double ratio) noexcept {
+  if (is_forked()) return 0;
   ObjectChain gone;
   trim(ratio, false, gone);
   const std::size_t objects = gone.size();

@@ -57,7 +57,7 @@ absl::Status ObjectCoreOptions::validate() const {
 }
 
 AlertChange ObjectCore::check_alert() noexcept {
-  if (alert_ == nullptr) return AlertChange::kNone;
+  if (alert_ == nullptr || is_forked()) return AlertChange::kNone;
   AlertChange change{};
   try {
     const ObjectPoolStats now_is = stats();
@@ -89,6 +89,11 @@ AlertChange ObjectCore::check_alert() noexcept {
 
 absl::Status ObjectCore::made_nothing() const {
   return absl::InternalError(fmt::format("object pool '{}': the factory made nothing", options_.name));
+}
+
+absl::Status ObjectCore::forked() const {
+  return absl::FailedPreconditionError(
+      fmt::format("object pool '{}': it is of the process that this one was forked from", options_.name));
 }
 
 absl::Status ObjectCore::closed() const {
@@ -130,6 +135,7 @@ absl::Status ObjectCore::refusal(Look look, TimePoint began) {
 
 ObjectPoolStats ObjectCore::stats() const {
   ObjectPoolStats stats;
+  if (is_forked()) return stats;
   {
     const MutexLock visiting(visit_mutex_);
     const Visit visit(caches_);

@@ -51,6 +51,7 @@ void ObjectCore::give_back_with_care(ObjectSlot& slot) noexcept {
 }
 
 void ObjectCore::keep(ObjectSlot& slot, bool was_reset) noexcept {
+  if (is_forked()) return;
   bool has_reclaimed = false;
   bool may_chain = false;
   for (;;) {
@@ -155,6 +156,7 @@ void ObjectCore::make_idle(ObjectSlot& slot) noexcept {
 
 void* ObjectCore::release(ObjectSlot& slot) noexcept {
   void* const object = std::exchange(slot.object, nullptr);
+  if (is_forked()) return object;
   if ((slot.care & ObjectSlot::kCheck) != 0) static_cast<void>(end_use(slot));
   free_slot(slot);
   Effects effects;
@@ -173,6 +175,7 @@ void ObjectCore::destroy_object(ObjectSlot& slot) noexcept {
 }
 
 void ObjectCore::discard(ObjectSlot& slot, Cause cause, bool was_reset) noexcept {
+  if (is_forked()) return;
   destroy_object(slot);
   Effects effects;
   {

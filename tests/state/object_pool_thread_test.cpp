@@ -11,6 +11,7 @@
 
 #include "state/object_pool_support.hpp"
 #include "support/eventually.hpp"
+#include "support/forked.hpp"
 
 namespace penstock {
 namespace {
@@ -174,6 +175,43 @@ TEST_CASE("ObjectPool: in steady state objects that travel between threads are n
   CHECK(pool.stats().misses <= 200);
   CHECK(alive <= 200);
 }
+
+#if PENSTOCK_TEST_BUSY_FORKS
+
+TEST_CASE("ObjectPool: a forked child waits for none of the threads that it has not", "[state][object_pool]") {
+  std::atomic<int> alive{0};
+  auto pool = std::make_unique<CountedPool>(options_for(alive));
+  std::atomic<bool> ends{false};
+  std::thread busy([&] {
+    while (!ends) static_cast<void>(take(*pool, 3));
+  });
+  std::thread looking([&] {
+    while (!ends) static_cast<void>(pool->stats());
+  });
+  Handle held = *pool->acquire();
+  int answer = 0;
+  for (int i = 0; i != 20 && answer == 0; ++i) {
+    answer = testing::answer_of_child([&] {
+      held.reset();
+      const absl::Status refused = pool->acquire().status();
+      if (refused.code() != absl::StatusCode::kFailedPrecondition) return 1;
+      if (pool->prewarm(1).ok() || pool->stats().live != 0 || pool->release_idle() != 0 || pool->close()) return 2;
+      pool->purge();
+      pool.reset();
+      std::atomic<int> mine{0};
+      CountedPool own(options_for(mine));
+      static_cast<void>(take(own, 3));
+      static_cast<void>(take(own, 3));
+      return own.stats().hits_local == 3 ? 0 : 3;
+    });
+  }
+  CHECK(answer == 0);
+  ends = true;
+  busy.join();
+  looking.join();
+}
+
+#endif
 
 }  // namespace
 }  // namespace penstock

@@ -80,6 +80,9 @@ struct ObjectInfo {
 /// A thread that ends leaves its objects to the others; one that gives back even later, from a thread-local object of
 /// its own, does so through the depot. Memory: some 800 bytes for a thread and pool.
 ///
+/// A forked child has the pool, but not the threads that may hold its locks: there an acquire
+/// returns FailedPrecondition, nothing else does anything, and statistics are empty. Pools of its own are as any.
+///
 /// Threads: any member, from any thread; not from a signal handler. Order: what a holder did before it let go is
 /// visible to the next one.
 template <class T>

@@ -84,7 +84,7 @@ struct ObjectGrant {
 class ObjectCore {
  public:
   enum class Cause : std::uint8_t { kNonReusable, kReset, kFull, kOversize, kClosed, kMisused, kPurged };
-  enum class Look : std::uint8_t { kGot, kMayMake, kFull, kClosed, kTimedOut, kCancelled, kParked };
+  enum class Look : std::uint8_t { kGot, kMayMake, kFull, kClosed, kTimedOut, kCancelled, kForked, kParked };
 
   /// Throws: std::invalid_argument, std::bad_alloc, std::system_error; what the factory throws for the prewarm.
   static ObjectCore* make(ObjectCoreOptions options, std::unique_ptr<ObjectKind> kind);
@@ -180,6 +180,9 @@ class ObjectCore {
   ~ObjectCore();
 
   void apply(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  /// Then locks may be held by threads that are not there: nothing is touched.
+  [[nodiscard]] bool is_forked() const noexcept;
+  [[nodiscard]] absl::Status forked() const;
 
   // Caches.
   ObjectCache* own_cache() noexcept;
@@ -242,6 +245,7 @@ class ObjectCore {
   const bool cares_;         // something is to be done at each acquire
   const std::uint8_t care_;  // of new slots
   const ObjectCoreOptions options_;
+  const std::uint32_t process_;
   const std::unique_ptr<ObjectKind> kind_;
   const std::unique_ptr<ObjectTimes> times_;
   const std::unique_ptr<ObjectAlert> alert_;
