@@ -357,7 +357,7 @@ TEST_CASE("ObjectPool: options tell all that is wrong with them", "[state][objec
        {"options.name must be 1 to 256 bytes long, got 0", "options.factory must be a function",
         "options.max_live must be at least 1, got 0", "options.max_idle must be at most max_live, 0, got 5",
         "options.max_weight must be at least 1, got 0", "options.prewarm must be at most max_idle, 5, got 6",
-        "options.min_idle must be at most max_idle, 5, got 7", "options.purge_every must be positive, got 0 ms",
+        "options.min_idle must be at most max_idle, 5, got 7", "options.purge_every must be positive, got 0 s",
         "options.detection must be kOff, kChecked or kLeaks, got 9", "options.clock must be a clock, got null"}) {
     CAPTURE(part);
     CHECK_THAT(text, ContainsSubstring(part));
