@@ -10,6 +10,27 @@
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
+void ObjectCore::trim_depot(ObjectDepot::Generation generation, std::size_t& budget, ObjectChain& gone) noexcept {
+  while (budget != 0) {
+    ObjectSlot* const slot = depot_.take_from(generation);
+    if (slot == nullptr) return;
+    gone.push(*slot);
+    ++places_;
+    --budget;
+  }
+}
+
+void ObjectCore::trim_caches(bool only_victims, std::size_t& budget, ObjectChain& gone) noexcept {
+  for (ObjectCache* cache = caches_; cache != nullptr && budget != 0; cache = cache->next_of_pool) {
+    const std::uint32_t most = only_victims ? cache->floor : cache->size();
+    const auto taken = static_cast<std::uint32_t>(std::min<std::size_t>(most, budget));
+    for (std::uint32_t i = 0; i != taken; ++i) gone.push(*cache->slots[i]);
+    cache->drop_bottom(taken);
+    set_places(*cache, cache->places() - taken);
+    budget -= taken;
+  }
+}
+
 void ObjectCore::trim(double ratio, bool ages, ObjectChain& gone) noexcept {
   const MutexLock visiting(visit_mutex_);
   const Visit visit(caches_);
@@ -26,33 +47,14 @@ void ObjectCore::trim(double ratio, bool ages, ObjectChain& gone) noexcept {
     budget = ratio >= 1 ? idle : ratio > 0 ? static_cast<std::size_t>(std::ceil(ratio * static_cast<double>(idle))) : 0;
     budget = std::min(budget, idle);
   }
-  const auto take_from_depot = [&](ObjectDepot::Generation generation) {
-    while (budget != 0) {
-      ObjectSlot* const slot = depot_.take_from(generation);
-      if (slot == nullptr) return;
-      gone.push(*slot);
-      ++places_;
-      --budget;
-    }
-  };
-  const auto take_from_caches = [&](bool only_victims) {
-    for (ObjectCache* cache = caches_; cache != nullptr && budget != 0; cache = cache->next_of_pool) {
-      const std::uint32_t most = only_victims ? cache->floor : cache->size();
-      const auto taken = static_cast<std::uint32_t>(std::min<std::size_t>(most, budget));
-      for (std::uint32_t i = 0; i != taken; ++i) gone.push(*cache->slots[i]);
-      cache->drop_bottom(taken);
-      set_places(*cache, cache->places() - taken);
-      budget -= taken;
-    }
-  };
-  take_from_depot(ObjectDepot::kVictims);
-  take_from_caches(true);
+  trim_depot(ObjectDepot::kVictims, budget, gone);
+  trim_caches(true, budget, gone);
   if (ages) {
     depot_.age();
     for (ObjectCache* cache = caches_; cache != nullptr; cache = cache->next_of_pool) cache->floor = cache->size();
   } else {
-    take_from_depot(ObjectDepot::kFresh);
-    take_from_caches(false);
+    trim_depot(ObjectDepot::kFresh, budget, gone);
+    trim_caches(false, budget, gone);
   }
 }
 

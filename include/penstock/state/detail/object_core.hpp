@@ -233,6 +233,10 @@ class ObjectCore {
 
   // Purge.
   void trim(double ratio, bool ages, ObjectChain& gone) noexcept ABSL_LOCKS_EXCLUDED(visit_mutex_, mutex_);
+  void trim_depot(ObjectDepot::Generation generation, std::size_t& budget, ObjectChain& gone) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void trim_caches(bool only_victims, std::size_t& budget, ObjectChain& gone) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(visit_mutex_, mutex_);
   void arm_purge() noexcept;
   void on_timer() noexcept;
   void tick() noexcept;
