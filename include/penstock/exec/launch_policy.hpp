@@ -78,6 +78,12 @@ struct CustomLaunch {
 
 using LaunchPolicy = std::variant<CombinedLaunch, DocumentLaunch, EffectiveLaunch, CustomLaunch>;
 
+namespace detail {
+/// What options start with. A function, as g++ 12 fails over a variant that is initialized in a class template, where
+/// that is an initializer of a member.
+inline LaunchPolicy default_launch_policy() { return CombinedLaunch{}; }
+}  // namespace detail
+
 /// OK, or InvalidArgument with all that is wrong.
 absl::Status validate(const LaunchPolicy& policy);
 

@@ -93,8 +93,8 @@ struct SlotQueueOptions {
   /// call the queue, and may settle the ticket at once, but not destroy the queue. What it throws is caught and
   /// counted. Empty: nothing is launched.
   std::function<void(LaunchTicket<T>)> launch = {};
-  /// When to call `launch`.
-  LaunchPolicy launch_policy = CombinedLaunch{};
+  /// When to call `launch`; a `CombinedLaunch` unless said otherwise.
+  LaunchPolicy launch_policy = detail::default_launch_policy();
 
   /// Given each slot that the queue lets go of, to end it; else it is just destroyed. Called without a lock, by who
   /// caused it: the end of the lease, `close`, `retire`, a thread of `clock`. May call, and even destroy, the queue. A
