@@ -48,7 +48,9 @@ void SlotCore::destroy() noexcept {
   bool has_to_wait = false;
   {
     const SpinLockGuard lock(lock_);
-    has_to_wait = busy_ != 0;
+    // Who destroys it from within a launch is one of the busy ones.
+    busy_destroyers_ = is_launching_ && launcher_ == world::this_thread_id() ? 1 : 0;
+    has_to_wait = busy_ != busy_destroyers_;
     if (has_to_wait) destroyer_.push(node);
   }
   // In a closed queue nobody comes to be busy any more, so after this nothing is armed.
@@ -73,18 +75,12 @@ void SlotCore::unshare() noexcept {
 }
 
 void SlotCore::carry_out(Effects& effects) noexcept {
-  // Whoever is woken may destroy the queue. What comes after that has a share.
-  const bool is_busy = effects.arms || effects.evaluates;
-  if (effects.arms) arm(effects);
+  // Whoever is woken may destroy the queue, here and now. What comes after that has a share.
   effects.wake.wake_all();
-  if (effects.evaluates) evaluate();
-  if (is_busy) {
-    WaitNode* destroyer = nullptr;
-    {
-      const SpinLockGuard lock(lock_);
-      if (--busy_ == 0) destroyer = destroyer_.claim_first();
-    }
-    if (destroyer != nullptr) destroyer->waiter->wake();
+  if ((effects.arms || effects.evaluates) && begin_busy()) {
+    if (effects.arms) arm(effects);
+    if (effects.evaluates) evaluate();
+    end_busy();
   }
   end_slots(effects.leaving);
   if (effects.has_share) {
@@ -92,6 +88,22 @@ void SlotCore::carry_out(Effects& effects) noexcept {
     drop_share(effects);
   }
   if (effects.ends_core) delete this;
+}
+
+bool SlotCore::begin_busy() noexcept {
+  const SpinLockGuard lock(lock_);
+  if (closed_) return false;
+  ++busy_;
+  return true;
+}
+
+void SlotCore::end_busy() noexcept {
+  WaitNode* destroyer = nullptr;
+  {
+    const SpinLockGuard lock(lock_);
+    if (--busy_ == busy_destroyers_) destroyer = destroyer_.claim_first();
+  }
+  if (destroyer != nullptr) destroyer->waiter->wake();
 }
 
 void SlotCore::end_slots(SlotNode* first) noexcept {
@@ -325,7 +337,7 @@ bool SlotCore::is_closed() const noexcept {
 void SlotCore::want_timer(Effects& effects) noexcept {
   if (is_armed_ || closed_ || counts_.idle <= settings_.min_idle) return;
   is_armed_ = true;
-  hold_busy(effects);
+  hold(effects);
   effects.arms = true;
 }
 

@@ -18,7 +18,7 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 void SlotCore::want_launch(Effects& effects) noexcept {
   if (!settings_.has_launch || closed_ || effects.evaluates) return;
   if (counts_.waiting + phase(SlotPhase::kWaiter).entered_now == 0) return;
-  hold_busy(effects);
+  hold(effects);
   effects.evaluates = true;
 }
 
@@ -67,6 +67,7 @@ void SlotCore::evaluate() noexcept {
     const SpinLockGuard lock(lock_);
     ++looks_due_;
     if (std::exchange(is_launching_, true)) return;
+    launcher_ = world::this_thread_id();
   }
   for (;;) {
     LaunchSample seen;
@@ -127,10 +128,12 @@ bool SlotCore::launch_one() noexcept {
 
 void SlotCore::look_again(Duration in) noexcept {
   // Only who launches comes here, and the callback of the timer, which waits for nobody.
-  const TimePoint due = saturated_add(now(), std::max(in, Duration(1)));
+  TimePoint due{};
   bool is_armed = false;
   {
     const SpinLockGuard lock(lock_);
+    if (closed_) return;  // the policy may have destroyed the queue
+    due = saturated_add(now(), std::max(in, Duration(1)));
     if (launch_timer_at_ <= due) return;
     is_armed = launch_timer_at_ != TimePoint::max();
   }

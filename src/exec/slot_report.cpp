@@ -156,10 +156,19 @@ std::size_t SlotCore::idle() const noexcept {
   return counts_.idle;
 }
 
-bool SlotCore::is_idle() const noexcept {
-  const SpinLockGuard lock(lock_);
+bool SlotCore::has_nothing() const noexcept {
   if (counts_.idle + counts_.leased + counts_.waiting + counts_.starting + reserved_ != 0) return false;
   return std::all_of(phases_.begin(), phases_.end(), [](const Phase& each) { return each.entered_now == 0; });
+}
+
+bool SlotCore::is_idle() const noexcept {
+  const SpinLockGuard lock(lock_);
+  return has_nothing();
+}
+
+bool SlotCore::is_unused() const noexcept {
+  const SpinLockGuard lock(lock_);
+  return has_nothing() && busy_ == 0;
 }
 
 std::uint64_t SlotCore::activity() const noexcept {

@@ -69,7 +69,7 @@ class SlotQueue {
   explicit SlotQueue(SlotQueueOptions<T> options) : core_(new detail::TypedSlotCore<T>(std::move(options))) {}
   SlotQueue(const SlotQueue&) = delete;
   SlotQueue& operator=(const SlotQueue&) = delete;
-  /// Closes. Blocks: while other threads launch or set a timer; so not from within `launch`.
+  /// Closes. Blocks: while other threads launch or set a timer, or a thread of the clock ends slots.
   ~SlotQueue() { core_->destroy(); }
 
   // Who has slots.

@@ -90,8 +90,8 @@ struct SlotQueueOptions {
   /// Has one more slot started; the ticket says how that ended. Called without a lock by whoever's call showed that one
   /// is needed: an acquire that goes to wait, in its thread and before it waits; the end of a start, of a lease or of a
   /// wait; a thread of `clock`. Never two at once for a queue, so it should hand the work on rather than do it. It may
-  /// call the queue, and may settle the ticket at once, but not destroy the queue. What it throws is caught and
-  /// counted. Empty: nothing is launched.
+  /// settle the ticket at once, and call, and even destroy, the queue; but must not wait in it for a slot, as nobody
+  /// else launches meanwhile. What it throws is caught and counted. Empty: nothing is launched.
   std::function<void(LaunchTicket<T>)> launch = {};
   /// When to call `launch`; a `CombinedLaunch` unless said otherwise.
   LaunchPolicy launch_policy = detail::default_launch_policy();

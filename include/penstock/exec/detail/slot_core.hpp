@@ -19,9 +19,10 @@
 /// acquire in line, and to who carries out what is left to do after the lock. Nodes live as long as the core, so a
 /// token can look at its node, and see by the id whether its slot is still there.
 ///
-/// Nothing of the user's runs under the lock. What an event asks for is noted in `Effects`, and done by `apply`: arm
-/// the timer, wake, see whether to launch, and end the slots that leave, in this order. The destroyer of the queue
-/// waits for those who are at one of the first three, and closes before that, so that no others come.
+/// Nothing of the user's runs under the lock. What an event asks for is noted in `Effects`, and done by `apply`: wake,
+/// arm the timer, see whether to launch, and end the slots that leave, in this order. Each of these may run code of the
+/// user's that destroys the queue, so what comes next has a share. The destroyer closes, after which nobody begins to
+/// arm or launch, and waits for the others who are at that.
 
 #include <cstddef>
 #include <cstdint>
@@ -35,6 +36,7 @@
 #include "penstock/core/context.hpp"
 #include "penstock/core/detail/spin_lock.hpp"
 #include "penstock/core/detail/wait_list.hpp"
+#include "penstock/core/detail/world.hpp"
 #include "penstock/exec/slot_queue_options.hpp"
 #include "penstock/metrics/ewma.hpp"
 
@@ -201,6 +203,8 @@ class SlotCore {
   [[nodiscard]] bool is_closed() const noexcept ABSL_LOCKS_EXCLUDED(lock_);
   [[nodiscard]] std::size_t idle() const noexcept ABSL_LOCKS_EXCLUDED(lock_);
   [[nodiscard]] bool is_idle() const noexcept ABSL_LOCKS_EXCLUDED(lock_);
+  /// Idle, and nobody is busy in it, whom its destroyer would have to wait for.
+  [[nodiscard]] bool is_unused() const noexcept ABSL_LOCKS_EXCLUDED(lock_);
   /// How often something has come or gone, so that two looks tell whether it was in use between them.
   [[nodiscard]] std::uint64_t activity() const noexcept ABSL_LOCKS_EXCLUDED(lock_);
   /// max(): nothing to tell it by.
@@ -255,13 +259,12 @@ class SlotCore {
       carry_out(effects);
   }
   void carry_out(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(lock_);
+  /// Whether the queue is open; then its destroyer waits for `end_busy`.
+  [[nodiscard]] bool begin_busy() noexcept ABSL_LOCKS_EXCLUDED(lock_);
+  void end_busy() noexcept ABSL_LOCKS_EXCLUDED(lock_);
   void end_slots(SlotNode* first) noexcept ABSL_LOCKS_EXCLUDED(lock_);
   void hold(Effects& effects) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     if (!std::exchange(effects.has_share, true)) ++shares_;
-  }
-  void hold_busy(Effects& effects) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
-    if (!effects.arms && !effects.evaluates) ++busy_;
-    hold(effects);
   }
   /// The last thing under the lock.
   void drop_share(Effects& effects) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
@@ -291,6 +294,7 @@ class SlotCore {
   // Starts.
   void want_launch(Effects& effects) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void evaluate() noexcept ABSL_LOCKS_EXCLUDED(lock_);
+  [[nodiscard]] bool has_nothing() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   [[nodiscard]] LaunchSample sample() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   [[nodiscard]] LaunchDecision decide_now(const LaunchSample& sample) noexcept ABSL_LOCKS_EXCLUDED(lock_);
   [[nodiscard]] bool launch_one() noexcept ABSL_LOCKS_EXCLUDED(lock_);
@@ -340,13 +344,15 @@ class SlotCore {
   SlotWait* first_lacking_ ABSL_GUARDED_BY(lock_) = nullptr;  // those in line who have asked for no start
   SlotWait* last_lacking_ ABSL_GUARDED_BY(lock_) = nullptr;
 
-  bool is_launching_ ABSL_GUARDED_BY(lock_) = false;    // one thread at a time
+  bool is_launching_ ABSL_GUARDED_BY(lock_) = false;  // one thread at a time
+  world::ThreadId launcher_ ABSL_GUARDED_BY(lock_){};
   std::uint64_t looks_due_ ABSL_GUARDED_BY(lock_) = 0;  // for it to take
   TimePoint last_launch_ ABSL_GUARDED_BY(lock_) = TimePoint::min();
   TimePoint launch_timer_at_ ABSL_GUARDED_BY(lock_) = TimePoint::max();  // armed for that by who launches
-  bool is_armed_ ABSL_GUARDED_BY(lock_) = false;  // the timer of idle slots; for their bottom, or sooner
-  std::size_t busy_ ABSL_GUARDED_BY(lock_) = 0;   // arming or launching
-  WaitList destroyer_ ABSL_GUARDED_BY(lock_);     // waits for them
+  bool is_armed_ ABSL_GUARDED_BY(lock_) = false;            // the timer of idle slots; for their bottom, or sooner
+  std::size_t busy_ ABSL_GUARDED_BY(lock_) = 0;             // arming or launching
+  WaitList destroyer_ ABSL_GUARDED_BY(lock_);               // waits for them
+  std::size_t busy_destroyers_ ABSL_GUARDED_BY(lock_) = 0;  // but for itself
   CoreTimer idle_timer_;
   CoreTimer launch_timer_;
 

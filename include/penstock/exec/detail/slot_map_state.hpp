@@ -5,8 +5,8 @@
 /// The queues of a `SlotQueueMap`, by key.
 ///
 /// Each use of a queue through the map pins it: looking it up, or making it, and the pin are one step under the lock of
-/// its shard. A queue goes, under the same lock, only if it has no pin and nothing in it. So nobody ever waits on a
-/// queue that has been deleted.
+/// its shard. A queue goes, under the same lock, only if it has no pin and nothing in it, and nobody launches there. So
+/// nobody ever waits on a queue that has been deleted, and who deletes one waits for nobody.
 ///
 /// Lock order: the lock of a shard, then the short lock of a queue, which is a leaf. Under the lock of a shard run the
 /// hash, the equality and the copies of keys, and nothing else of the user's.
@@ -103,7 +103,7 @@ class SlotMapState {
   [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 
   [[nodiscard]] static bool is_unused(const Mapped& mapped) noexcept {
-    return mapped.pins == 0 && mapped.queue.is_idle();
+    return mapped.pins == 0 && SlotQueueAccess::core(mapped.queue).is_unused();
   }
 
   bool erase_if_idle(const K& key) {
