@@ -17,28 +17,37 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 
 void SlotCore::want_launch(Effects& effects) noexcept {
   if (!settings_.has_launch || closed_ || effects.evaluates) return;
-  if (counts_.waiting + phase(SlotPhase::kWaiter).entered_now == 0) return;
+  if (waiters() == 0) return;
   hold(effects);
   effects.evaluates = true;
 }
 
-LaunchSample SlotCore::sample() const noexcept {
+std::size_t SlotCore::waiters() const noexcept { return counts_.waiting + phase(SlotPhase::kWaiter).entered_now; }
+
+LaunchSample SlotCore::sample() noexcept {
   const auto milliseconds = [this](SlotPhase which)
                                 ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) { return phase(which).document_ms.value(); };
   LaunchSample sample;
-  sample.waiters = counts_.waiting + phase(SlotPhase::kWaiter).entered_now;
+  sample.waiters = waiters();
   sample.starters = counts_.starting + phase(SlotPhase::kStarter).entered_now;
   sample.runners = std::max(counts_.idle + counts_.leased, phase(SlotPhase::kRunner).entered_now);
   sample.idle = counts_.idle;
   sample.wait_ms = milliseconds(SlotPhase::kWaiter);
   sample.start_ms = milliseconds(SlotPhase::kStarter);
   sample.run_ms = milliseconds(SlotPhase::kRunner);
-  const SlotWait* const first = first_in_line();
+  SlotWait* const first = first_in_line();
   const bool launched = last_launch_ != TimePoint::min();
   if (first == nullptr && !launched) return sample;
+  // What lies ahead, as the clock has stepped back, is from now on: else nobody would launch until it has caught up.
   const TimePoint time = now();
-  if (first != nullptr) sample.oldest_wait = elapsed(first->since_, time);
-  if (launched) sample.since_last_launch = elapsed(last_launch_, time);
+  if (first != nullptr) {
+    first->since_ = std::min(first->since_, time);
+    sample.oldest_wait = elapsed(first->since_, time);
+  }
+  if (launched) {
+    last_launch_ = std::min(last_launch_, time);
+    sample.since_last_launch = elapsed(last_launch_, time);
+  }
   return sample;
 }
 
@@ -91,14 +100,14 @@ void SlotCore::evaluate() noexcept {
 
 bool SlotCore::launch_one() noexcept {
   auto* const start = new (std::nothrow) SlotStart(*this);
+  if (start == nullptr) {
+    run_short();
+    return false;
+  }
   bool is_late = false;
   {
     const SpinLockGuard lock(lock_);
-    if (start == nullptr) {
-      ++counts_.launch_shortages;
-      return false;
-    }
-    is_late = closed_;
+    is_late = closed_ || waiters() == 0;  // all may have been served, or gone, by what was launched before
     if (!is_late) {
       last_launch_ = now();
       start->since = last_launch_;
@@ -124,6 +133,23 @@ bool SlotCore::launch_one() noexcept {
     ++counts_.caught_exceptions;
   }
   return true;
+}
+
+void SlotCore::run_short() noexcept {
+  // There may be no other event that would have it tried again. So the one whom the start would have been for is told;
+  // its leaving is an event for the next one.
+  absl::Status error(absl::StatusCode::kResourceExhausted, "");  // allocates nothing
+  try {
+    error = shortage_error();
+  } catch (...) {
+  }
+  Effects effects;
+  {
+    const SpinLockGuard lock(lock_);
+    ++counts_.launch_shortages;
+    if (first_lacking_ != nullptr) static_cast<void>(tell(*first_lacking_, std::move(error), effects));
+  }
+  apply(effects);
 }
 
 void SlotCore::look_again(Duration in) noexcept {
@@ -186,6 +212,19 @@ void SlotCore::end_start(SlotStart& start) noexcept {
   list_lacking(asker, true);
 }
 
+bool SlotCore::tell(SlotWait& asker, absl::Status error, Effects& effects) noexcept {
+  WaitNode& node = *asker.node_;
+  // One that its context has claimed is on its way out.
+  const bool reached = node.listed && node.waiter->claim(SlotWait::kStartFailed);
+  line_.remove(node);
+  take_off(asker);
+  if (reached) {
+    asker.error_ = std::move(error);
+    effects.wake.push(node);
+  }
+  return reached;
+}
+
 bool SlotCore::fail(SlotStart& start, absl::Status error) noexcept {
   Effects effects;
   bool reached = false;
@@ -194,17 +233,7 @@ bool SlotCore::fail(SlotStart& start, absl::Status error) noexcept {
     SlotWait* const asker = start.asker;
     end_start(start);
     ++counts_.start_failures;
-    if (asker != nullptr) {
-      WaitNode& node = *asker->node_;
-      // One that its context has claimed is on its way out.
-      reached = node.listed && node.waiter->claim(SlotWait::kStartFailed);
-      line_.remove(node);
-      take_off(*asker);
-      if (reached) {
-        asker->error_ = std::move(error);
-        effects.wake.push(node);
-      }
-    }
+    if (asker != nullptr) reached = tell(*asker, std::move(error), effects);
     if (!reached) ++counts_.errors_dropped;
     // With nobody who could ask for it there is no other start now: one that fails at once would be tried for ever.
     if (first_lacking_ != nullptr) want_launch(effects);

@@ -83,6 +83,10 @@ absl::Status SlotCore::dropped_error() const {
   return absl::UnavailableError(fmt::format("slot queue '{}': the start was dropped without a result", settings_.name));
 }
 
+absl::Status SlotCore::shortage_error() const {
+  return absl::ResourceExhaustedError(fmt::format("slot queue '{}': no memory for a start", settings_.name));
+}
+
 absl::Status SlotWait::refusal() {
   const std::string queue = fmt::format("slot queue '{}'", core_.settings().name);
   const std::string busy = fmt::format("{} leased, {} starting, {} waiting", leased_, starting_, waiting_);

@@ -354,6 +354,25 @@ TEST_CASE("SlotQueue: who waits in a thread launches there, before it waits", "[
   CHECK(queue.stats().launches == 1);
 }
 
+TEST_CASE("SlotQueue: nothing more is launched when nobody waits any more", "[exec][slot_queue]") {
+  const Context::Cancellable ending = Context::background().with_cancel();
+  int launches = 0;
+  ManualClock clock;
+  NumberQueue queue({.name = "q",
+                     .launch =
+                         [&](Ticket) {
+                           ++launches;
+                           ending.source.cancel();  // they leave at once
+                         },
+                     .launch_policy = CombinedLaunch{.patience = 10ms},
+                     .clock = &clock});
+  std::vector<JoinHandle<NumberLease>> all;
+  for (int i = 0; i != 5; ++i) all.push_back(spawn(Executor::inline_executor(), acquire_in(queue, ending.context)));
+  clock.advance(10ms);
+  CHECK(launches == 1);
+  CHECK(queue.is_idle());
+}
+
 TEST_CASE("SlotQueue: a slot that is retired is replaced for who waits", "[exec][slot_queue]") {
   Launcher at(CombinedLaunch{.max_runners = 1});
   auto first = at.waiter();

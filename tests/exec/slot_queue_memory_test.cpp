@@ -108,7 +108,7 @@ TEST_CASE("Allocation failure: a refusal that cannot be put into words", "[exec]
   CHECK(queue.is_idle());
 }
 
-TEST_CASE("Allocation failure: a start that cannot be made is counted, and wanted again",
+TEST_CASE("Allocation failure: who a start cannot be made for is told, and not left to wait",
           "[exec][slot_queue][allocation_failure]") {
   std::vector<LaunchTicket<Number>> tickets;
   tickets.reserve(4);
@@ -123,19 +123,22 @@ TEST_CASE("Allocation failure: a start that cannot be made is counted, and wante
   }
   CHECK(tickets.empty());
   CHECK(queue.stats().launch_shortages == 1);
-  CHECK(queue.needs_slot());
+  CHECK(queue.stats().failed == 1);
+  const absl::Status told = waiting.get().status();
+  CHECK(absl::IsResourceExhausted(told));
+  CHECK(testing::text_of(told) == "slot queue 'q': no memory for a start");
   auto second = spawn(loop, testing::acquire_in(queue));
   loop.run_ready();
-  CHECK(tickets.size() == 2);
+  REQUIRE(tickets.size() == 1);
   // A ticket that is dropped while memory is out has failed, too.
   {
     const FailAllocation failure(0);
     tickets.clear();
   }
   loop.run_ready();
-  CHECK(absl::IsUnavailable(waiting.get().status()));
   CHECK(absl::IsUnavailable(second.get().status()));
   CHECK(discrepancies(queue.stats()).empty());
+  CHECK(queue.is_idle());
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ struct LaunchSample {
 };
 
 struct LaunchDecision {
-  std::size_t launches = 0;                  ///< how many to start now
+  std::size_t launches = 0;                  ///< how many to start now; of these, as many as somebody waits for are
   Duration look_again_in = Duration::max();  ///< decide again then, if nothing happens before; max(): only if it does
 
   friend bool operator==(const LaunchDecision&, const LaunchDecision&) = default;

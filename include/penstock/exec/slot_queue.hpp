@@ -102,7 +102,8 @@ class SlotQueue {
   /// Blocks:  until a slot is handed over, the start that this one has asked for fails, the queue closes, or `ctx`
   ///          ends; before that it may run `options.launch`.
   /// Returns: a lease; DeadlineExceeded, Cancelled or Unavailable (closed), with the `failure_stage` "slot" and a text
-  ///          that gives the numbers; or the error that the start has failed of.
+  ///          that gives the numbers; the error that the start has failed of; ResourceExhausted if there was no memory
+  ///          to ask for one.
   /// Throws:  std::bad_alloc for the text of a refusal; std::system_error if the clock of `ctx` needs a timer thread
   ///          and cannot start it. Then nothing is held, and nobody is left in line.
   /// Cost:    one lock and no clock, if there is one; else O(1), and allocates nothing.

@@ -160,14 +160,14 @@ struct SlotQueueStats {
   std::uint64_t timed_out = 0;
   std::uint64_t cancelled = 0;
   std::uint64_t unavailable = 0;   ///< the queue was closed
-  std::uint64_t failed = 0;        ///< got the error of the start they had asked for
+  std::uint64_t failed = 0;        ///< got the error of the start they had asked for, or there was no memory for it
   std::uint64_t phase_faults = 0;  ///< a phase was left that had not been entered
 
   std::uint64_t launches = 0;           ///< tickets given out: == starting + started + start_failures
   std::uint64_t started = 0;            ///< tickets that brought a slot
   std::uint64_t start_failures = 0;     ///< tickets that failed, or were dropped
   std::uint64_t errors_dropped = 0;     ///< of these, errors that nobody was there for
-  std::uint64_t launch_shortages = 0;   ///< starts that were wanted and not made, as memory was out
+  std::uint64_t launch_shortages = 0;   ///< starts that were wanted and not made, as memory was out: so one has failed
   std::uint64_t caught_exceptions = 0;  ///< of `launch`, `on_retired` and the policy
 
   std::array<SlotPhaseStats, kSlotPhases> phases{};  ///< by `SlotPhase`

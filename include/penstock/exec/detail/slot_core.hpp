@@ -191,6 +191,7 @@ class SlotCore {
   void drop(SlotStart& start) noexcept ABSL_LOCKS_EXCLUDED(lock_);
   static absl::Status settled_error();
   [[nodiscard]] absl::Status dropped_error() const;
+  [[nodiscard]] absl::Status shortage_error() const;
   [[nodiscard]] bool needs_slot() noexcept ABSL_LOCKS_EXCLUDED(lock_);
 
   // Phases.
@@ -295,12 +296,18 @@ class SlotCore {
   void want_launch(Effects& effects) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void evaluate() noexcept ABSL_LOCKS_EXCLUDED(lock_);
   [[nodiscard]] bool has_nothing() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  [[nodiscard]] LaunchSample sample() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  /// Those in line, and those who were entered.
+  [[nodiscard]] std::size_t waiters() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  [[nodiscard]] LaunchSample sample() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   [[nodiscard]] LaunchDecision decide_now(const LaunchSample& sample) noexcept ABSL_LOCKS_EXCLUDED(lock_);
   [[nodiscard]] bool launch_one() noexcept ABSL_LOCKS_EXCLUDED(lock_);
+  void run_short() noexcept ABSL_LOCKS_EXCLUDED(lock_);
   void look_again(Duration in) noexcept ABSL_LOCKS_EXCLUDED(lock_);
   void list_lacking(SlotWait& wait, bool in_front) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void unlist_lacking(SlotWait& wait) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  /// Ends the wait of `asker` with `error`, unless it has ended. Returns whether it did.
+  [[nodiscard]] bool tell(SlotWait& asker, absl::Status error, Effects& effects) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void end_start(SlotStart& start) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   // Time.
