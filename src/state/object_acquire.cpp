@@ -302,17 +302,21 @@ absl::StatusOr<ObjectSlot*> ObjectCore::make_object(bool is_miss) {
   if (!object.ok()) return object.status();
   if (*object == nullptr) return made_nothing();
   slot->object = *object;
+  {
+    const SpinLockGuard lock(mutex_);
+    slot->id = ++last_id_;  // before others can see the trace
+  }
   try {
     trace(*slot);
   } catch (...) {
     kind_->destroy(slot->object);
     was_called = false;
+    has_thrown = true;
     throw;
   }
   if (options_.timestamps) slot->created = now();
   {
     const SpinLockGuard lock(mutex_);
-    slot->id = ++last_id_;
     ++(is_miss ? counts_.creates : counts_.prewarmed);
     if (is_miss) ++counts_.misses;
   }

@@ -169,7 +169,7 @@ ObjectSlot* ObjectCore::find_lent(const void* object, absl::Status& why) {
 }
 
 std::vector<ObjectLeak> ObjectCore::leaks() const {
-  if (is_forked()) return {};
+  if (is_forked() || options_.detection != ObjectDetection::kLeaks) return {};
   struct Held {
     std::uint64_t id;
     TimePoint acquired;

@@ -128,11 +128,7 @@ ObjectCore::Put ObjectCore::put_away(ObjectSlot& slot, ObjectCache* cache, bool 
 }
 
 void ObjectCore::make_idle(ObjectSlot& slot) noexcept {
-  if (slot.trace != nullptr) {
-    conceal(slot);
-    const MutexLock lock(trace_mutex_);
-    slot.trace->is_out = false;
-  }
+  if (slot.trace != nullptr) conceal(slot);
   kind_->hide(slot.object);
   Effects effects;
   bool was_kept = false;
@@ -170,8 +166,9 @@ void* ObjectCore::release(ObjectSlot& slot) noexcept {
 }
 
 void ObjectCore::destroy_object(ObjectSlot& slot) noexcept {
-  kind_->destroy(slot.object);
-  free_slot(slot);
+  void* const object = slot.object;
+  free_slot(slot);  // first: its memory may at once be that of another object, whose trace takes this one's place
+  kind_->destroy(object);
 }
 
 void ObjectCore::discard(ObjectSlot& slot, Cause cause, bool was_reset) noexcept {

@@ -61,7 +61,7 @@ struct ObjectTrace {
   explicit ObjectTrace(ObjectSlot& of) noexcept : slot(of) {}
 
   ObjectSlot& slot;
-  bool is_out = true;  // guarded by the core's trace mutex, as all below
+  bool is_out = false;  // guarded by the core's trace mutex, as all below
   const void* object = nullptr;
   TimePoint acquired{};
   int depth = 0;  // of the stack
