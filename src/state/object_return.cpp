@@ -16,12 +16,14 @@ constexpr std::uint32_t kLease = 16;  // places at a time
 }  // namespace
 
 void ObjectCore::give_back_with_care(ObjectSlot& slot) noexcept {
-  if ((slot.care & ObjectSlot::kCheck) != 0 && !end_use(slot)) return;
+  if ((slot.care & ObjectSlot::kCheck) != 0 && (is_forked() || !end_use(slot))) return;
   if ((slot.care & ObjectSlot::kTime) != 0) {
     slot.returned = now();
     times_->hold.record(slot.returned - slot.acquired);
   }
   if ((slot.care & ObjectSlot::kDiscard) != 0) return discard(slot, Cause::kNonReusable, false);
+  // What reset and weight refer to may have gone with the pool. While that is there, so is the thread's cache, mostly.
+  if (!has_quick_cache() && is_closed()) return discard(slot, Cause::kClosed, false);
   bool was_reset = false;
   try {
     if ((slot.care & ObjectSlot::kReset) != 0) {

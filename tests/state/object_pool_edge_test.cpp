@@ -123,5 +123,28 @@ TEST_CASE("ObjectPool: an object that gets the memory of one that has just gone 
   CHECK(pool.leaks().empty());
 }
 
+TEST_CASE("ObjectPool: with the pool gone an object is destroyed, and nothing else is called", "[state][object_pool]") {
+  std::atomic<int> alive{0};
+  int resets = 0;
+  int weighings = 0;
+  ObjectPoolOptions<Counted> options = options_for(alive);
+  options.reset = [&](Counted&) { return ++resets != 0; };
+  options.weight = [&](const Counted&) { return static_cast<std::size_t>(++weighings); };
+  Handle late;
+  Handle later;
+  {
+    CountedPool pool(std::move(options));
+    late = *pool.acquire();
+    later = *pool.acquire();
+    static_cast<void>(pool.acquire());
+    CHECK(resets == 1);
+  }
+  late.reset();
+  std::thread([&] { later.reset(); }).join();
+  CHECK(resets == 1);
+  CHECK(weighings == 1);
+  CHECK(alive == 0);
+}
+
 }  // namespace
 }  // namespace penstock

@@ -185,6 +185,10 @@ class ObjectCore {
   [[nodiscard]] absl::Status forked() const;
 
   // Caches.
+  [[nodiscard]] bool has_quick_cache() const noexcept {
+    const ObjectCache* const cache = quick_cache(index_);
+    return cache != nullptr && cache->core.load(std::memory_order_relaxed) == this;
+  }
   ObjectCache* own_cache() noexcept;
   bool add_cache(ObjectCache& cache) noexcept ABSL_LOCKS_EXCLUDED(visit_mutex_, mutex_);
   void retire_cache(ObjectCache& cache) noexcept ABSL_LOCKS_EXCLUDED(visit_mutex_, mutex_);
