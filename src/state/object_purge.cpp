@@ -92,8 +92,13 @@ std::size_t ObjectCore::release_idle(double ratio) noexcept {
 }
 
 void ObjectCore::arm_purge() noexcept {
-  // A time that has come already is passed over.
-  for (Clock& clock = *options_.clock; !clock.arm(timer_, due_);) due_ = saturated_add(now(), options_.purge_every);
+  // A time that has come already is passed over; and more of them each time, as it may be that none is far enough
+  // ahead.
+  Duration step = options_.purge_every;
+  while (!options_.clock->arm(timer_, due_)) {
+    due_ = saturated_add(now(), step);
+    if (step < std::chrono::hours(1)) step *= 2;
+  }
 }
 
 void ObjectCore::on_timer() noexcept {

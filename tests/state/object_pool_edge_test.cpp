@@ -146,5 +146,13 @@ TEST_CASE("ObjectPool: with the pool gone an object is destroyed, and nothing el
   CHECK(alive == 0);
 }
 
+TEST_CASE("ObjectPool: a purge more often than the clock ticks hangs nobody", "[state][object_pool]") {
+  std::atomic<int> alive{0};
+  ObjectPoolOptions<Counted> options = options_for(alive);
+  options.purge_every = GENERATE(1ns, 1us);
+  CountedPool pool(std::move(options));
+  CHECK(pool.acquire().ok());
+}
+
 }  // namespace
 }  // namespace penstock
