@@ -129,7 +129,7 @@ void ObjectCore::on_purge_work() noexcept {
 
 void ObjectCore::tick() noexcept {
   purge();
-  check_alert();
+  if (!is_closed()) check_alert();  // a destructor may have ended the pool, and what its hook refers to
 }
 
 void ObjectCore::end_purge_work() noexcept {

@@ -154,5 +154,29 @@ TEST_CASE("ObjectPool: a purge more often than the clock ticks hangs nobody", "[
   CHECK(pool.acquire().ok());
 }
 
+TEST_CASE("ObjectPool: an alert tells nobody once the pool has gone", "[state][object_pool]") {
+  ManualClock clock;
+  struct Last {
+    std::function<void()> on_end;
+    ~Last() {
+      if (on_end) on_end();
+    }
+  };
+  int told = 0;
+  ObjectPoolOptions<Last> options;
+  options.name = "p";
+  options.purge_every = 5s;
+  options.clock = &clock;
+  options.alert.emplace();
+  options.alert->threshold = 0.9;
+  options.on_alert = [&](AlertChange, const std::string&) { ++told; };
+  auto mine = std::make_unique<ObjectPool<Last>>(std::move(options));
+  (*mine->acquire())->on_end = [&] { mine.reset(); };
+  mine->purge();
+  clock.advance(5s);
+  CHECK(mine == nullptr);
+  CHECK(told == 0);
+}
+
 }  // namespace
 }  // namespace penstock
