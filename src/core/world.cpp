@@ -119,7 +119,8 @@ void heavy_barrier() noexcept {
   // A process that has forbidden itself this call since: then what is left is time. A store leaves its processor within
   // nanoseconds, and a thread that is taken off one passes a full barrier.
   const Atomic<std::uint32_t> unwoken(0);
-  static_cast<void>(futex_wait_until(unwoken, 0, now() + std::chrono::milliseconds(1)));
+  const TimePoint end = now() + std::chrono::milliseconds(1);
+  while (now() < end) static_cast<void>(futex_wait_until(unwoken, 0, end));  // a signal ends one wait
 }
 
 #else
