@@ -23,7 +23,8 @@ packages_of() {
     docs) echo "doxygen" ;;
     versus) echo "$build libbenchmark-dev python3 libtbb-dev libconcurrentqueue-dev libboost-fiber1.74-dev libboost1.74-dev" \
                  "golang-go librust-crossbeam-channel-dev rustc cargo golang-gopkg-eapache-go-resiliency.v1-dev" \
-                 "golang-golang-x-time-dev golang-github-juju-ratelimit-dev golang-golang-x-sync-dev" ;;
+                 "golang-golang-x-time-dev golang-github-juju-ratelimit-dev golang-golang-x-sync-dev" \
+                 "libjemalloc-dev libmimalloc-dev libglib2.0-dev" ;;
     *) return 1 ;;
   esac
 }

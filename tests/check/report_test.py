@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """The driver of benchmarks/versus: its statistics, rounds, table, JSON and charts, with made-up programs."""
+import glob
+import importlib.util
 import json
 import os
 import subprocess
@@ -84,6 +86,13 @@ assert abs(pace.work_left) < 1e-9, pace.work_left
 calls.clear()
 found, _ = rounds.measure(replace(CELL, items=7), (OURS,), "/p", rounds.Pace(3, 0.1, 1000), run=fake)
 assert calls == [("ours", 7)] and found == {"ours": [line(1000)]}
+calls.clear()
+pace, thrice = rounds.Pace(rounds.FULL_ROUNDS, 0.1, 1000), replace(CELL, items=7, repeats=3)
+pace.plan(thrice, 1)
+assert pace.work_left == 3
+found, _ = rounds.measure(thrice, (OURS,), "/p", pace, run=fake)
+assert calls == 3 * [("ours", 7)] and found == {"ours": 3 * [line(1000)]} and pace.work_left == 0, (calls, pace.work_left)
+assert rounds.Pace(5, 0.1, 1000).repeats(thrice) == 1
 
 # Runs become shorter when the time gets short, and are never skipped.
 pace = rounds.Pace(2, 0.1, 10, lambda: now[0])
@@ -102,20 +111,28 @@ assert text[2].split() == ["group/x:2", "3", "ms", "peer", "1", "ms", "3.00"], t
 assert text[3].split() == ["memory", "(bytes)", "96", "bytes"], text
 assert text[-1] == "group: geometric mean of 2 ratios 1.22, worst 3.00 (group/x:2, peer)", text
 
-# What is measured: each cell has a name of its own and begins with ours; of each peer it is known where it comes from.
-sys.path.insert(0, f"{project}/benchmarks/versus/channel")
-import cells as channel  # noqa: E402
-
-names = [cell.name for cell in channel.cells()]
-assert len(names) == len(set(names)) > 50
+# What is measured: each cell has a name of its own and begins with ours; of each peer it is known where it comes from,
+# unless it needs nothing that ours does not need.
 with open(f"{project}/benchmarks/versus/CMakeLists.txt", encoding="utf-8") as file:
     build = file.read()
-for cell in channel.cells():
-    ours, *peers = cell.entrants
-    assert ours.name == "penstock" and len({entrant.name for entrant in cell.entrants}) == len(cell.entrants), cell
-    for entrant in cell.entrants:
-        assert entrant.program.replace("/", " ") in build or entrant.name == "go", entrant
-    assert all(peer.name in channel.PEERS or peer.name in ("condvar", "single receives") for peer in peers), cell
+always = {"penstock", "condvar", "locked", "everyday", "new", "threads", "penstock_batches", "penstock_memory",
+          "penstock_limiter", "condvar_unbounded"}
+names = []
+for component in sorted(glob.glob(f"{project}/benchmarks/versus/*/cells.py")):
+    spec = importlib.util.spec_from_file_location("cells", component)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for cell in module.cells():
+        names.append(cell.name)
+        ours, *peers = cell.entrants
+        assert ours.name == "penstock" and len({entrant.name for entrant in cell.entrants}) == len(cell.entrants), cell
+        for entrant in cell.entrants:
+            folder_name, program = entrant.program.split("/")
+            assert f"({folder_name} {program} " in build or f"_go({folder_name})" in build and program == "go" or (
+                f"_gopath({folder_name} " in build or f"_rust({folder_name} {program} " in build), entrant
+        assert all(peer.name in module.PEERS or peer.program.split("/")[1] in always or peer.name.startswith("go")
+                   for peer in peers), cell
+assert len(names) == len(set(names)) > 50, [name for name in names if names.count(name) > 1]
 
 # Charts are well-formed, with a limit where it is in sight.
 svgs = dict(chart.charts(rows, [("atomic <add>", 7.0), ("wake", 5e9)]))

@@ -187,12 +187,14 @@ inline void sleep_ns(std::uint64_t ns) {
   nanosleep(&time, nullptr);
 }
 
-/// Keeps this thread, and those that it starts, on the first processor that it may use.
-inline void pin_to_one_processor() {
+/// Keeps this thread, and those that it starts, on one of the processors that it may use: the first one, or the one
+/// that is `index` places further on, beginning again after the last.
+inline void pin_to_one_processor(std::size_t index = 0) {
   cpu_set_t allowed;
   check(sched_getaffinity(0, sizeof(allowed), &allowed) == 0, "sched_getaffinity failed");
+  index %= static_cast<std::size_t>(CPU_COUNT(&allowed));
   for (int cpu = 0; cpu != CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed)) continue;
+    if (!CPU_ISSET(cpu, &allowed) || index-- != 0) continue;
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(cpu, &one);

@@ -13,7 +13,7 @@ from cell import Cell, Cost, Entrant
 from chart import charts
 from figures import for_json, rows_of
 from progress import Progress
-from rounds import Pace, measure
+from rounds import FULL_ROUNDS, Pace, measure
 from table import amount, table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -84,7 +84,7 @@ def main():
     programs = os.path.join(arguments.programs, "versus")
     cells, notes = plan(arguments, programs)
     benches = [(program, len(micro.names(program, arguments.only))) for program in micro.programs(arguments.programs)]
-    rounds, target, limit = (5, 0.03, 120) if arguments.quick else (11, 0.12, 1080)
+    rounds, target, limit = (5, 0.03, 120) if arguments.quick else (FULL_ROUNDS, 0.12, 1080)
     pace = Pace(rounds, target, limit)
     limit_cells = LIMIT_CELLS if is_there(programs, LIMITS) else []
     for cell in limit_cells + cells:

@@ -30,7 +30,8 @@ class Cell:
     costs: tuple = WALL
     trial: int = 1000  # items of the first, uncounted run, which tells how many are enough
     weight: float = 1.0  # how much longer than others it is measured
-    items: int = 0  # if not 0: always that many, measured once
+    items: int = 0  # if not 0: always that many, measured `repeats` times
+    repeats: int = 1  # at most as often as everything else
     takes_guests: bool = False  # whether the programs named by --peer take part
 
     @property

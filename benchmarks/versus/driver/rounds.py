@@ -5,6 +5,7 @@ import time
 
 TIME_LIMIT = 30  # seconds, for a single run
 MOST_ITEMS = 20_000_000
+FULL_ROUNDS = 11
 UNKNOWN_ARGUMENT = 64  # the exit code of a program that was given one
 
 
@@ -57,8 +58,12 @@ class Pace:
         self.end = clock() + limit
         self.work_left = 0.0  # in runs of weight 1, the trials included
 
+    def repeats(self, cell):
+        """How often a cell with a fixed number of items is measured: less often if there are few rounds."""
+        return max(cell.repeats * self.rounds // FULL_ROUNDS, 1)
+
     def work(self, cell, entrants):
-        return cell.weight * entrants * (1 if cell.items else self.rounds + 0.5)
+        return cell.weight * entrants * (self.repeats(cell) if cell.items else self.rounds + 0.5)
 
     def plan(self, cell, entrants):
         self.work_left += self.work(cell, entrants)
@@ -93,8 +98,8 @@ def measure(cell, entrants, programs, pace, step=lambda: None, run=run_once):
         pace.work_left -= cell.weight * (1 if cell.items else 0.5)
         if figures is not None:
             results[entrant.name] = [figures] if cell.items else []
-            items[entrant.name] = items_for(pace.seconds(cell), figures["wall_ns"], cell.trial)
-    for _ in range(0 if cell.items else pace.rounds):
+            items[entrant.name] = cell.items or items_for(pace.seconds(cell), figures["wall_ns"], cell.trial)
+    for _ in range(pace.repeats(cell) - 1 if cell.items else pace.rounds):
         for entrant in [entrant for entrant in entrants if entrant.name in items]:
             figures = one(entrant, items[entrant.name])
             pace.work_left -= cell.weight
@@ -102,6 +107,6 @@ def measure(cell, entrants, programs, pace, step=lambda: None, run=run_once):
                 del items[entrant.name], results[entrant.name]
                 continue
             results[entrant.name].append(figures)
-            items[entrant.name] = items_for(pace.seconds(cell), figures["wall_ns"], cell.trial)
+            items[entrant.name] = cell.items or items_for(pace.seconds(cell), figures["wall_ns"], cell.trial)
     pace.work_left = work_after
     return results, failures

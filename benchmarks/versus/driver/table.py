@@ -7,7 +7,7 @@ LEFT = (0, 3, 9)  # columns of text
 
 def amount(value, unit):
     if "ns" not in unit.split():
-        return f"{value:.0f} {unit.split()[0]}"
+        return f"{value:.0f} {unit.split()[0]}" if value >= 10 or value == int(value) else f"{value:.2g} {unit.split()[0]}"
     for name, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
         if value >= size:
             return f"{value / size:.3g} {name}"
