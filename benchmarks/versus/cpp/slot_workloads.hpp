@@ -130,6 +130,16 @@ class Crowd {
   std::vector<pthread_t> threads_;
 };
 
+/// Waits until the `threads` of this process do nothing; for two seconds at most. (To ask takes time for each thread.)
+inline void come_to_rest(std::size_t threads) {
+  double used_ns = 1e9;
+  for (int left = 100; left != 0 && used_ns > 300'000 + 300 * static_cast<double>(threads); --left) {
+    const double before_ns = Usage::now().cpu_ns;
+    sleep_ns(20'000'000);
+    used_ns = Usage::now().cpu_ns - before_ns;
+  }
+}
+
 /// A slot is offered where `consumers` threads wait for one; who gets it retires it and waits again, and then comes the
 /// next one. An item is a slot. (Where all are woken, not all have gone back to wait by then: that flatters those.)
 template <class Queue>
@@ -150,7 +160,7 @@ Figures offer_to_waiters(const Arguments& arguments) {
     }
   });
   while (here != waiters) sleep_ns(1000000);
-  sleep_ns(10000000 + 5000 * waiters);
+  come_to_rest(waiters);
   const Figures figures = run_together(items, {[&] {
                                          for (std::uint64_t number = 1; number <= items; ++number) {
                                            static_cast<void>(queue.offer(number));

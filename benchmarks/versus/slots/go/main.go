@@ -114,7 +114,7 @@ func offerToWaiters(a measure.Arguments, create maker) measure.Figures {
 	for atomic.LoadUint64(&here) != waiters {
 		time.Sleep(time.Millisecond)
 	}
-	measure.SleepNs(10000000 + 5000*waiters)
+	measure.SleepNs(20000000 + 5000*waiters)
 	figures := measure.RunTogether(a["items"], func() {
 		for number := uint64(1); number <= a["items"]; number++ {
 			q.offer(number)
