@@ -13,6 +13,7 @@
 ///       std::uint64_t retire(Lease lease);      // out of the queue
 ///       bool eject(Token& token);               // if the slot is idle: out of the queue
 ///       void close();                           // who waits gets nothing
+///       std::size_t waiting();                  // if a slot wakes all who wait: how many are back
 ///     };
 
 #include <algorithm>
@@ -27,6 +28,7 @@
 #include <vector>
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "measure.hpp"
 
@@ -140,8 +142,8 @@ inline void come_to_rest(std::size_t threads) {
   }
 }
 
-/// A slot is offered where `consumers` threads wait for one; who gets it retires it and waits again, and then comes the
-/// next one. An item is a slot. (Where all are woken, not all have gone back to wait by then: that flatters those.)
+/// A slot is offered while `consumers` threads wait for one; who gets it retires it and waits again, and then comes the
+/// next one. An item is a slot.
 template <class Queue>
 Figures offer_to_waiters(const Arguments& arguments) {
   const std::size_t items = arguments["items"];
@@ -161,12 +163,16 @@ Figures offer_to_waiters(const Arguments& arguments) {
   });
   while (here != waiters) sleep_ns(1000000);
   come_to_rest(waiters);
-  const Figures figures = run_together(items, {[&] {
-                                         for (std::uint64_t number = 1; number <= items; ++number) {
-                                           static_cast<void>(queue.offer(number));
-                                           for (std::uint64_t old; (old = got.load()) != number;) got.wait(old);
-                                         }
-                                       }});
+  const auto offer_all = [&] {
+    for (std::uint64_t number = 1; number <= items; ++number) {
+      if constexpr (requires { queue.waiting(); }) {
+        while (queue.waiting() < arguments["consumers"]) sched_yield();
+      }
+      static_cast<void>(queue.offer(number));
+      for (std::uint64_t old; (old = got.load()) != number;) got.wait(old);
+    }
+  };
+  const Figures figures = run_together(items, {offer_all});
   queue.close();
   check(2 * sum == sum_of_first(items + 1), "offer_to_waiters: the sum is wrong");
   return figures;

@@ -84,7 +84,7 @@ def main():
     programs = os.path.join(arguments.programs, "versus")
     cells, notes = plan(arguments, programs)
     benches = [(program, len(micro.names(program, arguments.only))) for program in micro.programs(arguments.programs)]
-    rounds, target, limit = (5, 0.03, 120) if arguments.quick else (FULL_ROUNDS, 0.12, 1080)
+    rounds, target, limit = (5, 0.03, 150) if arguments.quick else (FULL_ROUNDS, 0.12, 1380)
     pace = Pace(rounds, target, limit)
     limit_cells = LIMIT_CELLS if is_there(programs, LIMITS) else []
     for cell in limit_cells + cells:

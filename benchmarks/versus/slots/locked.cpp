@@ -29,13 +29,17 @@ class Queue {
       const std::lock_guard lock(mutex_);
       token = next_id_++;
       idle_.push_back({token, slot});
+      waiting_ = 0;
     }
     wake();
     return token;
   }
   std::optional<Lease> acquire() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return closed_ || !idle_.empty(); });
+    while (!closed_ && idle_.empty()) {
+      ++waiting_;
+      changed_.wait(lock);
+    }
     if (idle_.empty()) return std::nullopt;
     const Entry entry = idle_.back();
     idle_.pop_back();
@@ -46,6 +50,7 @@ class Queue {
     {
       const std::lock_guard lock(mutex_);
       idle_.push_back(lease);
+      waiting_ = 0;
     }
     wake();
   }
@@ -56,6 +61,10 @@ class Queue {
     if (found == idle_.end()) return false;
     idle_.erase(found);
     return true;
+  }
+  std::size_t waiting() requires WakesAll {
+    const std::lock_guard lock(mutex_);
+    return waiting_;
   }
   void close() {
     {
@@ -78,6 +87,7 @@ class Queue {
   std::condition_variable changed_;
   std::vector<Entry> idle_;
   std::uint64_t next_id_ = 0;
+  std::size_t waiting_ = 0;  // where all are woken: how many have not been
   bool closed_ = false;
 };
 

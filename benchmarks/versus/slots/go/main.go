@@ -4,6 +4,7 @@
 package main
 
 import (
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -97,6 +98,7 @@ func ejectOldest(a measure.Arguments, create maker) measure.Figures {
 func offerToWaiters(a measure.Arguments, create maker) measure.Figures {
 	waiters := a["consumers"] + 1 // one of them may be on its way back
 	q, got := create(1), make(chan uint64, 1)
+	counted, wakesAll := q.(interface{ waiting() uint64 })
 	sum, here := uint64(0), uint64(0)
 	for left := waiters; left != 0; left-- {
 		go func() {
@@ -117,6 +119,9 @@ func offerToWaiters(a measure.Arguments, create maker) measure.Figures {
 	measure.SleepNs(20000000 + 5000*waiters)
 	figures := measure.RunTogether(a["items"], func() {
 		for number := uint64(1); number <= a["items"]; number++ {
+			for wakesAll && counted.waiting() < a["consumers"] {
+				runtime.Gosched()
+			}
 			q.offer(number)
 			sum += <-got
 		}

@@ -35,6 +35,7 @@ type condQueue struct {
 	idle   []lease
 	nextID uint64
 	closed bool
+	here   uint64 // those that wait, and have not been woken
 }
 
 func newCondQueue() *condQueue {
@@ -48,6 +49,7 @@ func (q *condQueue) offer(slot uint64) uint64 {
 	token := q.nextID
 	q.nextID++
 	q.idle = append(q.idle, lease{id: token, slot: slot})
+	q.here = 0
 	q.mutex.Unlock()
 	q.cond.Broadcast()
 	return token
@@ -60,6 +62,7 @@ func (q *condQueue) acquire() (lease, bool) {
 		if q.closed {
 			return lease{}, false
 		}
+		q.here++
 		q.cond.Wait()
 	}
 	last := len(q.idle) - 1
@@ -71,6 +74,7 @@ func (q *condQueue) acquire() (lease, bool) {
 func (q *condQueue) release(l lease) {
 	q.mutex.Lock()
 	q.idle = append(q.idle, l)
+	q.here = 0
 	q.mutex.Unlock()
 	q.cond.Broadcast()
 }
@@ -88,6 +92,12 @@ func (q *condQueue) eject(token uint64) bool {
 		}
 	}
 	return false
+}
+
+func (q *condQueue) waiting() uint64 {
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	return q.here
 }
 
 func (q *condQueue) close() {
