@@ -66,7 +66,7 @@ func bursts(low, high uint64) func(measure.Arguments) measure.Figures {
 func crossedBursts(low, high uint64) func(measure.Arguments) measure.Figures {
 	return func(a measure.Arguments) measure.Figures {
 		p, each, pairs := newPool(false), a["items"], a["producers"]/2
-		figures := overBelts(each, pairs, p, func(pair uint64, b *belt) {
+		figures := overBelts(each, pairs, p, false, func(pair uint64, b *belt) {
 			d, purgeAt := demand{low, high, pair}, purge/pairs
 			for number := uint64(0); number != each; {
 				for left := d.next(number, each); left != 0; left-- {
@@ -76,7 +76,7 @@ func crossedBursts(low, high uint64) func(measure.Arguments) measure.Figures {
 					number++
 				}
 				b.flush()
-				runtime.Gosched()
+				yield()
 				if number >= purgeAt {
 					purgeAt += purge / pairs
 					if pair == 0 {

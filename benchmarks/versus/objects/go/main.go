@@ -92,63 +92,24 @@ func many(a measure.Arguments, counted bool) measure.Figures {
 	})
 }
 
-const (
-	batch  = 64
-	places = 8 * batch
-	phase  = 4096
-	purge  = 1024
-)
-
-// Takes objects from one goroutine to another, 64 at a time.
-type belt struct {
-	placed   uint64
-	_        [128]byte
-	known    uint64
-	received uint64
-	_        [128]byte
-	sent     uint64
-	_        [128]byte
-	taken    uint64
-	_        [128]byte
-	places   [places]*object
-}
-
-func (b *belt) put(o *object) {
-	for b.placed-atomic.LoadUint64(&b.taken) == places {
-		runtime.Gosched()
-	}
-	b.places[b.placed%places] = o
-	b.placed++
-	if b.placed%batch == 0 {
-		b.flush()
-	}
-}
-
-func (b *belt) flush() { atomic.StoreUint64(&b.sent, b.placed) }
-
-func (b *belt) take() *object {
-	if b.known == b.received {
-		atomic.StoreUint64(&b.taken, b.received)
-		for {
-			if b.known = atomic.LoadUint64(&b.sent); b.known != b.received {
-				break
-			}
-			runtime.Gosched()
-		}
-	}
-	o := b.places[b.received%places]
-	b.received++
-	return o
-}
-
 // Half of the goroutines get objects, by filling a belt each; the others return what comes on it.
-func overBelts(each, pairs uint64, p *pool, fill func(pair uint64, b *belt)) measure.Figures {
+// With pinned each has a thread of its own, on one processor or the other, as it is in C++.
+func overBelts(each, pairs uint64, p *pool, pinned bool, fill func(pair uint64, b *belt)) measure.Figures {
+	pin := func(int) func() { return func() {} }
+	if pinned {
+		runtime.GOMAXPROCS(int(2 * pairs))
+		pin, yield = pinToOneProcessor, yieldThread
+	}
 	belts := make([]belt, pairs)
 	var sum uint64
 	var workers []func()
 	for pair := uint64(0); pair != pairs; pair++ {
 		pair, b := pair, &belts[pair]
-		workers = append(workers, func() { fill(pair, b) }, func() {
+		workers = append(workers, func() {
+			defer pin(0)()
+			fill(pair, b)
+		}, func() {
+			defer pin(1)()
 			own := uint64(0)
 			for left := each; left != 0; left-- {
 				o := b.take()
@@ -165,7 +126,7 @@ func overBelts(each, pairs uint64, p *pool, fill func(pair uint64, b *belt)) mea
 
 func crossed(a measure.Arguments, counted bool) measure.Figures {
 	p := newPool(counted)
-	return overBelts(a["items"], a["producers"]/2, p, func(_ uint64, b *belt) {
+	return overBelts(a["items"], a["producers"]/2, p, true, func(_ uint64, b *belt) {
 		for number := uint64(0); number != a["items"]; number++ {
 			o := p.get()
 			o.words[0] = number
