@@ -21,16 +21,19 @@ def workload(name):
     return lambda entrant, program, prefix="", promises=True: Entrant(entrant, program, promises, {}, prefix + name)
 
 
-def entrants(name, crossed=False):
+def entrants(name):
     """Lists of a thread's own limit nothing, count nothing, and what is returned elsewhere is lost to them."""
     of = workload(name)
-    lists = () if crossed else (of("list", EVERYDAY, "list_", False),
-                                of("list+shared counts", EVERYDAY, "counted_list_", False))
-    return (of("penstock", PROGRAM), *lists,
-            of("new/glibc", "objects/new"), of("new/jemalloc", "objects/new_jemalloc"),
-            of("new/mimalloc", "objects/new_mimalloc"), of("tbb scalable", "objects/tbb"), of("mutex", EVERYDAY),
-            of("boost.lockfree", "objects/boost", "stack_"), of("boost.pool", "objects/boost", "pool_"),
-            of("sync.Pool", "objects/go"), of("sync.Pool+counts", "objects/go", "counted_"))
+    found = [of("penstock", PROGRAM), of("new/glibc", "objects/new"), of("new/jemalloc", "objects/new_jemalloc"),
+             of("new/mimalloc", "objects/new_mimalloc"), of("tbb scalable", "objects/tbb"), of("mutex", EVERYDAY),
+             of("boost.lockfree", "objects/boost", "stack_"), of("sync.Pool", "objects/go")]
+    if name != "crossed":
+        found.append(of("list", EVERYDAY, "list_", False))
+    if name == "one":
+        found.append(of("list+shared counts", EVERYDAY, "counted_list_", False))
+    if name != "many":
+        found += [of("boost.pool", "objects/boost", "pool_"), of("sync.Pool+counts", "objects/go", "counted_")]
+    return tuple(found)
 
 
 def plain():
@@ -39,14 +42,14 @@ def plain():
             yield Cell(f"objects/{name}/threads:{threads}", name, {"producers": threads, "batch": 64}, entrants(name),
                        WALL)
     for threads in (2, 4):
-        yield Cell(f"objects/crossed/threads:{threads}", "crossed", {"producers": threads}, entrants("crossed", True),
+        yield Cell(f"objects/crossed/threads:{threads}", "crossed", {"producers": threads}, entrants("crossed"),
                    WALL)
 
 
 def timed():
     """Two readings of the clock are what it may cost."""
     of = workload("one")
-    for threads in (1, 2, 4):
+    for threads in (1, 4):
         yield Cell(f"objects/timestamps/threads:{threads}", "one", {"producers": threads},
                    (of("penstock", PROGRAM, "timed_"), of("list+clock", EVERYDAY, "timed_list_", False),
                     of("without", PROGRAM, "", False)), WALL)
