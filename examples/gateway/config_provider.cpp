@@ -151,6 +151,7 @@ ProviderConfig read_provider(const json& object, const std::string& path, const 
   reader.time_ms("queue_wait_ms", provider.pool.queue_wait_limit, 1, kDayMs);
   reader.time_ms("processing_timeout_ms", provider.pool.processing_timeout, 1, kDayMs);
   reader.time_ms("connect_timeout_ms", provider.upstream.connect_timeout, 1, kDayMs);
+  reader.time_ms("keep_idle_ms", provider.upstream.keep_idle, 1, kDayMs);
   reader.number("max_answer_bytes", provider.upstream.max_answer_bytes, 1, 1 << 30);
   const auto part = [&](const char* key, auto read) {
     if (const json* const found = reader.find(key)) read(*found, path + "." + key, provider, violations);

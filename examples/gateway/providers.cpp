@@ -223,6 +223,9 @@ void Providers::write_state(penstock::JsonWriter& json) const {
   json.key("providers").begin_array();
   for (const ProviderPtr& provider : all()) {
     json.begin_object().key("name").value(provider->name()).key("url").value(provider->config.upstream.url.text());
+    const penstock::SlotQueueStats connections = provider->upstream->connections();
+    json.key("connections").begin_object().key("used").value(connections.leased).key("idle").value(connections.idle);
+    json.key("made").value(connections.offered).key("closed_idle").value(connections.expired).end_object();
     json.key("waiting_for_retry").value(retry_room_->waiting(provider->name()));
     ledger_->write_state(json, provider->name());
     json.end_object();
@@ -234,6 +237,7 @@ void Providers::collect(penstock::MetricSink& sink) const {
   router_.collect(sink);
   for (const auto& batch : batches_) batch->collect(sink);
   ledger_->collect(sink);
+  for (const ProviderPtr& provider : all()) provider->upstream->collect(sink);
 }
 
 std::string Providers::books() const {

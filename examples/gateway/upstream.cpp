@@ -282,44 +282,27 @@ absl::Status Upstream::Client::explain(httplib::Error error, const httplib::Resp
   return fault(StatusCode::kDataLoss, Stage::kUpstream, "upstream_died", "its answer broke off half way");
 }
 
-/// A client, for the time of a call.
-class Upstream::Lease {
- public:
-  explicit Lease(Upstream& upstream) : upstream_(upstream) {
-    {
-      const std::lock_guard lock(upstream_.mutex_);
-      if (!upstream_.idle_.empty()) {
-        client_ = std::move(upstream_.idle_.back());
-        upstream_.idle_.pop_back();
-      }
-    }
-    if (client_ == nullptr) client_ = std::make_unique<Client>(upstream_.options_);
-  }
-  ~Lease() {
-    const std::lock_guard lock(upstream_.mutex_);
-    upstream_.idle_.push_back(std::move(client_));
-  }
-  Lease(const Lease&) = delete;
-  Lease& operator=(const Lease&) = delete;
-  Client* operator->() const { return client_.get(); }
-
- private:
-  Upstream& upstream_;
-  std::unique_ptr<Client> client_;
-};
-
-Upstream::Upstream(UpstreamOptions options) : options_(std::move(options)) {}
+Upstream::Upstream(UpstreamOptions options)
+    : options_(std::move(options)),
+      connections_({.name = options_.name,
+                    .idle_timeout = options_.keep_idle,
+                    // Who finds none free has one made. It connects when it is used first.
+                    .launch = [this](penstock::LaunchTicket<Connection> ticket) {
+                      static_cast<void>(ticket.succeed(std::make_unique<Client>(options_)));
+                    }}) {}
 Upstream::~Upstream() = default;
 
 absl::StatusOr<Answer> Upstream::complete(const std::string& body, const std::string& api_key, const Context& ctx,
                                           const OnPiece& on_piece) {
-  const Lease client(*this);
-  return client->complete(body, api_key, ctx, on_piece);
+  const auto connection = connections_.acquire(ctx);
+  if (!connection.ok()) return connection.status();
+  return (**connection)->complete(body, api_key, ctx, on_piece);
 }
 
 absl::Status Upstream::check(const std::string& path, const Context& ctx) {
-  const Lease client(*this);
-  return client->check(path, ctx);
+  const auto connection = connections_.acquire(ctx);
+  if (!connection.ok()) return connection.status();
+  return (**connection)->check(path, ctx);
 }
 
 }  // namespace gateway

@@ -8,16 +8,16 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/statusor.h"
 
 #include "penstock/core/context.hpp"
 #include "penstock/core/op_status.hpp"
+#include "penstock/exec/slot_queue.hpp"
+#include "penstock/metrics/sink.hpp"
 
 namespace gateway {
 
@@ -40,6 +40,7 @@ struct UpstreamOptions {
   Url url;
   std::chrono::milliseconds connect_timeout{2'000};
   std::size_t max_answer_bytes = 16 << 20;
+  std::chrono::milliseconds keep_idle{60'000};  ///< A connection that is not used for so long is closed.
 
   friend bool operator==(const UpstreamOptions&, const UpstreamOptions&) = default;
 };
@@ -57,7 +58,9 @@ struct Answer {
 /// Asks a provider for completions, and tells what it did wrong: does not listen, answers with something that is not
 /// HTTP or not JSON, breaks off, fails, or takes too long.
 ///
-/// Connections are kept: there are as many as there have been calls at once, so one for each worker of the pool.
+/// Connections are kept: there are as many as there are calls at once, so one for each worker of the pool. The one used
+/// last is taken first, as it is the least likely to have been closed by the other side; those that are not needed grow
+/// old, and are closed.
 ///
 /// Threads: any member, from any thread.
 class Upstream {
@@ -84,13 +87,15 @@ class Upstream {
   /// key, is there. Blocks: as `complete`.
   absl::Status check(const std::string& path, const penstock::Context& ctx);
 
+  [[nodiscard]] penstock::SlotQueueStats connections() const { return connections_.stats(); }
+  void collect(penstock::MetricSink& sink) const { connections_.collect(sink); }
+
  private:
   class Client;
-  class Lease;
+  using Connection = std::unique_ptr<Client>;
 
   const UpstreamOptions options_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Client>> idle_;  // the one used last is taken first: its connection is the freshest
+  penstock::SlotQueue<Connection> connections_;
 };
 
 }  // namespace gateway

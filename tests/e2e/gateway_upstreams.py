@@ -120,3 +120,22 @@ class Upstreams(GatewayTest):
         for _ in range(3):
             round_of_faults()
         eventually(lambda: self.gateway.descriptors() <= before, "no descriptor is left behind")
+
+    def connections(self):
+        return self.ask("GET", "/api/state").json["providers"][0]["connections"]
+
+    def test_one_connection_serves_one_call_after_the_other(self):
+        self.start_gateway(("beta", self.provider("beta").url, {"workers": 4}))
+        for _ in range(5):
+            self.assertEqual(self.complete("beta-1").status, 200)
+        self.assertEqual(self.connections(), {"used": 0, "idle": 1, "made": 1, "closed_idle": 0})
+        self.assertEqual(self.metric("penstock_slot_queue_idle", queue="beta"), 1)
+
+    def test_a_connection_that_nobody_uses_is_closed(self):
+        self.start_gateway(("beta", self.provider("beta").url, {"keep_idle_ms": 50}))
+        before = self.gateway.descriptors()
+        self.assertEqual(self.complete("beta-1").status, 200)
+        eventually(lambda: self.connections()["closed_idle"] == 1, "it was idle for too long")
+        self.assertEqual(self.connections(), {"used": 0, "idle": 0, "made": 1, "closed_idle": 1})
+        eventually(lambda: self.gateway.descriptors() <= before + 1, "its descriptors are closed")  # one is the client's
+        self.assertEqual(self.complete("beta-1").status, 200)
