@@ -61,6 +61,7 @@
 #include "penstock/route/provider_options.hpp"
 #include "penstock/route/provider_router.hpp"
 #include "penstock/route/rate_limiter.hpp"
+#include "penstock/state/buffer_pool.hpp"
 #include "penstock/state/object_pool.hpp"
 #include "penstock/state/object_pool_options.hpp"
 #include "penstock/state/object_pool_stats.hpp"

@@ -56,7 +56,7 @@ void ObjectCore::trace(ObjectSlot& slot) {
   if (options_.detection == ObjectDetection::kOff) return;
   auto trace = std::make_unique<ObjectTrace>(slot);
   trace->object = slot.object;
-  if (options_.is_plain_memory) trace->copy = std::make_unique<std::byte[]>(options_.object_bytes);
+  if (options_.is_plain_memory) trace->copy = std::make_unique<std::byte[]>(options_.type_bytes);
   std::map<const void*, ObjectTrace*> one;  // its node is made without the mutex
   one.emplace(slot.object, trace.get());
   slot.trace = trace.release();

@@ -68,9 +68,10 @@ struct ObjectPoolOptions {
   /// Makes an object that comes back as good as new, before anybody else can see it. False, or an exception: it is
   /// destroyed. Empty: nothing is done.
   std::function<bool(T&)> reset = {};
-  /// How many bytes an object takes that comes back; empty: sizeof(T). An exception: it is destroyed.
+  /// How many bytes an object takes that comes back; empty: `object_bytes`. An exception: it is destroyed.
   std::function<std::size_t(const T&)> weight = {};
 
+  std::size_t object_bytes = sizeof(T);  ///< What each object takes, without a `weight`.
   std::size_t max_live = kUnlimited;  ///< At least 1: so many objects at a time, idle or out. Who wants more waits.
   /// So many may be idle, at every moment; one more that comes back is destroyed. At most max_live. Empty: 1024, or
   /// max_live if that is less.

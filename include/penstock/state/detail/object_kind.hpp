@@ -60,6 +60,7 @@ struct ObjectCoreOptions {
   bool resets = false;
   bool weighs = false;
   std::size_t object_bytes = 0;
+  std::size_t type_bytes = 0;
   bool is_plain_memory = false;  // may be overwritten and restored while it is idle
 
   [[nodiscard]] absl::Status validate() const;
@@ -87,7 +88,8 @@ ObjectCoreOptions core_options(const ObjectPoolOptions<T>& from) {
   to.resets = from.reset != nullptr;
   // A bare limit needs the weights, too; but then all are the same.
   to.weighs = from.weight != nullptr;
-  to.object_bytes = sizeof(T);
+  to.object_bytes = from.object_bytes;
+  to.type_bytes = sizeof(T);
   to.is_plain_memory = std::is_trivially_copyable_v<T>;
   return to;
 }
