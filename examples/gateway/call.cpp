@@ -111,7 +111,7 @@ absl::StatusOr<Answer> ask(Providers& providers, const Provider& provider, std::
 
 absl::StatusOr<Answer> ask(Providers& providers, const Provider& provider, std::shared_ptr<const ChatRequest> request,
                            const Context& ctx, EventStream& events) {
-  auto pipe = std::make_shared<EventPipe>();
+  auto pipe = std::make_shared<EventPipe>(providers.pieces());
   // Nobody joins it: the pipe says when it has ended.
   static_cast<void>(
       penstock::spawn(providers.executor(), stream(providers, names_of(provider), std::move(request), ctx, pipe,

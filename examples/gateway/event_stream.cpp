@@ -34,6 +34,7 @@ bool EventStream::receive() {
 
 bool EventStream::write_next(httplib::DataSink& sink) {
   if (!sink.write(piece_.data(), piece_.size())) return false;
+  piece_.reset();  // while the next one is waited for, others may use its memory
   if (receive()) return true;
   if (!answer_.ok()) {
     // An event may have been cut in two: the empty line ends it.

@@ -20,6 +20,7 @@
 
 #include "penstock/channel/channel.hpp"
 #include "penstock/core/context.hpp"
+#include "penstock/state/buffer_pool.hpp"
 
 namespace gateway {
 
@@ -33,6 +34,9 @@ class EventPipe {
  public:
   class Source;
 
+  /// The memory of its pieces is that of `memory`.
+  explicit EventPipe(penstock::BufferPool& memory) : memory_(memory) {}
+
   /// The answer is there, and nothing more will be sent.
   void finish(absl::StatusOr<Answer> answer) {
     answer_ = std::move(answer);
@@ -41,14 +45,17 @@ class EventPipe {
   [[nodiscard]] bool has_begun() const noexcept { return source_ != 0; }
 
   /// Waits for a piece. Blocks: until there is one, or there will be none (kClosed), or `ctx` ends.
-  penstock::OpStatus receive(std::string& piece, const penstock::Context& ctx) { return pieces_.receive(piece, ctx); }
+  penstock::OpStatus receive(penstock::Buffer& piece, const penstock::Context& ctx) {
+    return pieces_.receive(piece, ctx);
+  }
   /// Once `receive` has said kClosed.
   [[nodiscard]] const absl::StatusOr<Answer>& answer() const noexcept { return answer_; }
   /// Whose pieces they are; once there was one.
   [[nodiscard]] const std::string& provider() const noexcept { return provider_; }
 
  private:
-  penstock::Channel<std::string> pieces_{16};  // orders what is written before a send or the close
+  penstock::BufferPool& memory_;
+  penstock::Channel<penstock::Buffer> pieces_{16};  // orders what is written before a send or the close
   std::atomic<std::uint64_t> last_{0};
   std::atomic<std::uint64_t> source_{0};  // whose pieces they are; 0: nobody's yet
   std::string provider_;
@@ -68,7 +75,7 @@ class EventPipe::Source {
     } else if (owner != id_) {
       return penstock::OpStatus::kClosed;
     }
-    return pipe_.pieces_.send(std::string(piece), ctx);
+    return pipe_.pieces_.send(pipe_.memory_.copy(piece), ctx);
   }
   [[nodiscard]] bool has_sent() const noexcept { return pipe_.source_ == id_; }
 
@@ -109,7 +116,7 @@ class EventStream {
   const ClientWatch::Guard watched_;
   std::shared_ptr<EventPipe> pipe_;
   bool has_begun_ = false;
-  std::string piece_;  // received, and not written
+  penstock::Buffer piece_;  // received, and not written
   absl::StatusOr<Answer> answer_;
 };
 

@@ -237,6 +237,7 @@ void Providers::collect(penstock::MetricSink& sink) const {
   router_.collect(sink);
   for (const auto& batch : batches_) batch->collect(sink);
   ledger_->collect(sink);
+  pieces_.collect(sink);
   for (const ProviderPtr& provider : all()) provider->upstream->collect(sink);
 }
 

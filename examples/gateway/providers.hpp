@@ -29,6 +29,7 @@
 #include "penstock/metrics/json_writer.hpp"
 #include "penstock/metrics/sink.hpp"
 #include "penstock/route/provider_router.hpp"
+#include "penstock/state/buffer_pool.hpp"
 
 namespace gateway {
 
@@ -89,6 +90,8 @@ class Providers {
 
   [[nodiscard]] penstock::ProviderRouter& router() noexcept { return router_; }
   [[nodiscard]] RetryRoom& retry_room() noexcept { return *retry_room_; }
+  /// Memory for the pieces of streams.
+  [[nodiscard]] penstock::BufferPool& pieces() noexcept { return pieces_; }
   /// Runs the coroutines of streams.
   [[nodiscard]] penstock::Executor& executor() noexcept { return executor_; }
 
@@ -108,6 +111,7 @@ class Providers {
   const std::shared_ptr<Ledger> ledger_ = std::make_shared<Ledger>();
   const std::shared_ptr<RetryRoom> retry_room_ = std::make_shared<RetryRoom>();
   // Jobs use the providers, and those of batches the router, too: what is used is destroyed later.
+  penstock::BufferPool pieces_{{.name = "stream pieces"}};
   penstock::WorkStealingExecutor executor_{1, "streams"};
   mutable std::shared_mutex mutex_;
   Config config_;
