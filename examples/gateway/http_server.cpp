@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #include "connection.hpp"
-#include "connection_threads.hpp"
+
+#include "penstock/exec/task_queue_adapter.hpp"
 
 namespace gateway {
 
@@ -25,10 +26,16 @@ constexpr milliseconds kLastChance{200};
 }  // namespace
 
 HttpServer::HttpServer(HttpServerOptions options)
-    : options_(std::move(options)), drain_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    : options_(std::move(options)),
+      threads_({.name = "connections",
+                .max_workers = options_.max_connections,
+                // What ten seconds have not needed goes by halves.
+                .trim = penstock::LowWater{}}),
+      drain_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (drain_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
-  new_task_queue = [threads = options_.max_connections] {
-    return std::make_unique<ConnectionThreads>(threads).release();  // cpp-httplib takes it over
+  new_task_queue = [this] {
+    using Queue = penstock::TaskQueueAdapter<httplib::TaskQueue>;
+    return std::make_unique<Queue>(threads_).release();  // cpp-httplib takes it over
   };
   // Without it a response waits up to 40 ms for the client's acknowledgement of its headers.
   set_tcp_nodelay(true);

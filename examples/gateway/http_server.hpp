@@ -14,6 +14,8 @@
 
 #include <httplib.h>
 
+#include "penstock/exec/elastic_pool.hpp"
+
 namespace gateway {
 
 class Connection;
@@ -29,6 +31,12 @@ struct HttpServerOptions {
 };
 
 /// Routes, handlers and the format of messages are cpp-httplib's; the life of a connection is ours.
+///
+/// A thread belongs to a connection for as long as that is open. cpp-httplib's own pool has eight: eight clients of a
+/// provider that hangs would take all of them, and nobody could ask a healthy provider any more. The providers would be
+/// coupled in front of the pools that keep them apart. So threads are made as connections come, and go when they have
+/// gone, and `max_connections` has to exceed what all providers together can hold (the sum of workers and queue places:
+/// whoever comes beyond is refused at once) with room for idle connections.
 ///
 /// Threads: set up by one, then `run` by one; `begin_drain`, `wait_until_idle` and `stop` from any.
 class HttpServer final : public httplib::Server {
@@ -55,6 +63,8 @@ class HttpServer final : public httplib::Server {
   void stop();
 
   [[nodiscard]] const HttpServerOptions& options() const noexcept { return options_; }
+  /// What serves the connections.
+  [[nodiscard]] const penstock::ElasticPool& threads() const noexcept { return threads_; }
 
  private:
   bool process_and_close_socket(socket_t socket) override;
@@ -62,6 +72,7 @@ class HttpServer final : public httplib::Server {
   void finish_response(httplib::Response& response) const;
 
   const HttpServerOptions options_;
+  penstock::ElasticPool threads_;
   const int drain_;  // an eventfd; readable from `begin_drain` on, so that it wakes all who wait for a request
 
   mutable std::mutex mutex_;

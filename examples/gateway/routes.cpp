@@ -219,6 +219,7 @@ void Routes::collect(penstock::MetricSink& sink) const {
     sink.counter(kName, kHelp, {{"status", status}}, responses_.value(i));
   }
   sink.counter(kName, kHelp, {{"status", "other"}}, responses_.value(kStatuses.size()));
+  server_.threads().collect(sink);
   providers_.collect(sink);
 }
 
@@ -233,6 +234,9 @@ std::string Routes::state() const {
   penstock::JsonWriter json;
   json.begin_object().key("gateway").begin_object();
   json.key("draining").value(server_.is_draining()).key("uptime_seconds").value(up.count());
+  const penstock::ElasticPoolStats threads = server_.threads().stats();
+  json.key("connection_threads").begin_object().key("live").value(threads.live).key("idle").value(threads.idle);
+  json.key("peak").value(threads.peak).key("trimmed").value(threads.trimmed).end_object();
   json.key("responses").begin_object();
   for (std::size_t i = 0; i < kStatuses.size(); ++i) json.key(std::to_string(kStatuses[i])).value(responses_.value(i));
   json.key("other").value(responses_.value(kStatuses.size())).end_object().end_object();

@@ -28,6 +28,17 @@ class Load(GatewayTest):
         self.check_failure(queued.result(LIMIT), 504, "deadline_exceeded", provider="beta", stage="queue")
         self.check_failure(running.result(LIMIT), 504, "deadline_exceeded", provider="beta", stage="upstream")
 
+    def test_each_connection_has_a_thread_and_no_more(self):
+        self.start_gateway(("beta", self.provider("beta").url, {}))
+        for _ in range(20):
+            connection = self.connect()
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertTrue(connection.recv(1))  # it is served, and stays open
+        threads = self.ask("GET", "/api/state").json["gateway"]["connection_threads"]
+        self.assertEqual(threads["live"] - threads["idle"], 21)  # the one that asked is the last
+        self.assertLessEqual(threads["peak"], 25)
+        self.assertEqual(self.metric("penstock_elastic_pool_workers", pool="connections"), threads["live"])
+
     def test_one_that_hangs_does_not_disturb_the_others(self):
         alpha = self.provider("alpha", latency_ms=10)
         beta = self.provider("beta", mode="hang")
