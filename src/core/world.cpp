@@ -114,6 +114,14 @@ bool has_heavy_barriers() noexcept {
   return has;
 }
 
+namespace {
+
+// Asked while the process is loaded, when it has one thread: with more of them the kernel lets who registers sleep for
+// milliseconds, until each processor has been through its scheduler.
+[[maybe_unused]] const bool registered = has_heavy_barriers();
+
+}  // namespace
+
 void heavy_barrier() noexcept {
   if (membarrier(kPrivateExpedited) == 0) return;
   // A process that has forbidden itself this call since: then what is left is time. A store leaves its processor within
