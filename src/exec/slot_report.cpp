@@ -215,9 +215,10 @@ SlotQueueStats SlotCore::stats() const noexcept {
   return stats;
 }
 
-void SlotCore::collect(MetricSink& sink) const {
-  const SlotQueueStats stats = this->stats();
-  const Label queue{"queue", settings_.name};
+void SlotCore::collect(MetricSink& sink) const { collect_slot_queue(sink, settings_.name, stats()); }
+
+void collect_slot_queue(MetricSink& sink, const std::string& queue_name, const SlotQueueStats& stats) {
+  const Label queue{"queue", queue_name};
   const auto gauge = [&](std::string_view name, std::string_view help, std::size_t value) {
     sink.gauge(name, help, {queue}, static_cast<double>(value));
   };

@@ -12,6 +12,8 @@
 
 #include "exec/slot_queue_support.hpp"
 #include "penstock/core/run_loop.hpp"
+#include "penstock/metrics/prometheus_writer.hpp"
+#include "support/aborts.hpp"
 #include "support/catch.hpp"
 
 namespace penstock {
@@ -195,6 +197,37 @@ TEST_CASE("SlotQueueMap: what is wrong with the options is said at once", "[exec
         "positive, got 0 s; options.max_queues must be at least 1, got 0; options.shards must be in [1, 4096], got "
         "5000; options.clock must be a clock, got null");
   CHECK_THROWS_AS(Map(bad), std::invalid_argument);
+}
+
+TEST_CASE("SlotQueueMap: the metrics of queues of one name are added up", "[exec][slot_queue]") {
+  Map map({.name = "m"});  // its queues have its name
+  REQUIRE(map.offer("a", number(1)).ok());
+  REQUIRE(map.offer("b", number(2)).ok());
+  const NumberLease lease = map.acquire("b");
+  PrometheusWriter writer;
+  map.collect(writer);
+  CHECK(writer.refusals() == MetricRefusals{});
+  const std::string text = writer.text();
+  CHECK_THAT(text, testing::ContainsSubstring("penstock_slot_queue_offered_total{queue=\"m\"} 2"));
+  CHECK_THAT(text, testing::ContainsSubstring("penstock_slot_queue_idle{queue=\"m\"} 1"));
+  CHECK_THAT(text, testing::ContainsSubstring("penstock_slot_queue_wait_seconds_count{queue=\"m\"} 1"));
+  CHECK_THAT(text, testing::ContainsSubstring("penstock_slot_queues{map=\"m\"} 2"));
+}
+
+TEST_CASE("SlotQueueMap: a handle that was moved from says so", "[exec][slot_queue]") {
+  Map map({.name = "m"});
+  auto handle = map.at("a");
+  const Map::Handle taken = *std::move(handle);
+  CHECK((*taken).is_idle());
+  CHECK_THAT(testing::message_of_abort([&] { static_cast<void>((**handle).is_idle()); }),
+             testing::ContainsSubstring("refers to nothing"));
+}
+
+TEST_CASE("SlotQueueMap: closing closes all of many in a shard", "[exec][slot_queue]") {
+  SlotQueueMap<int, int> map({.name = "m", .shards = 1});
+  for (int i = 0; i != 2'000; ++i) REQUIRE(map.offer(i, i).ok());
+  CHECK(map.close());
+  for (const auto& [key, stats] : map.stats()) REQUIRE(stats.closed == 1);
 }
 
 TEST_CASE("SlotQueueMap: many threads, few keys, and a purge all the while", "[exec][slot_queue]") {

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -22,6 +23,7 @@
 
 #include "penstock/core/clock.hpp"
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/check.hpp"
 #include "penstock/exec/detail/slot_map_state.hpp"
 #include "penstock/exec/slot_queue.hpp"
 
@@ -33,6 +35,8 @@ absl::Status validate_slot_map(const std::string& name, Duration idle_queue_time
 absl::Status slot_map_closed(const std::string& name);
 absl::Status slot_map_full(const std::string& name, std::size_t max_queues);
 void collect_slot_map(MetricSink& sink, const std::string& name, std::size_t queues);
+/// Makes `to` the figures of two queues. Averages are weighted by their samples.
+void add_slot_stats(SlotQueueStats& to, const SlotQueueStats& from);
 }  // namespace detail
 
 template <class K, class T>
@@ -72,7 +76,8 @@ struct SlotQueueMapOptions {
 ///
 /// Hash, equality and copies of keys run under a lock, so they must not call the map.
 ///
-/// The map may be destroyed while leases, handles and those who wait are about: it closes all queues.
+/// The map may be destroyed while leases, handles and those who wait are about: it closes all queues. But the clock of
+/// a queue outlives its handles, and who waits in it.
 ///
 /// Threads: any member, from any thread.
 template <class K, class T, class Hash = std::hash<K>, class Equal = std::equal_to<K>>
@@ -121,7 +126,7 @@ class SlotQueueMap {
   [[nodiscard]] const std::string& name() const noexcept { return options_.name; }
   /// By key, each at a moment of its own.
   [[nodiscard]] std::vector<std::pair<K, SlotQueueStats>> stats() const;
-  /// Writes the metrics of all queues, which differ by their names, and `penstock_slot_queues`, with the label
+  /// Writes the metrics of all queues, added up for those of one name, and `penstock_slot_queues`, with the label
   /// map = name().
   void collect(MetricSink& sink) const;
 
@@ -151,7 +156,8 @@ class SlotQueueMap {
   SweepTimer timer_{*this};
 };
 
-/// Keeps a queue of a map from being deleted. May outlive the map; what it was moved from refers to nothing.
+/// Keeps a queue of a map from being deleted. May outlive the map, though not the clock of the queue. What it was moved
+/// from refers to nothing; `*` and `->` of it end the process.
 ///
 /// Threads: one at a time, like any value; the queue from any.
 template <class K, class T, class Hash, class Equal>
@@ -169,14 +175,19 @@ class SlotQueueMap<K, T, Hash, Equal>::Handle {
     if (mapped_ != nullptr) State::unpin(*shard_, *mapped_);
   }
 
-  SlotQueue<T>& operator*() const noexcept { return mapped_->queue; }
-  SlotQueue<T>* operator->() const noexcept { return &mapped_->queue; }
+  SlotQueue<T>& operator*() const noexcept { return held(); }
+  SlotQueue<T>* operator->() const noexcept { return &held(); }
 
  private:
   friend class SlotQueueMap;
 
   Handle(std::shared_ptr<State> state, typename State::Shard& shard, Mapped& mapped) noexcept
       : state_(std::move(state)), shard_(&shard), mapped_(&mapped) {}
+
+  [[nodiscard]] SlotQueue<T>& held() const noexcept {
+    PENSTOCK_CHECK(mapped_ != nullptr, "a handle of a slot queue map was used that refers to nothing");
+    return mapped_->queue;
+  }
 
   std::shared_ptr<State> state_;
   typename State::Shard* shard_;
@@ -266,25 +277,21 @@ auto SlotQueueMap<K, T, Hash, Equal>::at(const K& key) -> absl::StatusOr<Handle>
     case State::Found::kClosed:
       return detail::slot_map_closed(options_.name);
     case State::Found::kNone:
+    case State::Found::kFull:
       break;
   }
   // Of several who come first with a key each makes one, and the first to bring it wins.
   auto made = std::make_unique<Mapped>(options_.queue_options ? options_.queue_options(key)
                                                               : SlotQueueOptions<T>{.name = options_.name});
-  if (!state_->reserve()) {
-    // Somebody may have made it meanwhile, as the last one that there is room for.
-    if (auto handle = find(key)) return *std::move(handle);
-    return detail::slot_map_full(options_.name, options_.max_queues);
+  switch (state_->pin_or_insert(shard, key, made, mapped)) {
+    case State::Found::kClosed:
+      return detail::slot_map_closed(options_.name);
+    case State::Found::kFull:
+      return detail::slot_map_full(options_.name, options_.max_queues);
+    case State::Found::kPinned:
+    case State::Found::kNone:
+      break;
   }
-  bool pinned = false;
-  try {
-    pinned = state_->pin_or_insert(shard, key, made, mapped);
-  } catch (...) {
-    state_->unreserve(1);
-    throw;
-  }
-  if (made != nullptr) state_->unreserve(1);  // not taken
-  if (!pinned) return detail::slot_map_closed(options_.name);
   return Handle(state_, shard, *mapped);
 }
 
@@ -325,7 +332,11 @@ std::vector<std::pair<K, SlotQueueStats>> SlotQueueMap<K, T, Hash, Equal>::stats
 template <class K, class T, class Hash, class Equal>
 void SlotQueueMap<K, T, Hash, Equal>::collect(MetricSink& sink) const {
   detail::collect_slot_map(sink, options_.name, size());
-  state_->for_each([&](const K&, const Mapped& mapped) { mapped.queue.collect(sink); });
+  std::map<std::string, SlotQueueStats> by_name;
+  state_->for_each([&](const K&, const Mapped& mapped) {
+    detail::add_slot_stats(by_name[mapped.queue.name()], mapped.queue.stats());
+  });
+  for (const auto& [queue, stats] : by_name) detail::collect_slot_queue(sink, queue, stats);
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI

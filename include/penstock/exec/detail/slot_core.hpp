@@ -128,6 +128,9 @@ class SlotWait {
   SlotWait* previous_ = nullptr;
 };
 
+/// Writes the metrics of a queue, with the label queue = `queue_name`.
+void collect_slot_queue(MetricSink& sink, const std::string& queue_name, const SlotQueueStats& stats);
+
 class SlotCore {
  public:
   SlotCore(const SlotCore&) = delete;

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -65,7 +66,7 @@ class SlotMapState {
     return shards_[static_cast<std::size_t>(mixed >> 32U) % count_];
   }
 
-  enum class Found : std::uint8_t { kPinned, kNone, kClosed };
+  enum class Found : std::uint8_t { kPinned, kNone, kClosed, kFull };
   Found pin(Shard& shard, const K& key, Mapped*& mapped) const ABSL_LOCKS_EXCLUDED(shard.mutex) {
     const MutexLock lock(shard.mutex);
     if (shard.closed) return Found::kClosed;
@@ -77,15 +78,27 @@ class SlotMapState {
     return Found::kPinned;
   }
 
-  /// Takes `made` in, unless there is one meanwhile, and pins what there is. False: closed.
-  bool pin_or_insert(Shard& shard, const K& key, std::unique_ptr<Mapped>& made, Mapped*& mapped)
+  /// Takes `made` in, if there is room, unless there is one meanwhile, and pins what there is. Room is asked for in the
+  /// same step: of two who come first with a key none is refused for what the other has made.
+  Found pin_or_insert(Shard& shard, const K& key, std::unique_ptr<Mapped>& made, Mapped*& mapped)
       ABSL_LOCKS_EXCLUDED(shard.mutex) {
     const MutexLock lock(shard.mutex);
-    if (shard.closed) return false;
-    mapped = shard.queues.try_emplace(key, std::move(made)).first->second.get();
+    if (shard.closed) return Found::kClosed;
+    auto at = shard.queues.find(key);
+    if (at == shard.queues.end()) {
+      if (!reserve()) return Found::kFull;
+      try {
+        at = shard.queues.try_emplace(key).first;
+      } catch (...) {
+        unreserve(1);
+        throw;
+      }
+      at->second = std::move(made);
+    }
+    mapped = at->second.get();
     ++mapped->pins;
     ++mapped->uses;
-    return true;
+    return Found::kPinned;
   }
 
   static void unpin(Shard& shard, Mapped& mapped) noexcept ABSL_LOCKS_EXCLUDED(shard.mutex) {
@@ -95,9 +108,11 @@ class SlotMapState {
 
   /// Room for one more queue. Relaxed: a count, and nothing that it says is read by it.
   [[nodiscard]] bool reserve() noexcept {
-    if (size_.fetch_add(1, std::memory_order_relaxed) < max_queues_) return true;
-    unreserve(1);
-    return false;
+    std::size_t size = size_.load(std::memory_order_relaxed);
+    do {
+      if (size >= max_queues_) return false;
+    } while (!size_.compare_exchange_weak(size, size + 1, std::memory_order_relaxed, std::memory_order_relaxed));
+    return true;
   }
   void unreserve(std::size_t count) noexcept { size_.fetch_sub(count, std::memory_order_relaxed); }
   [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
@@ -176,13 +191,19 @@ class SlotMapState {
       const MutexLock lock(shards_[i].mutex);
       is_first = !std::exchange(shards_[i].closed, true) || is_first;
     }
-    // Nothing is added any more. They are closed one after the other, each pinned, since that runs the user's code.
+    // Nothing is added any more. They are closed without the lock, since that runs the user's code; so each is pinned,
+    // many in one pass, as each pass begins at the first one.
     for (std::size_t i = 0; i != count_; ++i) {
       Shard& shard = shards_[i];
-      while (Mapped* const open = pin_open(shard)) {
-        open->queue.close();
-        unpin(shard, *open);
-      }
+      std::array<Mapped*, 256> open;
+      std::size_t pinned = 0;
+      do {
+        pinned = pin_open(shard, open);
+        for (std::size_t at = 0; at != pinned; ++at) {
+          open[at]->queue.close();
+          unpin(shard, *open[at]);
+        }
+      } while (pinned == open.size());
     }
     return is_first;
   }
@@ -199,14 +220,16 @@ class SlotMapState {
     std::vector<std::pair<K, Mapped*>> all;
   };
 
-  static Mapped* pin_open(Shard& shard) noexcept ABSL_LOCKS_EXCLUDED(shard.mutex) {
+  /// Pins as many as fit of those that are open. Returns how many.
+  static std::size_t pin_open(Shard& shard, std::span<Mapped*> open) noexcept ABSL_LOCKS_EXCLUDED(shard.mutex) {
     const MutexLock lock(shard.mutex);
-    for (const auto& [key, mapped] : shard.queues) {
-      if (mapped->queue.is_closed()) continue;
-      ++mapped->pins;
-      return mapped.get();
+    std::size_t pinned = 0;
+    for (auto at = shard.queues.begin(); at != shard.queues.end() && pinned != open.size(); ++at) {
+      if (at->second->queue.is_closed()) continue;
+      ++at->second->pins;
+      open[pinned++] = at->second.get();
     }
-    return nullptr;
+    return pinned;
   }
 
   const std::size_t max_queues_;
