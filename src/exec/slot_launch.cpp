@@ -36,14 +36,17 @@ LaunchSample SlotCore::sample() noexcept {
   sample.start_ms = milliseconds(SlotPhase::kStarter);
   sample.run_ms = milliseconds(SlotPhase::kRunner);
   SlotWait* const first = first_in_line();
+  Phase& entered = phase(SlotPhase::kWaiter);
   const bool launched = last_launch_ != TimePoint::min();
-  if (first == nullptr && !launched) return sample;
+  if (sample.waiters == 0 && !launched) return sample;
   // What lies ahead, as the clock has stepped back, is from now on: else nobody would launch until it has caught up.
   const TimePoint time = now();
-  if (first != nullptr) {
-    first->since_ = std::min(first->since_, time);
-    sample.oldest_wait = elapsed(first->since_, time);
-  }
+  const auto look_at = [&](TimePoint& since) {
+    since = std::min(since, time);
+    sample.oldest_wait = std::max(sample.oldest_wait, elapsed(since, time));
+  };
+  if (first != nullptr) look_at(first->since_);
+  if (entered.entered_now != 0) look_at(entered.since);
   if (launched) {
     last_launch_ = std::min(last_launch_, time);
     sample.since_last_launch = elapsed(last_launch_, time);

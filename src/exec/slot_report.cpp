@@ -116,8 +116,10 @@ absl::Status SlotCore::enter(SlotPhase which) {
   Effects effects;
   {
     const SpinLockGuard lock(lock_);
-    ++phase(which).entered_now;
-    ++phase(which).entered;
+    Phase& of = phase(which);
+    if (which == SlotPhase::kWaiter && of.entered_now == 0) of.since = now();
+    ++of.entered_now;
+    ++of.entered;
     if (which == SlotPhase::kWaiter) want_launch(effects);
   }
   apply(effects);

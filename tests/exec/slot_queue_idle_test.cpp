@@ -180,12 +180,12 @@ TEST_CASE("SlotQueue: a clock that steps back is harmless", "[exec][slot_queue]"
 TEST_CASE("SlotQueue: a clock that steps back does not hold launches up until it has caught up", "[exec][slot_queue]") {
   for (const CombinedLaunch policy : {CombinedLaunch{.interval = 1s}, CombinedLaunch{.patience = 1s}}) {
     UnsteadyClock clock;
+    RunLoop loop;
     std::vector<LaunchTicket<Number>> tickets;
     NumberQueue queue({.name = "q",
                        .launch = [&](LaunchTicket<Number> ticket) { tickets.push_back(std::move(ticket)); },
                        .launch_policy = policy,
                        .clock = &clock});
-    RunLoop loop;
     std::vector<JoinHandle<NumberLease>> waiting;
     const auto wait = [&] {
       waiting.push_back(spawn(loop, acquire_in(queue)));
@@ -199,6 +199,8 @@ TEST_CASE("SlotQueue: a clock that steps back does not hold launches up until it
     clock.set(TimePoint(1min + 1s));
     wait();
     CHECK(tickets.size() > before);
+    queue.close();
+    loop.run_ready();
   }
 }
 

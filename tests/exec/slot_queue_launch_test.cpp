@@ -296,6 +296,18 @@ TEST_CASE("SlotQueue: a patient policy looks again by itself", "[exec][slot_queu
   CHECK(at.clock.armed() == 0);
 }
 
+TEST_CASE("SlotQueue: a patient policy launches for those who wait elsewhere", "[exec][slot_queue]") {
+  Launcher at(CombinedLaunch{.patience = 100ms});
+  at.clock.advance(1s);
+  REQUIRE(at.queue.enter(SlotPhase::kWaiter).ok());
+  at.clock.advance(99ms);
+  CHECK(at.tickets.empty());
+  at.clock.advance(1ms);
+  CHECK(at.tickets.size() == 1);
+  CHECK(at.clock.armed() == 0);
+  CHECK(at.queue.leave(SlotPhase::kWaiter).ok());
+}
+
 TEST_CASE("SlotQueue: so many starts at a time, and no faster", "[exec][slot_queue]") {
   Launcher at(CombinedLaunch{.at_once = 2, .interval = 1s});
   std::vector<JoinHandle<NumberLease>> all;

@@ -36,7 +36,8 @@ struct LaunchSample {
   std::uint64_t start_ms = 0;
   std::uint64_t run_ms = 0;
 
-  Duration oldest_wait{};                        ///< how long the first in line has waited
+  /// How long the first in line has waited; of waiters that are entered by hand, since when there are any.
+  Duration oldest_wait{};
   Duration since_last_launch = Duration::max();  ///< max(): there was none
 };
 

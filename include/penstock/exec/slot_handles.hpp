@@ -55,7 +55,7 @@ class SlotToken {
   /// Returns: where it was.
   SlotState retire() noexcept { return node_ == nullptr ? SlotState::kGone : node_->core.retire(*node_, id_); }
 
-  /// Slots of a queue are counted from 0.
+  /// Slots of a queue are counted from 0. No queue lives to see 2^64 of them.
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
 
  private:

@@ -253,6 +253,7 @@ class SlotCore {
 
   struct Phase {
     std::size_t entered_now = 0;  // by the user
+    TimePoint since{};            // of waiters: when the first of these came, or one before it
     std::uint64_t entered = 0;
     IntegerEwma document_ms;
     Ewma mean_ns{0.2};
