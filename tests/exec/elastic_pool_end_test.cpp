@@ -163,7 +163,7 @@ TEST_CASE("ElasticPool: an end while it shrinks is just an end", "[exec][elastic
   for (int round = 0; round < 20; ++round) {
     ManualClock clock;
     auto pool = std::make_unique<ElasticPool>(
-        ElasticPoolOptions{.name = "p", .min_workers = 8, .trim = IdleTimeout{1ns, 0}, .clock = &clock});
+        ElasticPoolOptions{.name = "p", .min_workers = 8, .trim = IdleTimeout{1ms, 0}, .clock = &clock});
     REQUIRE(pool->resize(0, kUnlimited).ok());
     std::thread trimmer([&] { clock.advance(1s); });
     std::thread closer([&] { pool->shutdown(); });

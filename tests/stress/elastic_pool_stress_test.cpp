@@ -94,7 +94,7 @@ TEST_CASE("ElasticPool: many short lives", "[exec][elastic_pool][stress]") {
   for (int round = 0; round < 300; ++round) {
     std::atomic<int> ran{0};
     {
-      ElasticPool pool({.name = "p", .min_workers = static_cast<std::size_t>(round % 3), .trim = IdleTimeout{1us, 0}});
+      ElasticPool pool({.name = "p", .min_workers = static_cast<std::size_t>(round % 3), .trim = IdleTimeout{1ms, 0}});
       std::thread submitter([&] {
         for (int i = 0; i < 5; ++i) {
           while (pool.execute([&ran] { ++ran; }) != OpStatus::kOk) {
