@@ -5,9 +5,12 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -176,6 +179,78 @@ TEST_CASE("ObjectPool: an alert tells nobody once the pool has gone", "[state][o
   clock.advance(5s);
   CHECK(mine == nullptr);
   CHECK(told == 0);
+}
+
+TEST_CASE("ObjectPool: the books add up after every step", "[state][object_pool]") {
+  const unsigned seed = GENERATE(range(1U, 13U));
+  std::uint32_t random = seed * 2654435761U;
+  const auto below = [&random](std::uint32_t bound) {
+    random = random * 1664525U + 1013904223U;
+    return (random >> 16U) % bound;
+  };
+  std::atomic<int> alive{0};
+  std::uint64_t nothings = 0;
+  ObjectPoolOptions<Counted> options = options_for(alive);
+  options.max_live = seed % 2 == 0 ? 90 : options.max_live;
+  options.max_idle = seed % 3 == 0 ? 5 : 80;
+  options.max_weight = 10;
+  options.steals = seed % 4 == 0;
+  options.detection = seed % 5 == 0 ? ObjectDetection::kChecked : ObjectDetection::kOff;
+  options.reset = [&](Counted&) { return below(20) != 0; };
+  options.weight = [&](const Counted&) { return std::size_t{1} + below(11); };
+  bool is_prewarming = false;
+  options.factory = [&]() -> absl::StatusOr<std::unique_ptr<Counted>> {
+    if (below(15) == 0) throw std::runtime_error("none today");
+    if (below(15) == 0) {
+      nothings += is_prewarming ? 0 : 1;
+      return nullptr;
+    }
+    return std::make_unique<Counted>(alive);
+  };
+  const std::size_t max_live = options.max_live;
+  const std::size_t max_idle = *options.max_idle;
+  CountedPool pool(std::move(options));
+  std::vector<Handle> out;
+  for (int step = 0; step != 3000; ++step) {
+    const std::uint32_t what = below(100);
+    try {
+      if (what < 48) {
+        absl::StatusOr<Handle> object = pool.try_acquire();
+        if (object.ok()) out.push_back(std::move(*object));
+      } else if (what < 50) {
+        is_prewarming = true;
+        static_cast<void>(pool.prewarm(3));
+      } else if (what < 51) {
+        pool.purge();
+      } else if (what < 52) {
+        static_cast<void>(pool.release_idle(0.4));
+      } else if (what < 54) {
+        std::thread([&] { out.resize(out.size() - below(static_cast<std::uint32_t>(out.size()) + 1)); }).join();
+      } else if (!out.empty()) {
+        Handle object = std::move(out.back());
+        out.pop_back();
+        if (what < 56) {
+          object.discard();
+        } else if (what < 58) {
+          static_cast<void>(object.release());
+        } else if (what < 60) {
+          REQUIRE(pool.give_back(object.lend()).ok());
+        }
+      }
+    } catch (const std::runtime_error&) {
+    }
+    is_prewarming = false;
+    const ObjectPoolStats stats = pool.stats();
+    const bool adds_up =
+        testing::is_consistent(stats) && stats.out == out.size() && stats.live == static_cast<std::size_t>(alive) &&
+        stats.requests == stats.returns + stats.out + stats.released + nothings &&
+        stats.live + stats.discarded() + stats.purged + stats.released == stats.creates + stats.prewarmed &&
+        stats.misses == stats.creates + nothings && stats.idle <= max_idle && stats.live <= max_live;
+    REQUIRE(adds_up);
+  }
+  out.clear();
+  pool.close();
+  CHECK(alive == 0);
 }
 
 }  // namespace

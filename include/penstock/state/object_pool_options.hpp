@@ -32,7 +32,9 @@ inline constexpr double kResponseHitFloor = 0.70;
 
 /// What a pool finds out about the way its objects are used, at a price for each use.
 enum class ObjectDetection : std::uint8_t {
-  kOff,      ///< Nothing. In builds with AddressSanitizer, that reports who touches an idle object.
+  /// Nothing. In builds with AddressSanitizer, that reports who touches an idle object. If the pool is never destroyed,
+  /// LeakSanitizer then takes what idle objects own for lost, unless it is told use_poisoned=1.
+  kOff,
   kChecked,  ///< Objects given back twice, or to a wrong pool; for trivially copyable types, also changed while idle.
   kLeaks,    ///< The same; and who holds what, since when, acquired where: `ObjectPool::leaks`.
 };
@@ -94,7 +96,8 @@ struct ObjectPoolOptions {
   /// Watches the hit ratio of all requests since it last looked, or since before that if they are fewer than the rule's
   /// `min_count`. It looks with each purge of the clock, and in `check_alert`. Name it after the pool.
   std::optional<AlertRule> alert = std::nullopt;
-  /// Hears that the alert was raised or cleared, with a text. What it throws is counted.
+  /// Hears that the alert was raised or cleared, with a text. What it throws is counted. With an executor it may still
+  /// be running there when the pool has been destroyed.
   std::function<void(AlertChange, const std::string& text)> on_alert = {};
 
   /// Decides when purges are due, and the times; outlives the pool and its handles.

@@ -18,6 +18,11 @@ namespace penstock::inline PENSTOCK_ABI {
 /// One pool at one moment. Within one snapshot
 ///
 ///   requests = hits() + misses        live = idle + out        misses = creates + failed creations that threw nothing
+///
+/// and, once nothing is under way,
+///
+///   requests = returns + out + released + discarded_misused + failed creations that threw nothing
+///   live = creates + prewarmed - discarded() - purged - released
 struct ObjectPoolStats {
   std::string name;
   bool closed = false;
@@ -48,7 +53,7 @@ struct ObjectPoolStats {
   std::uint64_t discarded_full = 0;      ///< `max_idle` were idle.
   std::uint64_t discarded_oversize = 0;  ///< Heavier than `max_weight`, or `weight` threw.
   std::uint64_t discarded_closed = 0;    ///< Idle at the close, or came back later.
-  std::uint64_t discarded_misused = 0;   ///< Changed while idle.
+  std::uint64_t discarded_misused = 0;   ///< Changed while idle: a hit that was none, whose acquire counts once more.
   std::uint64_t purged = 0;              ///< Dropped by the purge, or by `release_idle`.
   std::uint64_t purges = 0;
   std::uint64_t exhausted = 0;  ///< Acquires refused since all objects were out.
