@@ -44,6 +44,8 @@ absl::Status BufferPoolOptions::validate() const {
   violations.require(max_idle_bytes >= 1, "max_idle_bytes", "positive", max_idle_bytes);
   violations.require(purge_every > Duration::zero(), "purge_every", "positive",
                      fmt::format("{} ns", purge_every.count()));
+  violations.require(detection <= ObjectDetection::kLeaks, "detection", "one of its values",
+                     static_cast<unsigned>(detection));
   violations.require(clock != nullptr, "clock", "a clock", "null");
   return violations.status(fmt::format("buffer pool '{}'", detail::shortened(name, kMaxName)));
 }
@@ -123,10 +125,12 @@ BufferPool::~BufferPool() = default;
 
 Buffer BufferPool::acquire_oversize(std::size_t capacity) {
   if (capacity > kMaxCapacity) throw std::bad_alloc();
-  Buffer buffer(*this, make_block(capacity));
+  Buffer buffer = acquire_own(capacity);
   oversize_.add();
   return buffer;
 }
+
+Buffer BufferPool::acquire_own(std::size_t capacity) { return {*this, make_block(capacity)}; }
 
 void BufferPool::purge() noexcept {
   for (const auto& pool : pools_) pool->purge();

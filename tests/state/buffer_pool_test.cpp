@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/forked.hpp"
 
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/metrics/prometheus_writer.hpp"
@@ -195,6 +196,20 @@ TEST_CASE("BufferPool: options that make no sense are refused, all at once", "[s
   CHECK_THROWS_AS(BufferPool({.sizes = {7, 3}}), std::invalid_argument);
   CHECK_THROWS_AS(BufferPool({.sizes = std::vector<std::size_t>(65, 1)}), std::invalid_argument);
 }
+
+#if PENSTOCK_TEST_FORKS
+TEST_CASE("BufferPool: in a forked child buffers come from the system", "[state][buffer_pool]") {
+  BufferPool pool({.sizes = {16}});
+  pool.copy("before").reset();
+  const int answer = testing::answer_of_child([&] {
+    Buffer buffer = pool.copy("in the child");
+    buffer.append(" and more");
+    return buffer.view() == "in the child and more" ? 7 : 0;
+  });
+  CHECK(answer == 7);
+  CHECK(pool.copy("after").view() == "after");
+}
+#endif
 
 TEST_CASE("BufferPool: its metrics name pool and size", "[state][buffer_pool]") {
   BufferPool pool({.name = "pieces", .sizes = {16, 64}});

@@ -35,6 +35,9 @@ namespace detail {
 /// `capacity` bytes behind a header, in one allocation.
 struct BufferBlock {
   explicit BufferBlock(std::size_t bytes) noexcept : capacity(bytes) {}
+  ~BufferBlock() { unpoison(bytes(), capacity); }
+  BufferBlock(const BufferBlock&) = delete;
+  BufferBlock& operator=(const BufferBlock&) = delete;
   [[nodiscard]] char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
 
   static void* operator new(std::size_t header, std::size_t capacity) { return ::operator new(header + capacity); }
@@ -183,7 +186,8 @@ class [[nodiscard]] Buffer {
 ///     body.commit(read(socket, body.prepare(1024)));
 ///     send(body.view());                              // its memory goes back at the end of the scope
 ///
-/// For each size there is an `ObjectPool`: what that says about threads, purges, memory and cost holds here.
+/// For each size there is an `ObjectPool`: what that says about threads, purges, memory and cost holds here. In a
+/// forked child buffers come from the system.
 ///
 /// Threads: any member, from any thread.
 class BufferPool {
@@ -198,11 +202,13 @@ class BufferPool {
   /// An empty buffer with room for at least `capacity` bytes. Throws: std::bad_alloc. Never waits.
   Buffer acquire(std::size_t capacity) {
     const std::size_t index = index_of(capacity);
-    if (index < pools_.size()) [[likely]] {
-      // Without a limit, and open as long as we are, it refuses nobody; its factory throws, but returns no status.
-      return {*this, *pools_[index]->acquire()};
-    }
-    return acquire_oversize(capacity);
+    if (index >= pools_.size()) [[unlikely]]
+      return acquire_oversize(capacity);
+    // Without a limit, and open as long as we are, it refuses nobody but a forked child.
+    absl::StatusOr<Pooled<detail::BufferBlock>> pooled = pools_[index]->acquire();
+    if (!pooled.ok()) [[unlikely]]
+      return acquire_own(options_.sizes[index]);
+    return {*this, *std::move(pooled)};
   }
   /// One that holds a copy of `bytes`.
   Buffer copy(std::string_view bytes) {
@@ -233,6 +239,7 @@ class BufferPool {
     return index;
   }
   Buffer acquire_oversize(std::size_t capacity);
+  Buffer acquire_own(std::size_t capacity);
 
   BufferPoolOptions options_;                 // constant; with the sizes filled in
   std::vector<std::unique_ptr<Pool>> pools_;  // one for each of the sizes
