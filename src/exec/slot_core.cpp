@@ -128,7 +128,7 @@ void SlotCore::set_free(SlotNode& node) noexcept {
 
 void SlotCore::recycle(SlotNode& node) noexcept {
   const SpinLockGuard lock(lock_);
-  if (node.place_ == Place::kReserved) --reserved_;
+  if (node.place_ == Place::kMaking) --reserved_;
   set_free(node);
 }
 
@@ -140,7 +140,7 @@ SlotNode* SlotCore::reserve() {
     if (closed_) return nullptr;
     if (free_ != nullptr) [[likely]] {
       SlotNode& node = *std::exchange(free_, free_->below_);
-      node.place_ = Place::kReserved;
+      node.place_ = Place::kMaking;
       ++reserved_;
       return &node;
     }
@@ -148,7 +148,7 @@ SlotNode* SlotCore::reserve() {
   SlotNode* const node = make_node();
   const SpinLockGuard lock(lock_);
   node->made_before_ = std::exchange(made_, node);
-  node->place_ = Place::kReserved;
+  node->place_ = Place::kMaking;
   ++reserved_;
   return node;
 }

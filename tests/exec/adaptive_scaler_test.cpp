@@ -370,7 +370,8 @@ TEST_CASE("AdaptiveScaler: can be ended without waiting for a look that hangs", 
   CHECK(scene.scaler.start(runner).ok());
   scene.clock.advance(5s);
   REQUIRE(gate.await(1));
-  scene.scaler.end();  // or nobody would open the gate
+  const std::uint64_t looks = scene.scaler.stats().evaluations;  // the runner may have made it in more than one step
+  scene.scaler.end();                                            // or nobody would open the gate
   scene.scaler.end();
   scene.clock.advance(100s);
   CHECK(runner.stats().running == 1);
@@ -383,16 +384,15 @@ TEST_CASE("AdaptiveScaler: can be ended without waiting for a look that hangs", 
     CHECK_FALSE(stopped);
     gate.open();
     stopper.join();
-    CHECK(scene.scaler.stats().evaluations == 1);
+    CHECK(scene.scaler.stats().evaluations == looks);
     CHECK(runner.stats().tasks == 0);
   }
   SECTION("it can be started again") {
-    scene.pool.inside = nullptr;
     gate.open();
     CHECK(scene.scaler.start(runner).ok());
     CHECK(eventually([&] {
       scene.clock.advance(1s);
-      return scene.scaler.stats().evaluations > 1;
+      return scene.scaler.stats().evaluations > looks;
     }));
   }
 }

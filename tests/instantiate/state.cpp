@@ -8,8 +8,7 @@
 #include "penstock/state/object_pool.hpp"
 
 namespace penstock {
-
-namespace {
+namespace instantiated {  // named: what an unnamed one has is to be used
 
 struct Immovable {
   Immovable() = default;
@@ -21,7 +20,10 @@ struct NotDefault {
   explicit NotDefault(int) {}
 };
 
-}  // namespace
+}  // namespace instantiated
+
+using instantiated::Immovable;
+using instantiated::NotDefault;
 
 template class ObjectPool<int>;
 template class ObjectPool<std::string>;

@@ -62,7 +62,7 @@ class SlotNode {
  private:
   friend class SlotCore;
 
-  enum class Place : std::uint8_t { kFree, kReserved, kIdle, kLeased, kLeaving };
+  enum class Place : std::uint8_t { kFree, kMaking, kIdle, kLeased, kLeaving };
 
   Place place_ = Place::kFree;
   SlotEnd end_ = SlotEnd::kRetired;  // why it leaves
