@@ -61,14 +61,15 @@ void ElasticCore::close() noexcept {
   run_errand(errand);
 }
 
-bool ElasticCore::is_quiet() const noexcept {
-  if (live_ + leaving_ + settling_ + reserved_ + errands_ > inside_) return false;
+bool ElasticCore::is_quiet(std::size_t weight) const noexcept {
+  const std::size_t inside = weight == 0 ? 0 : inside_;
+  if (live_ + leaving_ + settling_ + reserved_ + errands_ > inside) return false;
   // Where all workers that there may be are in shutdown() themselves, nobody can run what waits.
   return (queued_ == 0 && posted_queued_ == 0) || (live_ != 0 && live_ >= most_);
 }
 
 void ElasticCore::claim_closers(WakeList& wake) noexcept {
-  if (closed_ && is_quiet()) closers_.claim_all(Waiter::kServed, wake);
+  if (closed_ && is_quiet(inside_)) closers_.claim_all(Waiter::kServed, wake);
 }
 
 ElasticShutdownReport ElasticCore::shutdown(const Context& ctx, ElasticEnd end) {
@@ -86,16 +87,19 @@ ElasticShutdownReport ElasticCore::shutdown(const Context& ctx, ElasticEnd end) 
   if (end == ElasticEnd::kCancel) call_off();
   bool is_over = false;
   const auto wait = [&] {
-    Waiter waiter(ctx);  // throws if the clock of `ctx` needs a thread for timers, and there is none
-    WaitNode node(waiter, nullptr);
-    {
+    for (;;) {
+      Waiter waiter(ctx);  // throws if the clock of `ctx` needs a thread for timers, and there is none
+      WaitNode node(waiter, nullptr);
+      {
+        MutexLock lock(mutex_);
+        if (is_quiet(weight)) return;
+        closers_.push(node);
+      }
+      if (waiter.wait() >= Waiter::kServed) continue;  // those who are inside may be done, but not this one
       MutexLock lock(mutex_);
-      if (is_quiet()) return;
-      closers_.push(node);
+      closers_.remove(node);
+      return;
     }
-    if (waiter.wait() >= Waiter::kServed) return;
-    MutexLock lock(mutex_);
-    closers_.remove(node);
   };
   WakeList others;
   {
@@ -110,13 +114,13 @@ ElasticShutdownReport ElasticCore::shutdown(const Context& ctx, ElasticEnd end) 
   }
   {
     MutexLock lock(mutex_);
-    is_over = is_quiet();
+    is_over = is_quiet(weight);
   }
   if (!is_over) call_off();
   ElasticWorker* last = nullptr;
   {
     MutexLock lock(mutex_);
-    is_over = is_over || is_quiet();
+    is_over = is_over || is_quiet(weight);
     inside_ -= weight;
     report.in_time = is_over;
     report.ran = counts_.succeeded + counts_.failed + counts_.threw - before.succeeded - before.failed - before.threw;

@@ -32,8 +32,9 @@
 ///
 /// where `settling` counts tasks that were decided without being run and are being destroyed, `reserved` submissions
 /// between their two steps without a worker, `errands` threads that still have to do something for the pool after they
-/// let go of the lock, and `inside` what the threads in shutdown() themselves are of all that. Who brings one of these
-/// down wakes the closers under the same lock, and touches the pool no more.
+/// let go of the lock, and `inside` what the threads in shutdown() themselves are of all that: they do not wait for
+/// each other. A thread that is none of the pool's waits for all, since it may go on to destroy it; for it `inside` is
+/// 0. Who brings one of these down wakes the closers under the same lock, and touches the pool no more.
 ///
 /// Locks: an answered job's lock before mutex_, in AnsweredJob::stop() alone; crew_mutex_ is taken without mutex_, and
 /// guards the handles of threads; nothing is locked while mutex_ is held.
@@ -219,7 +220,8 @@ class ElasticCore final : public JobHome {
   void call_off() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   AnsweredJob* next_to_stop() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   [[nodiscard]] std::size_t own_weight() const noexcept;
-  [[nodiscard]] bool is_quiet() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// To a thread in shutdown() that is `weight` of what it waits for.
+  [[nodiscard]] bool is_quiet(std::size_t weight) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void claim_closers(WakeList& wake) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ElasticPoolOptions options_;

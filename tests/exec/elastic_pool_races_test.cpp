@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+
+// What comes between the two halves of a step.
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "exec/elastic_support.hpp"
+#include "penstock/core/manual_clock.hpp"
+#include "penstock/exec/elastic_pool.hpp"
+#include "support/catch.hpp"
+#include "support/gate.hpp"
+
+namespace penstock {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::eventually;
+using testing::Gate;
+using testing::is_at_rest;
+using testing::OpenAtEnd;
+
+/// Gives other threads time to do what they must not.
+template <class Predicate>
+void give_time_to(const Predicate& predicate) {
+  const auto end = std::chrono::steady_clock::now() + 50ms;
+  while (!predicate() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+}
+
+TEST_CASE("ElasticPool: an end from outside waits for a task that is in an end itself", "[exec][elastic_pool]") {
+  ElasticPool pool({.name = "p"});
+  std::array<Gate, 3> gates;
+  Gate& runs = gates[0];
+  Gate& held = gates[1];
+  std::atomic<bool> is_task_over{false};
+  std::atomic<bool> is_end_over{false};
+  bool was_task_over = false;
+  ElasticShutdownReport report;
+  std::optional<DoneCallback> on_stop;
+  std::thread closer;
+  {
+    OpenAtEnd guard(gates);
+    Job<void> other = pool.submit([&](const JobContext& job) {
+                            on_stop.emplace(job.context.on_done([&]() noexcept { held.pass(); }));
+                            runs.pass();
+                          })
+                          .value();
+    REQUIRE(runs.await(1));
+    REQUIRE(pool.execute([&] {
+      // It has no time, so it asks the other one to stop, and is held there.
+      static_cast<void>(pool.shutdown(Context::background().with_timeout(0s)));
+      is_task_over = true;
+    }) == OpStatus::kOk);
+    REQUIRE(held.await(1));
+    closer = std::thread([&] {
+      report = pool.shutdown();
+      was_task_over = is_task_over;
+      is_end_over = true;
+    });
+    runs.open();
+    CHECK(eventually([&] { return pool.worker_count() == 1; }));
+    give_time_to([&] { return is_end_over.load(); });
+  }
+  closer.join();
+  on_stop.reset();
+  CHECK(was_task_over);
+  CHECK(report.in_time);
+  CHECK(report.running == 0);
+}
+
+}  // namespace
+}  // namespace penstock
