@@ -91,7 +91,10 @@ void ElasticCore::keep() noexcept {
     }
     for (; decision.create != 0 && hire_for(Need::kTasks, progress); --decision.create) {
     }
-    for (; wanted != 0 && hire_for(Need::kSize, 0); --wanted) {
+    if (wanted != 0) {
+      while (hire_for(Need::kSize, 0) && --wanted != 0) {
+      }
+      continue;  // it is not known to sleep: so it looks again before it does
     }
     if (decision.next == TimePoint::max()) {
       keeper_.park();

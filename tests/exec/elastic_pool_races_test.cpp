@@ -73,5 +73,23 @@ TEST_CASE("ElasticPool: an end from outside waits for a task that is in an end i
   CHECK(report.running == 0);
 }
 
+TEST_CASE("ElasticPool: tasks that block get workers after a size was followed, too", "[exec][elastic_pool]") {
+  ManualClock clock;
+  ElasticPoolOptions options{.name = "p", .min_workers = 1, .max_workers = 8, .size = AgileSize{}, .clock = &clock};
+  options.size_interval = 1s;
+  options.size_buffer = 10;
+  options.growth.at_once = 1;
+  ElasticPool pool(options);
+  REQUIRE(is_at_rest(pool));  // so that nobody looks out for anything
+  std::array<Gate, 1> gates;
+  OpenAtEnd guard(gates);
+  REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
+  REQUIRE(gates[0].await(1));
+  clock.advance(1s);
+  REQUIRE(eventually([&] { return pool.stats().idle == 1; }));
+  for (int i = 0; i < 5; ++i) REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
+  CHECK(gates[0].await(6));
+}
+
 }  // namespace
 }  // namespace penstock
