@@ -68,11 +68,15 @@ TimePoint ElasticCore::trim_step(TimePoint now, Errand& errand) noexcept {
   low_water_ = idle_;
   follow_size(now, errand);
   TimePoint next = decision.next;
-  if (next <= now && gone < decision.retire) {
-    // The pool keeps more than the policy would, which asks again and again: because of a submission, for a moment; or
-    // because of its own least number, and then nothing changes until a worker is made, or that number.
+  if (gone < decision.retire) {
+    // The pool keeps more than the policy would: because of a submission, for a moment; or because of its own least
+    // number, and then nothing changes until a worker is made, or that number.
     constexpr Duration kMoment = std::chrono::milliseconds(1);
-    next = live_ > least_ ? saturated_add(now, kMoment) : TimePoint::max();
+    if (live_ > least_) {
+      next = saturated_add(now, kMoment);
+    } else if (next <= now) {
+      next = TimePoint::max();
+    }
   }
   return std::min(next, size_due_);
 }

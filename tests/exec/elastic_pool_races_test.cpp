@@ -91,5 +91,38 @@ TEST_CASE("ElasticPool: tasks that block get workers after a size was followed, 
   CHECK(gates[0].await(6));
 }
 
+/// Calls something while it is copied.
+struct TellsCopies {
+  explicit TellsCopies(std::function<void()> hook) : on_copy(std::move(hook)) {}
+  TellsCopies(const TellsCopies& other) { other.on_copy(); }
+  void operator()() const {}
+
+  std::function<void()> on_copy;
+};
+
+TEST_CASE("ElasticPool: a worker that stays for a submission goes later", "[exec][elastic_pool]") {
+  for (const TrimPolicy& policy : {TrimPolicy(IdleTimeout{1s, 0}), TrimPolicy(PoisonPill{1s, 0, 0})}) {
+    ManualClock clock;
+    ElasticPool pool({.name = "p", .trim = policy, .clock = &clock});
+    std::array<Gate, 1> gates;
+    {
+      OpenAtEnd guard(gates);
+      REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
+      REQUIRE(gates[0].await(1));
+      std::size_t left = 0;
+      const TellsCopies task([&] {
+        gates[0].open();
+        if (eventually([&] { return pool.stats().idle == 1; })) clock.advance(1s);
+        left = pool.worker_count();
+      });
+      REQUIRE(pool.execute(task) == OpStatus::kOk);
+      CHECK(left == 1);
+    }
+    REQUIRE(is_at_rest(pool));
+    clock.advance(10s);
+    CHECK(pool.worker_count() == 0);
+  }
+}
+
 }  // namespace
 }  // namespace penstock
