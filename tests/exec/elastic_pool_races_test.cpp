@@ -124,5 +124,55 @@ TEST_CASE("ElasticPool: a worker that stays for a submission goes later", "[exec
   }
 }
 
+/// A manual clock that can hold whoever sets a timer, and notices timers that are set twice.
+class WatchedClock final : public Clock {
+ public:
+  [[nodiscard]] TimePoint now() const noexcept override { return clock_.now(); }
+  void start_timers() override { clock_.start_timers(); }
+  bool arm(Timer& timer, TimePoint when) noexcept override {
+    if (holds.exchange(false)) held.pass();
+    if (is_armed.exchange(true)) {
+      is_armed_twice = true;
+      return true;
+    }
+    const bool armed = clock_.arm(timer, when);
+    if (!armed) is_armed = false;
+    return armed;
+  }
+  void disarm(Timer& timer) noexcept override {
+    clock_.disarm(timer);
+    is_armed = false;
+  }
+
+  std::atomic<bool> holds{false};
+  std::atomic<bool> is_armed{false};
+  std::atomic<bool> is_armed_twice{false};
+  Gate held;
+
+ private:
+  ManualClock clock_;
+};
+
+TEST_CASE("ElasticPool: a change of the trim policy waits for who sets the timer", "[exec][elastic_pool]") {
+  WatchedClock clock;
+  ElasticPool pool({.name = "p", .trim = IdleTimeout{1s, 0}, .clock = &clock});
+  clock.holds = true;
+  REQUIRE(pool.execute([] {}) == OpStatus::kOk);
+  REQUIRE(clock.held.await(1));
+  std::atomic<bool> is_changed{false};
+  absl::Status status;
+  std::thread changer([&] {
+    status = pool.set_trim(IdleTimeout{2s, 0});
+    is_changed = true;
+  });
+  give_time_to([&] { return is_changed.load(); });
+  clock.held.open();
+  changer.join();
+  CHECK(status.ok());
+  CHECK(is_at_rest(pool));
+  CHECK(clock.is_armed);
+  CHECK_FALSE(clock.is_armed_twice);
+}
+
 }  // namespace
 }  // namespace penstock
