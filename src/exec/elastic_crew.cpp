@@ -105,6 +105,7 @@ void ElasticCore::keep() noexcept {
 }
 
 absl::Status ElasticCore::resize(std::size_t least, std::size_t most) {
+  if (is_forked()) return describe(Refusal::kForked, nullptr);
   ElasticPoolOptions changed;
   changed.name = options_.name;
   changed.min_workers = least;

@@ -54,8 +54,7 @@ absl::Status ElasticPool::resize(std::size_t min_workers, std::size_t max_worker
 
 absl::Status ElasticPool::set_trim(const TrimPolicy& policy) {
   if (absl::Status bad = validate(policy); !bad.ok()) return bad;
-  core_->set_trim(policy);
-  return absl::OkStatus();
+  return core_->set_trim(policy);
 }
 
 const std::string& ElasticPool::name() const noexcept { return core_->options().name; }

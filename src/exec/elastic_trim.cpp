@@ -107,7 +107,8 @@ void ElasticCore::follow_size(TimePoint now, Errand& errand) noexcept {
   }
 }
 
-void ElasticCore::set_trim(const TrimPolicy& policy) {
+absl::Status ElasticCore::set_trim(const TrimPolicy& policy) {
+  if (is_forked()) return describe(Refusal::kForked, nullptr);
   TrimMachine changed(policy, clock_.now());
   MutexLock change(trim_mutex_);
   {
@@ -129,6 +130,7 @@ void ElasticCore::set_trim(const TrimPolicy& policy) {
     claim_closers(wake);
   }
   wake.wake_all();
+  return absl::OkStatus();
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

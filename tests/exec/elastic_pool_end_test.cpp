@@ -250,10 +250,12 @@ TEST_CASE("ElasticPool: a forked child's copy refuses everything", "[exec][elast
     right += absl::IsFailedPrecondition(pool->submit([] {}).status()) ? 2 : 0;
     right += pool->shutdown().in_time ? 4 : 0;
     right += pool->worker_count() == 0 ? 8 : 0;
+    right += absl::IsFailedPrecondition(pool->resize(3, 4)) ? 16 : 0;
+    right += absl::IsFailedPrecondition(pool->set_trim(LowWater{})) ? 32 : 0;
     pool.reset();
     return right;
   });
-  CHECK(answer == 15);
+  CHECK(answer == 63);
   CHECK(pool->submit([] { return 1; })->get().value() == 1);
 }
 #endif

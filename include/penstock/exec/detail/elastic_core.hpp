@@ -131,7 +131,7 @@ class ElasticCore final : public JobHome {
 
   // The crew (elastic_crew.cpp, elastic_trim.cpp).
   absl::Status resize(std::size_t least, std::size_t most) ABSL_LOCKS_EXCLUDED(mutex_);
-  void set_trim(const TrimPolicy& policy) ABSL_LOCKS_EXCLUDED(mutex_, trim_mutex_);
+  absl::Status set_trim(const TrimPolicy& policy) ABSL_LOCKS_EXCLUDED(mutex_, trim_mutex_);
 
   // Reports (elastic_report.cpp).
   [[nodiscard]] ElasticPoolStats stats() const ABSL_LOCKS_EXCLUDED(mutex_);
