@@ -132,6 +132,7 @@ void ElasticCore::enter(JobState& job, const ElasticPlace& place) noexcept {
   if (job.plain_ && place.worker != nullptr) {
     job.state_.store(JobState::State::kRunning, std::memory_order_relaxed);
     place.worker->order = ElasticOrder{&job};
+    woken_.fetch_add(1, std::memory_order_relaxed);
     place.worker->parker.unpark();  // the pool may be gone from here on
     return;
   }
@@ -156,6 +157,7 @@ void ElasticCore::enter(JobState& job, const ElasticPlace& place) noexcept {
       job.state_.store(JobState::State::kRunning, std::memory_order_relaxed);
       place.worker->runs = &job;
       place.worker->order = ElasticOrder{&job};
+      woken_.fetch_add(1, std::memory_order_relaxed);
       errand.woken = place.worker;
     } else {
       job.state_.store(JobState::State::kQueued, std::memory_order_relaxed);
@@ -172,6 +174,7 @@ void ElasticCore::dispatch(Errand& errand) noexcept {
   if (ElasticWorker* const worker = claim_idle()) {
     worker->order = take();
     worker->runs = worker->order.job != nullptr && !worker->order.job->plain_ ? worker->order.job : nullptr;
+    woken_.fetch_add(1, std::memory_order_relaxed);
     errand.woken = worker;
     return;
   }

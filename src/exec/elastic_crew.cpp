@@ -71,8 +71,11 @@ bool ElasticCore::hire_for(Need need, std::uint64_t progress) noexcept {
 }
 
 GrowthSample ElasticCore::growth_sample(TimePoint now) const noexcept {
-  const std::uint64_t waking = woken_ - awake_.load(std::memory_order_relaxed);
-  return {now, live_, starting_, queued_ + posted_queued_, most_, progress_, static_cast<std::size_t>(waking)};
+  const std::uint64_t awake = awake_.load(std::memory_order_relaxed);
+  const std::uint64_t woken = woken_.load(std::memory_order_relaxed);
+  // One that is awake may be seen before it is seen to have been woken.
+  const std::size_t waking = woken > awake ? static_cast<std::size_t>(woken - awake) : 0;
+  return {now, live_, starting_, queued_ + posted_queued_, most_, progress_, waking};
 }
 
 void ElasticCore::keep() noexcept {

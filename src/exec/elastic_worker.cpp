@@ -236,15 +236,15 @@ ElasticWorker* ElasticCore::claim_idle() noexcept {
   ElasticWorker* const worker = top_;
   if (worker == nullptr) return nullptr;
   take_idle(*worker);
-  ++woken_;
   return worker;
 }
 
 void ElasticCore::unclaim(ElasticWorker& worker, Errand& errand) noexcept {
   // As if it came back from a task: something may have been queued while it was held.
   worker.order = look(worker);
-  if (worker.order) errand.woken = &worker;
-  if (!worker.order || worker.order.leaves) --woken_;
+  if (!worker.order) return;
+  errand.woken = &worker;
+  if (!worker.order.leaves) woken_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void ElasticCore::dismiss(std::size_t count, Errand& errand) noexcept {

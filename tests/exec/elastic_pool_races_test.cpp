@@ -124,6 +124,25 @@ TEST_CASE("ElasticPool: a worker that stays for a submission goes later", "[exec
   }
 }
 
+TEST_CASE("ElasticPool: who takes long over a submission keeps nobody from a worker", "[exec][elastic_pool]") {
+  ElasticPoolOptions options{.name = "p"};
+  options.growth.at_once = 1;
+  ElasticPool pool(options);
+  REQUIRE(pool.submit([] {})->get().ok());
+  REQUIRE(is_at_rest(pool));  // one worker, which the submission gets
+  std::array<Gate, 1> gates;
+  OpenAtEnd guard(gates);
+  int accepted = 0;
+  bool all_run = false;
+  const TellsCopies task([&] {
+    for (int i = 0; i < 4; ++i) accepted += pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk ? 1 : 0;
+    all_run = gates[0].await(4);
+  });
+  REQUIRE(pool.execute(task) == OpStatus::kOk);
+  CHECK(accepted == 4);
+  CHECK(all_run);
+}
+
 /// A manual clock that can hold whoever sets a timer, and notices timers that are set twice.
 class WatchedClock final : public Clock {
  public:

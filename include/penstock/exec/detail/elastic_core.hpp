@@ -252,9 +252,9 @@ class ElasticCore final : public JobHome {
   std::size_t reserved_ ABSL_GUARDED_BY(mutex_) = 0;  // submissions without a worker, between their two steps
   std::size_t seeking_ ABSL_GUARDED_BY(mutex_) = 0;   // submissions that make the only worker before they are accepted
   std::uint64_t progress_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Idle workers that were taken from the stack for a task, and of those that have run since. Nothing follows from the
-  // difference but when the keeper looks again, so the second one orders nothing.
-  std::uint64_t woken_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Idle workers that were handed a task, and of those that have run since. Nothing follows from the difference but
+  // when the keeper looks again, so they order nothing.
+  world::Atomic<std::uint64_t> woken_{0};
   world::Atomic<std::uint64_t> awake_{0};
   // Ends.
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
