@@ -127,7 +127,7 @@ ElasticShutdownReport ElasticCore::shutdown(const Context& ctx, ElasticEnd end) 
     report.dropped = counts_.dropped - before.dropped;
     const std::size_t busy = live_ - idle_ - starting_;
     report.running = busy - std::min(busy, std::size_t{is_task ? 1U : 0U});
-    report.waiting = queued_ + posted_queued_;
+    report.waiting = queued_ + reserved_ + posted_queued_;
     if (is_over) last = std::exchange(leaver_, nullptr);
   }
   join(last);

@@ -143,6 +143,17 @@ TEST_CASE("ElasticPool: who takes long over a submission keeps nobody from a wor
   CHECK(all_run);
 }
 
+TEST_CASE("ElasticPool: an end whose time is up tells of submissions under way", "[exec][elastic_pool]") {
+  ElasticPool pool({.name = "p"});
+  ElasticShutdownReport report;
+  const TellsCopies task([&] { report = pool.shutdown(Context::background().with_timeout(0s)); });
+  REQUIRE(pool.execute(task) == OpStatus::kOk);
+  CHECK_FALSE(report.in_time);
+  CHECK(report.waiting == 1);
+  CHECK(pool.shutdown().in_time);
+  CHECK(pool.stats().dropped == 1);
+}
+
 /// A manual clock that can hold whoever sets a timer, and notices timers that are set twice.
 class WatchedClock final : public Clock {
  public:

@@ -64,14 +64,16 @@ enum class ElasticEnd : std::uint8_t {
 };
 
 /// What became of a pool's tasks at its end: `ran + dropped + running + waiting` were there when it began, or came
-/// until then.
+/// until then; but for those that were cancelled by others meanwhile.
 struct ElasticShutdownReport {
   bool in_time = true;        ///< All has ended: no task waits or runs, and the workers are gone.
   std::uint64_t ran = 0;      ///< Tasks that ended after they were called, during the shutdown.
   std::uint64_t dropped = 0;  ///< Accepted tasks that were never called. Those with a handle were answered Cancelled.
   std::size_t running = 0;    ///< Tasks, and posted work, that still run; not the one this was called from.
-  std::size_t waiting = 0;    ///< Tasks, and posted work, that still wait. More than 0 only in a task of the pool.
-  Duration took{};            ///< On the pool's clock.
+  /// Posted work that still waits, and tasks: those that are being submitted, which the pool drops once they are made;
+  /// and in a task of the pool those for which no worker was left.
+  std::size_t waiting = 0;
+  Duration took{};  ///< On the pool's clock.
 };
 
 /// A pool at one moment: `live == idle + busy + starting`,
