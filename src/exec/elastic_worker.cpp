@@ -3,7 +3,6 @@
 // What a worker of an elastic pool does from its first step to its last.
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 #include <utility>
 
@@ -20,9 +19,6 @@ namespace {
 
 // Posted work goes first, but after so many pieces in a row a job does.
 constexpr std::size_t kMaxPostedInARow = 16;
-
-constexpr std::uint32_t kYields = 12;
-constexpr std::chrono::microseconds kLate(50);
 
 }  // namespace
 
@@ -46,7 +42,6 @@ void ElasticCore::serve(ElasticWorker& me) noexcept {
       if (!me.is_new) ++counts_.reused;
       me.is_new = false;
       order = look(me);
-      me.way.task_done(static_cast<bool>(order));
     }
   }
   leave(me);
@@ -73,23 +68,12 @@ ElasticOrder ElasticCore::begin(ElasticWorker& me) noexcept {
 }
 
 ElasticOrder ElasticCore::await(ElasticWorker& me) noexcept {
-  // It looks for about as long as a wake-up takes, and then lets others have the processor for a moment, unless that
-  // has made tasks late.
+  // It looks for about as long as a wake-up takes, and never gives its processor away meanwhile: as one of many that
+  // want to run it would get its task late, while one that sleeps and is woken goes before those.
   bool has_order = me.parker.try_park();
   for (std::uint32_t left = world::spin_limit(); !has_order && left != 0; --left) {
     world::pause();
     has_order = me.parker.try_park();
-  }
-  if (world::kMayYield && !has_order && me.way.is_worth_it()) {
-    for (std::uint32_t left = kYields; !has_order && left != 0; --left) {
-      const world::TimePoint before = world::now();
-      world::yield();
-      has_order = me.parker.try_park();
-      if (world::now() - before > kLate) {
-        if (has_order) me.way.made_late();
-        break;
-      }
-    }
   }
   if (!has_order) me.parker.park();
   if (!me.order.leaves) awake_.fetch_add(1, std::memory_order_relaxed);

@@ -55,7 +55,6 @@
 #include "penstock/core/executor.hpp"
 #include "penstock/core/mutex.hpp"
 #include "penstock/exec/detail/elastic_admission.hpp"
-#include "penstock/exec/detail/give_way.hpp"
 #include "penstock/exec/detail/job_home.hpp"
 #include "penstock/exec/detail/job_state.hpp"
 #include "penstock/exec/elastic_pool_options.hpp"
@@ -78,7 +77,6 @@ struct alignas(kCachePadding) ElasticWorker {
   explicit ElasticWorker(std::uint64_t number) noexcept : id(number) {}
 
   Parker parker;
-  GiveWay way;  // its own
   // Written by who took it from the stack, then its own: the parker's token carries it over.
   ElasticOrder order;
   ElasticWorker* next_to_leave = nullptr;
