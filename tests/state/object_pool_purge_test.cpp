@@ -30,7 +30,7 @@ using testing::take;
 TEST_CASE("ObjectPool: an unused object is gone after two purges", "[state][object_pool]") {
   std::atomic<int> alive{0};
   // Some lie in the thread's own, the others in the depot.
-  const std::size_t number = GENERATE(1, 5, 64, 65, 200);
+  const std::size_t number = GENERATE(as<std::size_t>{}, 1, 5, 64, 65, 200);
   CountedPool pool(options_for(alive));
   static_cast<void>(take(pool, number));
   REQUIRE(pool.stats().idle == number);
@@ -46,7 +46,7 @@ TEST_CASE("ObjectPool: an unused object is gone after two purges", "[state][obje
 
 TEST_CASE("ObjectPool: what is taken from the victims comes back as used", "[state][object_pool]") {
   std::atomic<int> alive{0};
-  const std::size_t number = GENERATE(10, 200);
+  const std::size_t number = GENERATE(as<std::size_t>{}, 10, 200);
   CountedPool pool(options_for(alive));
   static_cast<void>(take(pool, number));
   for (int i = 0; i != 5; ++i) {
@@ -64,7 +64,7 @@ TEST_CASE("ObjectPool: what is taken from the victims comes back as used", "[sta
 TEST_CASE("ObjectPool: a purge leaves min_idle objects", "[state][object_pool]") {
   std::atomic<int> alive{0};
   ObjectPoolOptions<Counted> options = options_for(alive);
-  options.min_idle = GENERATE(0, 1, 7, 40, 70, 100);
+  options.min_idle = GENERATE(as<std::size_t>{}, 0, 1, 7, 40, 70, 100);
   const int left = static_cast<int>(options.min_idle);
   CountedPool pool(std::move(options));
   static_cast<void>(take(pool, 100));

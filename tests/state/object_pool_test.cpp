@@ -62,7 +62,7 @@ TEST_CASE("ObjectPool: what was given back is lent again", "[state][object_pool]
 
 TEST_CASE("ObjectPool: one thread may have all max_idle idle objects, and never one more", "[state][object_pool]") {
   std::atomic<int> alive{0};
-  const std::size_t max_idle = GENERATE(0, 1, 15, 16, 17, 63, 64, 65, 100, 1000);
+  const std::size_t max_idle = GENERATE(as<std::size_t>{}, 0, 1, 15, 16, 17, 63, 64, 65, 100, 1000);
   ObjectPoolOptions<Counted> options = options_for(alive);
   options.max_idle = max_idle;
   CountedPool pool(std::move(options));
