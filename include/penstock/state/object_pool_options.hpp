@@ -74,7 +74,7 @@ struct ObjectPoolOptions {
   std::function<std::size_t(const T&)> weight = {};
 
   std::size_t object_bytes = sizeof(T);  ///< What each object takes, without a `weight`.
-  std::size_t max_live = kUnlimited;  ///< At least 1: so many objects at a time, idle or out. Who wants more waits.
+  std::size_t max_live = kUnlimited;     ///< At least 1: so many objects at a time, idle or out. Who wants more waits.
   /// So many may be idle, at every moment; one more that comes back is destroyed. At most max_live. Empty: 1024, or
   /// max_live if that is less.
   std::optional<std::size_t> max_idle = std::nullopt;
