@@ -4,7 +4,6 @@
 /// \file
 /// As many threads as the tasks need, and no more: a pool that grows while tasks block and shrinks when they are gone.
 
-#include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <memory>
@@ -17,6 +16,7 @@
 #include "absl/status/statusor.h"
 
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/schedule_on.hpp"
 #include "penstock/core/executor.hpp"
 #include "penstock/core/op_status.hpp"
 #include "penstock/exec/detail/elastic_admission.hpp"
@@ -109,9 +109,9 @@ class ElasticPool final : public Executor {
   /// Counts and reports it.
   void on_exception(std::exception_ptr exception) noexcept override;
 
-  class Schedule;
+  using Schedule = detail::ScheduleOn<ElasticPool>;
   /// `co_await pool.schedule()` goes on in a worker. A later wait resumes on the executor of the coroutine's task.
-  [[nodiscard]] Schedule schedule() noexcept;
+  [[nodiscard]] Schedule schedule() noexcept { return Schedule(*this); }
 
   /// Ends the intake for good. What was accepted is run, and workers that find nothing to do go. May be called again.
   void close() noexcept;
@@ -153,27 +153,7 @@ class ElasticPool final : public Executor {
   std::unique_ptr<detail::ElasticCore, detail::DeleteElasticCore> core_;  // constant, but left behind in a forked child
 };
 
-/// Resumes the coroutine that awaits it in a worker.
-class [[nodiscard]] ElasticPool::Schedule : private Work {
- public:
-  explicit Schedule(ElasticPool& pool) noexcept
-      : Work([](Work& work) noexcept { static_cast<Schedule&>(work).coroutine_.resume(); }), pool_(pool) {}
-
-  bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> coroutine) noexcept {
-    coroutine_ = coroutine;
-    pool_.post(*this);
-  }
-  void await_resume() const noexcept {}
-
- private:
-  ElasticPool& pool_;
-  std::coroutine_handle<> coroutine_;
-};
-
 // --- implementation ---
-
-inline ElasticPool::Schedule ElasticPool::schedule() noexcept { return Schedule(*this); }
 
 template <class F>
 OpStatus ElasticPool::execute(F&& function) {

@@ -4,7 +4,6 @@
 /// \file
 /// A crew of threads behind a bounded queue: the pool of one provider.
 
-#include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <memory>
@@ -17,6 +16,7 @@
 #include "absl/status/statusor.h"
 
 #include "penstock/core/context.hpp"
+#include "penstock/core/detail/schedule_on.hpp"
 #include "penstock/core/executor.hpp"
 #include "penstock/core/op_status.hpp"
 #include "penstock/exec/detail/async_submit.hpp"
@@ -179,9 +179,9 @@ class WorkerPool final : public Executor {
   /// Counts and reports it.
   void on_exception(std::exception_ptr exception) noexcept override;
 
-  class Schedule;
+  using Schedule = detail::ScheduleOn<WorkerPool>;
   /// `co_await pool.schedule()` goes on in a worker. A later wait resumes on the executor of the coroutine's task.
-  [[nodiscard]] Schedule schedule() noexcept;
+  [[nodiscard]] Schedule schedule() noexcept { return Schedule(*this); }
 
   /// Changes what a full queue does, from the next submission on. Returns InvalidArgument for a value without a name.
   absl::Status set_overflow(OverflowPolicy policy);
@@ -236,27 +236,7 @@ class WorkerPool final : public Executor {
   std::unique_ptr<detail::PoolCore> core_;  // constant, but left behind in a forked child
 };
 
-/// Resumes the coroutine that awaits it in a worker.
-class [[nodiscard]] WorkerPool::Schedule : private Work {
- public:
-  explicit Schedule(WorkerPool& pool) noexcept
-      : Work([](Work& work) noexcept { static_cast<Schedule&>(work).coroutine_.resume(); }), pool_(pool) {}
-
-  bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> coroutine) noexcept {
-    coroutine_ = coroutine;
-    pool_.post(*this);
-  }
-  void await_resume() const noexcept {}
-
- private:
-  WorkerPool& pool_;
-  std::coroutine_handle<> coroutine_;
-};
-
 // --- implementation ---
-
-inline WorkerPool::Schedule WorkerPool::schedule() noexcept { return Schedule(*this); }
 
 template <class F>
 absl::StatusOr<detail::JobOf<F>> WorkerPool::submit(F&& function, SubmitOptions options) {
