@@ -16,6 +16,7 @@
 #include "penstock/core/task.hpp"
 
 #include "model/planted.hpp"
+#include "model/single_user.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
 using namespace std::chrono_literals;
@@ -23,39 +24,23 @@ namespace world = penstock::detail::world;
 
 namespace {
 
-void must_pass(checker::Options options, const checker::Scenario& scenario) {
-  options.executions = 5'000;
-  checker::must_pass(options, scenario);
-}
+const auto must_pass = checker::must_pass_with(5'000);
 
 /// How many there are, and were at most. Changed by who makes and destroys, so atomically.
 struct Census {
   world::Atomic<int> alive{0};
 };
 
-/// An object that says when it is used by two, or after its end.
-class Single {
+/// An object; how many there are is counted.
+class Single : public checker::SingleUser {
  public:
   explicit Single(Census& census) : census_(&census) { census_->alive.fetch_add(1, std::memory_order_relaxed); }
   Single(const Single&) = delete;
   Single& operator=(const Single&) = delete;
-  ~Single() {
-    MODEL_ASSERT(!in_use_);
-    census_->alive.fetch_sub(1, std::memory_order_relaxed);
-  }
-
-  /// Plain memory: the checker reports it if two are here, or if the next one does not see what this one did.
-  void use() {
-    MODEL_ASSERT(!in_use_);
-    in_use_ = true;
-    ++uses_;
-    in_use_ = false;
-  }
+  ~Single() { census_->alive.fetch_sub(1, std::memory_order_relaxed); }
 
  private:
   Census* const census_;
-  bool in_use_ = false;
-  int uses_ = 0;
 };
 
 using Pool = ObjectPool<Single>;

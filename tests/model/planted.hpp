@@ -63,4 +63,12 @@ inline void must_pass(const Options& options, const Scenario& scenario) {
   expect_passed(random(options, scenario));
 }
 
+/// `must_pass` with so many random schedules, for scenarios that are slow.
+inline auto must_pass_with(std::uint64_t executions) {
+  return [executions](Options options, const Scenario& scenario) {
+    options.executions = executions;
+    must_pass(options, scenario);
+  };
+}
+
 }  // namespace penstock::checker

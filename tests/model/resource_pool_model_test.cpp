@@ -16,6 +16,7 @@
 #include "penstock/core/task.hpp"
 
 #include "model/planted.hpp"
+#include "model/single_user.hpp"
 #include "support/detached.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
@@ -25,35 +26,18 @@ namespace world = penstock::detail::world;
 
 namespace {
 
-void must_pass(checker::Options options, const checker::Scenario& scenario) {
-  options.executions = 20'000;
-  checker::must_pass(options, scenario);
-}
+const auto must_pass = checker::must_pass_with(20'000);
 
-/// A resource that says when it is used by two, or after its end.
-class Single {
+/// A resource; how many there are is counted.
+class Single : public checker::SingleUser {
  public:
   explicit Single(int& alive) : alive_(&alive) { ++alive; }
   Single(const Single&) = delete;
   Single& operator=(const Single&) = delete;
-  ~Single() {
-    MODEL_ASSERT(!in_use_);
-    --*alive_;
-  }
-
-  /// Plain memory: the checker reports it if two are here, or if the next one does not see what this one did.
-  void use() {
-    MODEL_ASSERT(!in_use_);
-    in_use_ = true;
-    ++uses_;
-    in_use_ = false;
-  }
-  [[nodiscard]] int uses() const { return uses_; }
+  ~Single() { --*alive_; }
 
  private:
   int* const alive_;
-  bool in_use_ = false;
-  int uses_ = 0;
 };
 
 using Pool = ResourcePool<Single>;

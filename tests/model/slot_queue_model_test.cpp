@@ -15,6 +15,7 @@
 #include "penstock/exec/slot_queue_map.hpp"
 
 #include "model/planted.hpp"
+#include "model/single_user.hpp"
 #include "support/detached.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
@@ -24,13 +25,10 @@ namespace world = penstock::detail::world;
 
 namespace {
 
-void must_pass(checker::Options options, const checker::Scenario& scenario) {
-  options.executions = 20'000;
-  checker::must_pass(options, scenario);
-}
+const auto must_pass = checker::must_pass_with(20'000);
 
-/// A slot that says when it is used by two, and how many there are.
-class Single {
+/// A slot; how many there are is counted.
+class Single : public checker::SingleUser {
  public:
   explicit Single(int& alive) : alive_(&alive) { ++alive; }
   Single(Single&& other) noexcept : alive_(std::exchange(other.alive_, nullptr)) {}
@@ -39,18 +37,13 @@ class Single {
     if (alive_ != nullptr) --*alive_;
   }
 
-  /// Plain memory: the checker reports it if two are here, or if the next one does not see what this one did.
   void use() {
-    MODEL_ASSERT(alive_ != nullptr && !in_use_);
-    in_use_ = true;
-    ++uses_;
-    in_use_ = false;
+    MODEL_ASSERT(alive_ != nullptr);
+    SingleUser::use();
   }
 
  private:
   int* alive_;
-  bool in_use_ = false;
-  int uses_ = 0;
 };
 
 using Queue = SlotQueue<Single>;
