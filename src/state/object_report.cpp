@@ -188,8 +188,17 @@ void ObjectCore::collect(MetricSink& sink) const {
   const auto counter = [&](const char* name, const char* help, std::uint64_t value) {
     sink.counter(name, help, {pool}, value);
   };
-  const auto by = [&](const char* name, const char* help, const char* label, const char* which, std::uint64_t value) {
-    sink.counter(name, help, {pool, {label, which}}, value);
+  const auto hit = [&](const char* source, std::uint64_t value) {
+    sink.counter("penstock_object_pool_hits_total", "acquires served without a new object, by where it came from",
+                 {pool, {"source", source}}, value);
+  };
+  const auto discarded = [&](const char* cause, std::uint64_t value) {
+    sink.counter("penstock_object_pool_discarded_total",
+                 "objects that came back, or were idle, and were destroyed, by cause", {pool, {"cause", cause}}, value);
+  };
+  const auto refused = [&](const char* reason, std::uint64_t value) {
+    sink.counter("penstock_object_pool_refused_total", "acquires that got no object, by reason",
+                 {pool, {"reason", reason}}, value);
   };
   gauge("penstock_object_pool_live", "objects, idle or out", stats.live);
   gauge("penstock_object_pool_active", "objects that are out", stats.out);
@@ -199,13 +208,11 @@ void ObjectCore::collect(MetricSink& sink) const {
   gauge("penstock_object_pool_hit_ratio", "part of the requests that needed no new object", stats.hit_ratio());
   gauge("penstock_object_pool_idle_bytes", "what idle objects weigh", stats.bytes_idle);
   counter("penstock_object_pool_requests_total", "acquires served, or failed by the factory", stats.requests);
-  const char* const hits = "penstock_object_pool_hits_total";
-  const char* const hits_help = "acquires served without a new object, by where it came from";
-  by(hits, hits_help, "source", "local", stats.hits_local);
-  by(hits, hits_help, "source", "depot", stats.hits_depot);
-  by(hits, hits_help, "source", "steal", stats.hits_stolen);
-  by(hits, hits_help, "source", "victim", stats.hits_victim);
-  by(hits, hits_help, "source", "handed", stats.hits_handed);
+  hit("local", stats.hits_local);
+  hit("depot", stats.hits_depot);
+  hit("steal", stats.hits_stolen);
+  hit("victim", stats.hits_victim);
+  hit("handed", stats.hits_handed);
   counter("penstock_object_pool_misses_total", "acquires that needed a new object", stats.misses);
   counter("penstock_object_pool_creates_total", "objects made for an acquire", stats.creates);
   counter("penstock_object_pool_create_failures_total", "calls of the factory that made nothing",
@@ -214,21 +221,17 @@ void ObjectCore::collect(MetricSink& sink) const {
   counter("penstock_object_pool_returns_total", "objects that came back", stats.returns);
   counter("penstock_object_pool_resets_total", "objects made as good as new", stats.resets);
   counter("penstock_object_pool_released_total", "objects taken out for good", stats.released);
-  const char* const discarded = "penstock_object_pool_discarded_total";
-  const char* const discarded_help = "objects that came back, or were idle, and were destroyed, by cause";
-  by(discarded, discarded_help, "cause", "non_reusable", stats.discarded_non_reusable);
-  by(discarded, discarded_help, "cause", "reset", stats.discarded_reset);
-  by(discarded, discarded_help, "cause", "full", stats.discarded_full);
-  by(discarded, discarded_help, "cause", "oversize", stats.discarded_oversize);
-  by(discarded, discarded_help, "cause", "closed", stats.discarded_closed);
-  by(discarded, discarded_help, "cause", "misused", stats.discarded_misused);
+  discarded("non_reusable", stats.discarded_non_reusable);
+  discarded("reset", stats.discarded_reset);
+  discarded("full", stats.discarded_full);
+  discarded("oversize", stats.discarded_oversize);
+  discarded("closed", stats.discarded_closed);
+  discarded("misused", stats.discarded_misused);
   counter("penstock_object_pool_purged_total", "idle objects dropped by a purge or for want of memory", stats.purged);
-  const char* const refused = "penstock_object_pool_refused_total";
-  const char* const refused_help = "acquires that got no object, by reason";
-  by(refused, refused_help, "reason", "exhausted", stats.exhausted);
-  by(refused, refused_help, "reason", "timed_out", stats.timed_out);
-  by(refused, refused_help, "reason", "cancelled", stats.cancelled);
-  by(refused, refused_help, "reason", "closed", stats.refused_closed);
+  refused("exhausted", stats.exhausted);
+  refused("timed_out", stats.timed_out);
+  refused("cancelled", stats.cancelled);
+  refused("closed", stats.refused_closed);
   counter("penstock_object_pool_waits_total", "acquires that had to stand in line", stats.waits);
   counter("penstock_object_pool_double_returns_total", "objects given back twice", stats.double_returns);
   counter("penstock_object_pool_foreign_returns_total", "objects given back that were not lent", stats.foreign_returns);
