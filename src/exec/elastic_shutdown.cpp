@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
-#include "penstock/core/failure_stage.hpp"
 #include "penstock/exec/detail/elastic_core.hpp"
+#include "shutdown_cause.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -149,12 +149,7 @@ void ElasticCore::call_off() noexcept {
       decide(*job, Ending::kAbandoned, ended);
     }
   }
-  absl::Status cause = absl::CancelledError();
-  try {
-    cause = with_failure_stage(absl::CancelledError(fmt::format("elastic pool '{}': shutting down", options_.name)),
-                               "shutdown");
-  } catch (...) {  // no memory for the text: the bare cause will do
-  }
+  const absl::Status cause = shutdown_cause("elastic pool", options_.name);
   while (AnsweredJob* const job = next_to_stop()) {
     job->ask_to_stop(cause);
     job->release();

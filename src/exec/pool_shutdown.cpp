@@ -10,13 +10,11 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-
-#include "penstock/core/failure_stage.hpp"
 #include "penstock/exec/detail/pool_core.hpp"
 #include "penstock/exec/detail/pool_locks.hpp"
 #include "penstock/exec/detail/pool_survey.hpp"
 #include "penstock/exec/detail/pool_text.hpp"
+#include "shutdown_cause.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -117,12 +115,7 @@ void PoolCore::call_off_everything() noexcept {
       if (is_more) end_queued(*job, Ending::kAbandoned, ended);
     }
   }
-  absl::Status cause = absl::CancelledError();
-  try {
-    cause = with_failure_stage(absl::CancelledError(fmt::format("worker pool '{}': shutting down", options_.name)),
-                               "shutdown");
-  } catch (...) {  // no memory for the text: the bare cause will do
-  }
+  const absl::Status cause = shutdown_cause("worker pool", options_.name);
   while (AnsweredJob* const job = next_to_stop()) {
     job->ask_to_stop(cause);
     job->release();
