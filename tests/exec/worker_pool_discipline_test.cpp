@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -202,19 +203,22 @@ TEST_CASE("WorkerPool: kSharedQueue gives each job to the worker that fell idle 
   CHECK(backwards == slept.events());
 }
 
-TEST_CASE("WorkerPool: kRoundRobin gives each worker as many jobs", "[exec][worker_pool]") {
-  constexpr int kJobs = 10'000;
-  const auto pool = make_pool({.workers = 4, .dispatch = DispatchMode::kRoundRobin});
-  std::array<int, 4> jobs{};
-  for (int i = 0; i < kJobs; ++i) {
-    ++jobs.at(pool->submit([](const JobContext& job) { return job.worker_id; }).value().get().value());
+TEST_CASE("WorkerPool: kRoundRobin gives each job to the worker that has been idle longest", "[exec][worker_pool]") {
+  constexpr std::uint64_t kRounds = 100;
+  ManualClock clock;
+  WorkerPoolOptions options = sleepers(clock);
+  options.dispatch = DispatchMode::kRoundRobin;
+  const auto pool = make_pool(options);
+  std::vector<std::size_t> order;
+  for (std::uint64_t job = 0; job < 3 * kRounds; ++job) {
+    REQUIRE(eventually([&] { return clock.armed() == 3; }));  // all are idle, who ran last for the shortest time
+    order.push_back(pool->submit([](const JobContext& context) { return context.worker_id; }).value().get().value());
+    if (job >= 3) REQUIRE(order[job] == order[job - 3]);
   }
-  const auto [fewest, most] = std::minmax_element(jobs.begin(), jobs.end());
-  CHECK(*most <= 1.2 * *fewest);
+  CHECK(std::set(order.begin(), order.end()).size() == 3);
   REQUIRE(eventually([&] { return pool->stats().busy == 0; }));
-  const WorkerPoolStats stats = pool->stats();
-  CHECK(stats.jobs_per_worker_min == static_cast<std::uint64_t>(*fewest));
-  CHECK(stats.jobs_per_worker_max == static_cast<std::uint64_t>(*most));
+  CHECK(pool->stats().jobs_per_worker_min == kRounds);
+  CHECK(pool->stats().jobs_per_worker_max == kRounds);
 }
 
 }  // namespace
