@@ -81,11 +81,35 @@ void decide_all_run(benchmark::State& state) {
 }
 BENCHMARK(decide_all_run)->Name("matrix/decide_all_run")->ArgName("relevant")->Arg(10)->Arg(70)->Arg(200);
 
-// What: dimensions have so many models in common, each two of them; of each three choices run. Combinations of those
-// that hang together have to be written out: 3^(links + 1) of them.
+// What: dimensions hang together by so many models, each of them in two; of each dimension run so many choices.
+// Combinations of those that hang together have to be looked at, but for those that cannot become the best.
 void decide_linked(benchmark::State& state) {
-  decide(state, ask(6, 10, 3, 10, static_cast<std::size_t>(state.range(0))));
+  decide(state, ask(6, 10, static_cast<std::size_t>(state.range(1)), 10, static_cast<std::size_t>(state.range(0))));
 }
-BENCHMARK(decide_linked)->Name("matrix/decide_linked")->ArgName("links")->DenseRange(0, 5);
+BENCHMARK(decide_linked)
+    ->Name("matrix/decide_linked")
+    ->ArgNames({"links", "running"})
+    ->ArgsProduct({{0, 1, 5}, {3, 10}});
+
+// What: the worst: 2^20 combinations of equal worth, so that as many as may be are held at each step.
+void decide_exploding(benchmark::State& state) {
+  std::vector<SwapModel> models{{.name = "link"}, {.name = "t"}};
+  std::string expression = "t";
+  for (std::size_t i = 0; i < 20; ++i) {
+    models.push_back({.name = model(2 * i)});
+    models.push_back({.name = model(2 * i + 1)});
+    expression += " & (link & " + model(2 * i) + " | link & " + model(2 * i + 1) + ")";
+  }
+  const ModelTable table(models);
+  Question question;
+  question.planner = std::make_unique<MatrixPlanner>(
+      MatrixPlannerOptions{.sets = {{"s", expression}}, .max_states = static_cast<std::size_t>(state.range(0))}, table);
+  question.target = *table.find("t");
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    if (static_cast<ModelId>(i) != question.target) question.running.push_back(static_cast<ModelId>(i));
+  }
+  decide(state, question);
+}
+BENCHMARK(decide_exploding)->Name("matrix/decide_exploding")->ArgName("max_states")->Arg(64)->Arg(512)->Arg(4096);
 
 }  // namespace

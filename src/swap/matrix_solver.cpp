@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <functional>
+#include <iterator>
 #include <utility>
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -174,12 +175,45 @@ MatrixSolver::State MatrixSolver::best_of_all(const MatrixProgram::Node& node) {
 
 MatrixSolver::State MatrixSolver::best_of_group(const MatrixProgram::Node& node, std::uint32_t group) {
   const auto parts = program_.parts_of(node);
-  std::vector<State> states = written_[written_at_[parts[group]]];
-  for (std::uint32_t i = group + 1; i < node.count; ++i) {
-    if (group_of_[node.first + i] == (group | kShared)) combine(states, written_[written_at_[parts[i]]]);
+  std::vector<const std::vector<State>*> members;
+  for (std::uint32_t i = group; i < node.count; ++i) {
+    if (group_of_[node.first + i] == (group | kShared)) members.push_back(&written_[written_at_[parts[i]]]);
   }
-  return *std::max_element(states.begin(), states.end(),
-                           [](const State& a, const State& b) { return a.weight < b.weight; });
+  std::int64_t to_come = 0;  // at most
+  for (const std::vector<State>* member : members) to_come += first_heaviest(*member).weight;
+  // Nothing that will stay below what is reached anyhow has to be held. What is within it would not reach it either:
+  // so nothing comes back that it would have taken out.
+  const std::int64_t reached = reached_greedily(members);
+  std::vector<State> states;
+  for (const std::vector<State>* member : members) {
+    to_come -= first_heaviest(*member).weight;
+    if (states.empty()) {
+      std::copy_if(member->begin(), member->end(), std::back_inserter(states),
+                   [&](const State& state) { return state.weight + to_come >= reached; });
+    } else {
+      combine(states, *member, reached - to_come);
+    }
+  }
+  return first_heaviest(states);
+}
+
+/// The weight of one combination of `members`, a good one.
+std::int64_t MatrixSolver::reached_greedily(std::span<const std::vector<State>* const> members) {
+  std::vector<std::uint64_t> mask(words_);
+  std::vector<std::uint64_t> heaviest(words_);
+  std::int64_t weight = -1;
+  for (const std::vector<State>* member : members) {
+    weight = -1;
+    for (const State& state : *member) {
+      for (std::size_t i = 0; i < words_; ++i) candidate_[i] = mask[i] | masks_[state.mask + i];
+      if (const std::int64_t candidate = weight_of(candidate_); candidate > weight) {
+        weight = candidate;
+        heaviest = candidate_;
+      }
+    }
+    mask = heaviest;
+  }
+  return weight;
 }
 
 void MatrixSolver::write_out(std::uint32_t node) {
@@ -194,13 +228,13 @@ void MatrixSolver::write_out(std::uint32_t node) {
       for (const std::uint32_t part : parts) {
         for (const State& state : written_[written_at_[part]]) {
           std::copy_n(masks_.begin() + state.mask, words_, candidate_.begin());
-          count_in(states, state.witness);
+          count_in(states, state.weight, state.witness);
         }
       }
       break;
     case Kind::kAll:
       states = written_[written_at_[parts[0]]];
-      for (std::size_t i = 1; i < parts.size(); ++i) combine(states, written_[written_at_[parts[i]]]);
+      for (std::size_t i = 1; i < parts.size(); ++i) combine(states, written_[written_at_[parts[i]]], 0);
       break;
   }
   cut(states, program_.max_states);
@@ -208,7 +242,7 @@ void MatrixSolver::write_out(std::uint32_t node) {
   written_.push_back(std::move(states));
 }
 
-void MatrixSolver::combine(std::vector<State>& states, std::span<const State> others) {
+void MatrixSolver::combine(std::vector<State>& states, std::span<const State> others, std::int64_t least) {
   // Who a combination is, is written down only for those that stay: until then, the two places.
   constexpr std::uint32_t kPlaceBits = 16;
   std::vector<State> combined;
@@ -217,7 +251,8 @@ void MatrixSolver::combine(std::vector<State>& states, std::span<const State> ot
       const std::uint64_t* const a = masks_.data() + states[left].mask;
       const std::uint64_t* const b = masks_.data() + others[right].mask;
       for (std::size_t i = 0; i < words_; ++i) candidate_[i] = a[i] | b[i];
-      count_in(combined, left << kPlaceBits | right);
+      const std::int64_t weight = weight_of(candidate_);
+      if (weight >= least) count_in(combined, weight, left << kPlaceBits | right);
     }
   }
   cut(combined, program_.max_states);
@@ -230,7 +265,7 @@ void MatrixSolver::combine(std::vector<State>& states, std::span<const State> ot
 }
 
 /// Adds `candidate_` if it is within none of `states`, and takes out those that are within it.
-void MatrixSolver::count_in(std::vector<State>& states, std::uint32_t witness) {
+void MatrixSolver::count_in(std::vector<State>& states, std::int64_t weight, std::uint32_t witness) {
   const Mask candidate(candidate_);
   for (const State& state : states) {
     if (is_within(candidate, mask_at(state.mask))) return;
@@ -240,7 +275,7 @@ void MatrixSolver::count_in(std::vector<State>& states, std::uint32_t witness) {
     free_masks_.push_back(state.mask);
     return true;
   });
-  states.push_back({push_mask(candidate), witness, weight_of(candidate)});
+  states.push_back({push_mask(candidate), witness, weight});
   if (states.size() > 2 * program_.max_states) cut(states, program_.max_states);
 }
 

@@ -20,6 +20,7 @@
 ///
 /// So combinations are written out for the parts of groups of several only, where weighing is NP-hard.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -73,6 +74,10 @@ class MatrixSolver {
   static constexpr std::uint8_t kNeedsBest = 1;
   static constexpr std::uint8_t kNeedsAll = 2;
 
+  [[nodiscard]] static const State& first_heaviest(const std::vector<State>& states) noexcept {
+    return *std::max_element(states.begin(), states.end(),
+                             [](const State& a, const State& b) { return a.weight < b.weight; });
+  }
   [[nodiscard]] static bool has(Mask mask, std::size_t bit) noexcept {
     return (mask[bit / 64] >> (bit % 64) & 1U) != 0;
   }
@@ -87,10 +92,11 @@ class MatrixSolver {
   void find_best(std::uint32_t node);
   [[nodiscard]] State best_of_all(const MatrixProgram::Node& node);
   [[nodiscard]] State best_of_group(const MatrixProgram::Node& node, std::uint32_t group);
+  [[nodiscard]] std::int64_t reached_greedily(std::span<const std::vector<State>* const> members);
   void write_out(std::uint32_t node);
-  /// Replaces `states` by what counts of them with each of `others`.
-  void combine(std::vector<State>& states, std::span<const State> others);
-  void count_in(std::vector<State>& states, std::uint32_t witness);
+  /// Replaces `states` by what counts of them with each of `others`, if it weighs `least`.
+  void combine(std::vector<State>& states, std::span<const State> others, std::int64_t least);
+  void count_in(std::vector<State>& states, std::int64_t weight, std::uint32_t witness);
   void cut(std::vector<State>& states, std::size_t room);
 
   [[nodiscard]] State model_state(const MatrixProgram::Node& node);

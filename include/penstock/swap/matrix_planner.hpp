@@ -74,7 +74,8 @@ struct MatrixPlannerOptions {
   /// How many combinations of one part of an expression are held at a time; [16, 4096]. Parts that have no running
   /// model in common are decided each for itself, and hold none. If those that have some in common allow more, then
   /// those that keep most are held, the first of equal ones: the answer is still a combination of a set that contains
-  /// the target, but may not be the cheapest, and `MatrixPlan::is_exact` is false.
+  /// the target, but may not be the cheapest, and `MatrixPlan::is_exact` is false. Only where it comes to that, a
+  /// decision takes long, with the square of this number: for the default some ten ms.
   std::size_t max_states = 512;
 
   /// OK, or InvalidArgument with all that is wrong, also with respect to `models`. Of an expression that cannot be
