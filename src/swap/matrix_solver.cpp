@@ -179,26 +179,30 @@ MatrixSolver::State MatrixSolver::best_of_group(const MatrixProgram::Node& node,
   for (std::uint32_t i = group; i < node.count; ++i) {
     if (group_of_[node.first + i] == (group | kShared)) members.push_back(&written_[written_at_[parts[i]]]);
   }
-  std::int64_t to_come = 0;  // at most
-  for (const std::vector<State>* member : members) to_come += first_heaviest(*member).weight;
   // Nothing that will stay below what is reached anyhow has to be held. What is within it would not reach it either:
-  // so nothing comes back that it would have taken out.
-  const std::int64_t reached = reached_greedily(members);
-  std::vector<State> states;
-  for (const std::vector<State>* member : members) {
-    to_come -= first_heaviest(*member).weight;
-    if (states.empty()) {
-      std::copy_if(member->begin(), member->end(), std::back_inserter(states),
-                   [&](const State& state) { return state.weight + to_come >= reached; });
-    } else {
-      combine(states, *member, reached - to_come);
-    }
-  }
+  // so nothing comes back that it would have taken out. But for want of room, what reaches it may be left out.
+  std::vector<State> states = combine_all(members, reached_greedily(members));
+  if (states.empty()) states = combine_all(members, 0);
   return first_heaviest(states);
 }
 
+/// What counts of one of each of `members`, without what cannot come to weigh `least`.
+std::vector<MatrixSolver::State> MatrixSolver::combine_all(Members members, std::int64_t least) {
+  std::int64_t to_come = 0;  // at most
+  for (const std::vector<State>* member : members) to_come += first_heaviest(*member).weight;
+  to_come -= first_heaviest(*members.front()).weight;
+  std::vector<State> states;
+  std::copy_if(members.front()->begin(), members.front()->end(), std::back_inserter(states),
+               [&](const State& state) { return state.weight + to_come >= least; });
+  for (const std::vector<State>* member : members.subspan(1)) {
+    to_come -= first_heaviest(*member).weight;
+    combine(states, *member, least - to_come);
+  }
+  return states;
+}
+
 /// The weight of one combination of `members`, a good one.
-std::int64_t MatrixSolver::reached_greedily(std::span<const std::vector<State>* const> members) {
+std::int64_t MatrixSolver::reached_greedily(Members members) {
   std::vector<std::uint64_t> mask(words_);
   std::vector<std::uint64_t> heaviest(words_);
   std::int64_t weight = -1;

@@ -69,6 +69,7 @@ class MatrixSolver {
     std::uint32_t left;   // a witness; of a model, its place in the program
     std::uint32_t right;  // a witness, or kLeaf
   };
+  using Members = std::span<const std::vector<State>* const>;
   static constexpr std::uint32_t kLeaf = kNoMatrixNode;
   static constexpr std::uint32_t kShared = std::uint32_t{1} << 31;
   static constexpr std::uint8_t kNeedsBest = 1;
@@ -92,7 +93,8 @@ class MatrixSolver {
   void find_best(std::uint32_t node);
   [[nodiscard]] State best_of_all(const MatrixProgram::Node& node);
   [[nodiscard]] State best_of_group(const MatrixProgram::Node& node, std::uint32_t group);
-  [[nodiscard]] std::int64_t reached_greedily(std::span<const std::vector<State>* const> members);
+  [[nodiscard]] std::vector<State> combine_all(Members members, std::int64_t least);
+  [[nodiscard]] std::int64_t reached_greedily(Members members);
   void write_out(std::uint32_t node);
   /// Replaces `states` by what counts of them with each of `others`, if it weighs `least`.
   void combine(std::vector<State>& states, std::span<const State> others, std::int64_t least);

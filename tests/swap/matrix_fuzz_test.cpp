@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bitset>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <random>
 #include <set>
@@ -323,6 +324,59 @@ TEST_CASE("MatrixPlanner: no combination of any set is cheaper", "[swap][matrix_
       REQUIRE(is_listed);
     }
   }
+}
+
+TEST_CASE("MatrixPlanner: what is cut short is still a combination of the set", "[swap][matrix_planner]") {
+  RandomWorlds random(20240707);
+  int cut = 0;
+  for (int i = 0; i < 100; ++i) {
+    Names names{"t"};
+    for (std::size_t j = 0; j < 40; ++j) names.push_back("m" + std::to_string(100 + j));
+    const ModelTable table = table_of(names);
+    MatrixPlannerOptions options{.sets = {{"s", "t"}}, .max_states = 16};
+    for (std::size_t j = 1; j < names.size(); ++j) {
+      options.evict_costs.push_back({names[j], static_cast<std::int64_t>(1 + random.below(100))});
+    }
+    std::vector<std::vector<std::vector<ModelId>>> parts(2 + random.below(9));
+    for (auto& part : parts) {
+      options.sets[0].expression += " & (";
+      const std::size_t alternatives = 2 + random.below(4);
+      for (std::size_t j = 0; j < alternatives; ++j) {
+        options.sets[0].expression += j == 0 ? "" : " | ";
+        const std::size_t count = 1 + random.below(5);
+        Names some;
+        for (std::size_t k = 0; k < count; ++k) {
+          some.push_back(names[1 + random.below(names.size() - 1)]);
+          options.sets[0].expression += (k == 0 ? "" : " & ") + some.back();
+        }
+        part.push_back(ids_of(table, some));
+        part.back().erase(std::unique(part.back().begin(), part.back().end()), part.back().end());
+      }
+      options.sets[0].expression += ")";
+    }
+    const MatrixPlanner planner(options, table);
+    const ModelId target = table.find("t").value();
+    std::vector<ModelId> running = random.some_of(names.size(), 1);
+    running.erase(std::find(running.begin(), running.end(), target));
+    const MatrixPlan plan = planner.explain(target, running);
+    cut += plan.is_exact ? 0 : 1;
+    const std::vector<ModelId>& allowed = plan.target_set;
+    REQUIRE(std::binary_search(allowed.begin(), allowed.end(), target));
+    for (const auto& part : parts) {
+      REQUIRE(std::any_of(part.begin(), part.end(), [&](const std::vector<ModelId>& one) {
+        return std::includes(allowed.begin(), allowed.end(), one.begin(), one.end());
+      }));
+    }
+    std::vector<ModelId> gone;
+    std::set_difference(running.begin(), running.end(), allowed.begin(), allowed.end(), std::back_inserter(gone));
+    REQUIRE(plan.evict == gone);
+    options.max_states = 1024;
+    const MatrixPlan roomier = MatrixPlanner(options, table).explain(target, running);
+    if (roomier.is_exact) REQUIRE(roomier.cost <= plan.cost);
+    if (plan.is_exact) REQUIRE(plan == roomier);
+  }
+  CHECK(cut > 10);
+  CHECK(cut < 90);
 }
 
 TEST_CASE("MatrixExpression: any text is a program or an error with a place", "[swap][matrix_planner]") {

@@ -221,6 +221,31 @@ TEST_CASE("MatrixPlanner: an explosion is cut, and the answer is still a combina
   CHECK(asked.explain("t", {"a0", "b1"}).is_exact);
 }
 
+TEST_CASE("MatrixPlanner: where a good combination was cut, another one is found", "[swap][matrix_planner]") {
+  // Taken greedily, p with u leads to all of them. But 15 others keep more at first, and leave it no room.
+  Names names;
+  MatrixPlannerOptions options{.evict_costs = {{"p", 10}}, .max_states = 16};
+  std::string any;
+  std::string all;
+  for (int i = 0; i < 15; ++i) {
+    names.push_back("o" + std::to_string(i));
+    options.evict_costs.push_back({names.back(), 9});
+    any += " | " + names.back();
+    all += " & " + names.back();
+  }
+  names.insert(names.end(), {"p", "q", "r", "u"});
+  const Names running = names;
+  names.emplace_back("t");
+  options.sets = {{"s", "t & (p & u" + any + ") & (p & q | p & r) & (q & r" + all + ")"}};
+  const MatrixPlan cut = AskedMatrix(names, options).explain("t", running);
+  CHECK_FALSE(cut.is_exact);
+  CHECK(cut.cost == 1);
+  options.max_states = 32;
+  const MatrixPlan exact = AskedMatrix(names, options).explain("t", running);
+  CHECK(exact.is_exact);
+  CHECK(exact.cost == 0);
+}
+
 TEST_CASE("MatrixPlanner: the same input gives the same answer, from any thread", "[swap][matrix_planner]") {
   Names names;
   const std::string expression = product(4, 5, names);
