@@ -93,6 +93,7 @@ void MatrixSolver::solve(std::span<const std::size_t> sets) {
 /// What has to be known of its parts.
 void MatrixSolver::spread_needs(std::uint32_t node) {
   const MatrixProgram::Node& that = program_.nodes[node];
+  if (that.kind == Kind::kModel) return;
   const auto parts = program_.parts_of(that);
   if ((needs_[node] & kNeedsAll) != 0) {
     for (const std::uint32_t part : parts) needs_[part] |= kNeedsAll;
