@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 // The solver against the published rule written out: each part of each set is expanded to all its combinations, of
-// which those that are within another one of the part are taken out. And the compiler of expressions against any text.
+// which those that are within another one of the part are taken out.
 
 #include <algorithm>
 #include <bitset>
@@ -10,13 +10,11 @@
 #include <optional>
 #include <random>
 #include <set>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "penstock/swap/matrix_planner.hpp"
 #include "support/catch.hpp"
-#include "support/status_text.hpp"
 #include "swap/matrix_support.hpp"
 
 using penstock::MatrixPlan;
@@ -28,7 +26,6 @@ using penstock::testing::ids_of;
 using penstock::testing::Names;
 using penstock::testing::names_of;
 using penstock::testing::table_of;
-using penstock::testing::text_of;
 
 namespace {
 
@@ -190,8 +187,6 @@ class RandomWorlds {
     return some;
   }
 
-  std::mt19937_64& engine() noexcept { return random_; }
-
  private:
   Tree tree(std::size_t models, const std::vector<std::size_t>& rank, std::size_t set, std::size_t depth) {
     if (depth == 0 || once_in(5)) {
@@ -258,29 +253,6 @@ std::size_t compare(std::uint64_t seed, std::size_t programs, std::size_t models
     }
   }
   return compared;
-}
-
-/// What a text of these `pieces` leads to: a program, or an error that names the place in it.
-void check_text(const std::string& expression, const ModelTable& models) {
-  const MatrixPlannerOptions options{.sets = {{"s", expression}, {"t", "a & b"}}};
-  const absl::Status status = options.validate(models);
-  if (status.ok()) {
-    const MatrixPlanner planner(options, models);
-    const std::vector<ModelId> running{ModelId{1}};
-    static_cast<void>(planner.explain(ModelId{0}, running));
-    return;
-  }
-  const std::string text = text_of(status);
-  CAPTURE(expression, text);
-  const std::size_t column = text.find(" column ");
-  REQUIRE(column != std::string::npos);
-  CHECK(text.find("options.sets[0].expression must be ") != std::string::npos);
-  const std::size_t at = text.rfind("at column ");
-  REQUIRE(at != std::string::npos);
-  const std::size_t place = std::stoul(text.substr(at + 10));
-  CHECK(place >= 1);
-  CHECK(place <= expression.size() + 1);
-  CHECK(std::all_of(text.begin(), text.end(), [](char byte) { return byte >= ' ' && byte <= '~'; }));
 }
 
 }  // namespace
@@ -377,41 +349,4 @@ TEST_CASE("MatrixPlanner: what is cut short is still a combination of the set", 
   }
   CHECK(cut > 10);
   CHECK(cut < 90);
-}
-
-TEST_CASE("MatrixExpression: any text is a program or an error with a place", "[swap][matrix_planner]") {
-  RandomWorlds random(20240705);
-  const ModelTable models = table_of({"a", "b", "c"});
-  const Names pieces{"a",  "b", "c",  "ab", "&", "|", "(", ")", "+",  "+t", "+s",
-                     "+x", " ", "\n", "-",  "_", ".", "@", ">", "\"", "\\", "'"};
-  for (int i = 0; i < 20'000; ++i) {
-    std::string expression;
-    const std::size_t length = random.below(16);
-    for (std::size_t j = 0; j < length; ++j) expression += pieces[random.below(pieces.size())];
-    check_text(expression, models);
-  }
-  for (int i = 0; i < 5'000; ++i) {
-    std::string expression(random.below(64), '\0');
-    for (char& byte : expression) byte = static_cast<char>(random.below(256));
-    check_text(expression, models);
-  }
-}
-
-TEST_CASE("MatrixExpression: a damaged expression is a program or an error with a place", "[swap][matrix_planner]") {
-  RandomWorlds random(20240706);
-  const ModelTable models = table_of({"a", "b", "c"});
-  const std::string valid = "((a | b) & c | +t & (a | (b & c))) & (c | +t)";
-  for (int i = 0; i < 10'000; ++i) {
-    std::string expression = valid;
-    const std::size_t changes = 1 + random.below(3);
-    for (std::size_t j = 0; j < changes; ++j) {
-      const std::size_t at = random.below(expression.size());
-      if (random.once_in(2)) {
-        expression.erase(at, 1);
-      } else {
-        expression.insert(at, 1, "ab&|()+ @"[random.below(9)]);
-      }
-    }
-    check_text(expression, models);
-  }
 }
