@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: MIT
+#include "child_system.hpp"
+
+#include <cerrno>
+#include <cstdint>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#if defined(__linux__)
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <climits>
+#include <csignal>
+#include <cstring>
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char** environ;
+#endif
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+
+std::string error_text(int error) { return std::generic_category().message(error); }
+
+#if defined(__linux__)
+
+namespace {
+
+constexpr int kFirstOther = 3;  // after standard input, output and errors
+
+/// A descriptor that is none of the three standard ones, which a child's file actions write over.
+Descriptor moved_up(int number) noexcept {
+  Descriptor descriptor(number);
+  if (number < 0 || number >= kFirstOther) return descriptor;
+  return Descriptor(fcntl(number, F_DUPFD_CLOEXEC, kFirstOther));
+}
+
+struct Pipe {
+  Descriptor read;
+  Descriptor write;
+};
+
+int make_pipe(Pipe& made) noexcept {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return errno;
+  made.read = moved_up(ends[0]);
+  made.write = moved_up(ends[1]);
+  if (!made.read || !made.write) return errno;
+  // Our end only: the child expects its output to wait for room.
+  return fcntl(made.read.number(), F_SETFL, O_NONBLOCK) == 0 ? 0 : errno;
+}
+
+std::string_view name_of(std::string_view variable) noexcept { return variable.substr(0, variable.find('=')); }
+
+std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
+  for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
+  return pointers;
+}
+
+std::vector<char*> environment_of(const ChildCommand& command) {
+  std::vector<char*> pointers = pointers_to(command.environment);
+  if (command.inherits_environment) {
+    for (char** inherited = environ; inherited != nullptr && *inherited != nullptr; ++inherited) {
+      const bool is_replaced = std::any_of(command.environment.begin(), command.environment.end(),
+                                           [&](const std::string& own) { return name_of(own) == name_of(*inherited); });
+      if (!is_replaced) pointers.push_back(*inherited);
+    }
+  }
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+class FileActions {
+ public:
+  FileActions() : error_(posix_spawn_file_actions_init(&actions_)) {}
+  FileActions(const FileActions&) = delete;
+  FileActions& operator=(const FileActions&) = delete;
+  ~FileActions() { posix_spawn_file_actions_destroy(&actions_); }
+
+  template <class Action, class... Arguments>
+  void add(Action action, Arguments... arguments) noexcept {
+    if (error_ == 0) error_ = action(&actions_, arguments...);
+  }
+  [[nodiscard]] int error() const noexcept { return error_; }
+  [[nodiscard]] const posix_spawn_file_actions_t* get() const noexcept { return &actions_; }
+
+ private:
+  posix_spawn_file_actions_t actions_;
+  int error_;
+};
+
+class Attributes {
+ public:
+  Attributes() : error_(posix_spawnattr_init(&attributes_)) {
+    sigset_t all;
+    sigset_t none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    if (error_ == 0) error_ = posix_spawnattr_setsigdefault(&attributes_, &all);
+    if (error_ == 0) error_ = posix_spawnattr_setsigmask(&attributes_, &none);
+    constexpr int kFlags = POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
+    if (error_ == 0) error_ = posix_spawnattr_setflags(&attributes_, static_cast<short>(kFlags));
+  }
+  Attributes(const Attributes&) = delete;
+  Attributes& operator=(const Attributes&) = delete;
+  ~Attributes() { posix_spawnattr_destroy(&attributes_); }
+
+  [[nodiscard]] int error() const noexcept { return error_; }
+  [[nodiscard]] const posix_spawnattr_t* get() const noexcept { return &attributes_; }
+
+ private:
+  posix_spawnattr_t attributes_;
+  int error_;
+};
+
+/// Whether the process of this folder of /proc belongs to the group, and has not ended.
+bool is_running_member(int proc, const char* folder, int group) noexcept {
+  std::array<char, 32> path{};
+  const auto end = fmt::format_to_n(path.data(), path.size() - 1, "{}/stat", folder);
+  if (end.size >= path.size()) return false;
+  const Descriptor file(openat(proc, path.data(), O_RDONLY | O_CLOEXEC));
+  if (!file) return false;
+  std::array<char, 512> text{};
+  const ssize_t size = read(file.number(), text.data(), text.size());
+  if (size <= 0) return false;
+  // "pid (name) state parent group ...", where the name may hold anything.
+  const std::string_view all(text.data(), static_cast<std::size_t>(size));
+  const std::size_t name_end = all.rfind(')');
+  if (name_end == std::string_view::npos || name_end + 4 > all.size()) return false;
+  const char state = all[name_end + 2];
+  std::string_view rest = all.substr(name_end + 4);
+  rest.remove_prefix(std::min(rest.size(), rest.find(' ') + 1));
+  int found = 0;
+  std::from_chars(rest.data(), rest.data() + rest.size(), found);
+  return found == group && state != 'Z' && state != 'X';
+}
+
+}  // namespace
+
+void Descriptor::reset() noexcept {
+  if (number_ >= 0) close(std::exchange(number_, -1));
+}
+
+Descriptor make_bell() {
+  Descriptor bell(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!bell) throw std::system_error(errno, std::generic_category(), "process supervisor: no eventfd");
+  return bell;
+}
+
+void ring(const Descriptor& bell) noexcept {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t size = write(bell.number(), &one, sizeof(one));  // a full counter rings, too
+}
+
+void silence(const Descriptor& bell) noexcept {
+  std::uint64_t count = 0;
+  [[maybe_unused]] const ssize_t size = read(bell.number(), &count, sizeof(count));
+}
+
+void poll_all(std::vector<Interest>& interests, Duration timeout) {
+  std::vector<pollfd> entries;
+  entries.reserve(interests.size());
+  for (const Interest& interest : interests) {
+    entries.push_back({interest.descriptor, static_cast<short>(interest.to_write ? POLLOUT : POLLIN), 0});
+  }
+  timespec limit{};
+  if (timeout != Duration::max()) {
+    timeout = std::max(timeout, Duration::zero());
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
+    limit.tv_sec = static_cast<std::time_t>(seconds.count());
+    limit.tv_nsec = static_cast<long>((timeout - seconds).count());
+  }
+  if (ppoll(entries.data(), entries.size(), timeout == Duration::max() ? nullptr : &limit, nullptr) <= 0) return;
+  for (std::size_t i = 0; i < entries.size(); ++i) interests[i].happened = entries[i].revents != 0;
+}
+
+int read_some(const Descriptor& from, std::span<char> into) noexcept {
+  ssize_t size = 0;
+  do {
+    size = read(from.number(), into.data(), into.size());
+  } while (size < 0 && errno == EINTR);
+  if (size > 0) return static_cast<int>(size);
+  return size < 0 && errno == EAGAIN ? 0 : -1;
+}
+
+int spawn_child(const ChildCommand& command, RunningChild& child) {
+  std::vector<char*> arguments = pointers_to(command.arguments);
+  arguments.push_back(nullptr);
+  const std::vector<char*> environment = environment_of(command);
+
+  Pipe output;
+  Pipe errors;
+  if (const int error = make_pipe(output); error != 0) return error;
+  if (const int error = make_pipe(errors); error != 0) return error;
+
+  FileActions actions;
+  actions.add(posix_spawn_file_actions_addopen, STDIN_FILENO, "/dev/null", O_RDONLY, mode_t{0});
+  actions.add(posix_spawn_file_actions_adddup2, output.write.number(), STDOUT_FILENO);
+  actions.add(posix_spawn_file_actions_adddup2, errors.write.number(), STDERR_FILENO);
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
+  actions.add(posix_spawn_file_actions_addclosefrom_np, kFirstOther);
+#endif
+  if (!command.working_directory.empty()) {
+    actions.add(posix_spawn_file_actions_addchdir_np, command.working_directory.c_str());
+  }
+  const Attributes attributes;
+  if (actions.error() != 0) return actions.error();
+  if (attributes.error() != 0) return attributes.error();
+
+  pid_t pid = 0;
+  const int error =
+      posix_spawnp(&pid, arguments[0], actions.get(), attributes.get(), arguments.data(), environment.data());
+  if (error != 0) return error;
+  child.pid = pid;
+  child.output = std::move(output.read);
+  child.errors = std::move(errors.read);
+  // A child of ours keeps its number until it was reaped. If somebody else has done that by now there may be nothing to
+  // watch, and a look finds that out.
+  child.watch = Descriptor();
+#if defined(SYS_pidfd_open)
+  if (command.wants_watch) child.watch = Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+#endif
+  return 0;
+}
+
+ChildExit reap(const RunningChild& child) noexcept {
+  constexpr auto kByDescriptor = static_cast<idtype_t>(3);  // P_PIDFD, which older headers lack
+  siginfo_t info{};
+  const idtype_t by = child.watch ? kByDescriptor : P_PID;
+  const auto which = static_cast<id_t>(child.watch ? child.watch.number() : child.pid);
+  int result = 0;
+  do {
+    result = waitid(by, which, &info, WEXITED | WNOHANG);
+  } while (result != 0 && errno == EINTR);
+  if (result != 0) return {ChildEnd::kUnknown, 0};
+  if (info.si_pid == 0) return {};
+  return {info.si_code == CLD_EXITED ? ChildEnd::kExited : ChildEnd::kSignalled, info.si_status};
+}
+
+void signal_group(int pid, int signal) noexcept {
+  if (pid > 1) kill(-pid, signal);  // -0 is our own group, -1 everybody
+}
+
+namespace {
+
+/// Reaps what has come to us as orphans, where this process is the one that they come to.
+void reap_group(int pid) noexcept {
+  while (waitpid(-pid, nullptr, WNOHANG) > 0) {
+  }
+}
+
+}  // namespace
+
+bool group_runs(int pid) noexcept {
+  reap_group(pid);
+  if (kill(-pid, 0) != 0 && errno == ESRCH) return false;
+  // Members that nobody reaps stay in the group for ever: only who runs counts.
+  DIR* const proc = opendir("/proc");
+  if (proc == nullptr) return true;
+  bool runs = false;
+  while (const dirent* const entry = readdir(proc)) {
+    const char* const name = entry->d_name;
+    if (name[0] < '0' || name[0] > '9') continue;
+    if ((runs = is_running_member(dirfd(proc), name, pid))) break;
+  }
+  closedir(proc);
+  if (!runs) reap_group(pid);  // who has ended since
+  return runs;
+}
+
+bool adopt_orphans() noexcept { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0; }
+
+std::string signal_text(int signal) {
+  const char* const description = sigdescr_np(signal);
+  return fmt::format("signal {} ({})", signal, description != nullptr ? description : "unknown");
+}
+
+namespace {
+
+struct Address {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+};
+
+Address parsed(const std::string& address, unsigned port) noexcept {
+  Address made;
+  const auto number = htons(static_cast<std::uint16_t>(port));
+  sockaddr_in four{};
+  sockaddr_in6 six{};
+  if (inet_pton(AF_INET, address.c_str(), &four.sin_addr) == 1) {
+    four.sin_family = AF_INET;
+    four.sin_port = number;
+    made.size = sizeof(four);
+    std::memcpy(&made.storage, &four, sizeof(four));
+  } else if (inet_pton(AF_INET6, address.c_str(), &six.sin6_addr) == 1) {
+    six.sin6_family = AF_INET6;
+    six.sin6_port = number;
+    made.size = sizeof(six);
+    std::memcpy(&made.storage, &six, sizeof(six));
+  }
+  return made;
+}
+
+}  // namespace
+
+bool is_numeric_address(const std::string& address) noexcept { return parsed(address, 1).size != 0; }
+
+int begin_connect(const std::string& address, unsigned port, Descriptor& made) noexcept {
+  const Address to = parsed(address, port);
+  made = Descriptor(socket(to.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!made) return errno;
+  if (connect(made.number(), reinterpret_cast<const sockaddr*>(&to.storage), to.size) == 0) return 0;
+  return errno == EINPROGRESS || errno == EINTR ? 0 : errno;
+}
+
+int connect_error(const Descriptor& socket) noexcept {
+  int error = 0;
+  socklen_t size = sizeof(error);
+  return getsockopt(socket.number(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
+}
+
+int send_some(const Descriptor& socket, std::string_view bytes) noexcept {
+  const ssize_t size = send(socket.number(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  if (size >= 0) return static_cast<int>(size);
+  return errno == EAGAIN || errno == EINTR ? 0 : -1;
+}
+
+#else
+
+void Descriptor::reset() noexcept { number_ = -1; }
+
+Descriptor make_bell() {
+  throw std::system_error(ENOSYS, std::generic_category(), "process supervisor: no child processes on this system");
+}
+void ring(const Descriptor& /*bell*/) noexcept {}
+void silence(const Descriptor& /*bell*/) noexcept {}
+void poll_all(std::vector<Interest>& /*interests*/, Duration /*timeout*/) {}
+int read_some(const Descriptor& /*from*/, std::span<char> /*into*/) noexcept { return -1; }
+int spawn_child(const ChildCommand& /*command*/, RunningChild& /*child*/) { return ENOSYS; }
+ChildExit reap(const RunningChild& /*child*/) noexcept { return {ChildEnd::kUnknown, 0}; }
+void signal_group(int /*pid*/, int /*signal*/) noexcept {}
+bool group_runs(int /*pid*/) noexcept { return false; }
+bool adopt_orphans() noexcept { return false; }
+std::string signal_text(int signal) { return fmt::format("signal {}", signal); }
+bool is_numeric_address(const std::string& /*address*/) noexcept { return true; }
+int begin_connect(const std::string& /*address*/, unsigned /*port*/, Descriptor& /*socket*/) noexcept { return ENOSYS; }
+int connect_error(const Descriptor& /*socket*/) noexcept { return ENOSYS; }
+int send_some(const Descriptor& /*socket*/, std::string_view /*bytes*/) noexcept { return -1; }
+
+#endif
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+
+// Whatever happens to a child or its owner: nothing hangs, and nothing is left.
+
+#include <atomic>
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include <sys/wait.h>
+
+#include "support/catch.hpp"
+#include "support/forked.hpp"
+#include "support/status_text.hpp"
+#include "support/threads.hpp"
+#include "swap/process_support.hpp"
+
+using namespace penstock;
+using namespace penstock::testing;
+using namespace std::chrono_literals;
+using enum penstock::ModelState;
+
+namespace {
+
+class Disposition {
+ public:
+  Disposition(int signal, void (*handler)(int)) : signal_(signal), before_(std::signal(signal, handler)) {}
+  Disposition(const Disposition&) = delete;
+  Disposition& operator=(const Disposition&) = delete;
+  ~Disposition() { std::signal(signal_, before_); }
+
+ private:
+  int signal_;
+  void (*before_)(int);
+};
+
+}  // namespace
+
+TEST_CASE("Process: to kill the child is noticed in each state", "[swap][process]") {
+  const bool uses_pidfd = GENERATE(true, false);
+  ProcessSupervisor supervisor({.uses_pidfd = uses_pidfd});
+  SECTION("starting") {
+    Process process(supervisor, sleeper());
+    JoinHandle<absl::Status> start = started(process);
+    REQUIRE(eventually([&] { return process.pid() != 0; }));
+    kill(process.pid(), SIGKILL);
+    const absl::Status status = start.get();
+    CHECK_THAT(text_of(status), ContainsSubstring("exited prematurely (signal 9 (Killed))"));
+    CHECK(process.state() == kStopped);
+  }
+  SECTION("ready") {
+    Process process(supervisor, server());
+    REQUIRE(process.ensure_ready().ok());
+    kill(process.pid(), SIGKILL);
+    CHECK(eventually([&] { return process.state() == kStopped; }));
+    CHECK(process.stats().last_exit == "signal 9 (Killed)");
+    CHECK(process.ensure_ready().ok());
+    CHECK(process.stats().crashes == 1);
+  }
+  SECTION("stopping") {
+    ProcessOptions options = child({"ignore", "15", "print", "up", "wait"}, ReadyOnLine{"up"});
+    options.graceful_timeout = std::chrono::hours(1);
+    Process process(supervisor, options);
+    REQUIRE(process.ensure_ready().ok());
+    CHECK_FALSE(process.try_stop().ok());
+    kill(process.pid(), SIGKILL);
+    CHECK(process.stop().ok());
+    CHECK(process.stats().kills == 0);
+    CHECK(process.stats().crashes == 0);
+  }
+  CHECK(children() == 0);
+}
+
+TEST_CASE("Process: it may be destroyed in each state", "[swap][process]") {
+  const std::size_t descriptors = open_descriptors();
+  {
+    ProcessSupervisor supervisor;
+    int pid = 0;
+    const int state = GENERATE(0, 1, 2, 3, 4);
+    {
+      Process process(supervisor, state == 1 ? sleeper() : server());
+      if (state == 1) {
+        CHECK_FALSE(process.try_ensure_ready().ok());
+        CHECK(eventually([&] { return process.pid() != 0; }));
+      }
+      if (state >= 2) REQUIRE(process.ensure_ready().ok());
+      pid = process.pid();
+      if (state == 3) static_cast<void>(process.try_stop());
+      if (state == 4) CHECK(process.shutdown().ok());
+    }
+    CHECK((pid == 0 || !runs(pid)));
+    CHECK(supervisor.size() == 0);
+  }
+  CHECK(children() == 0);
+  CHECK(open_descriptors() == descriptors);
+}
+
+TEST_CASE("Process: who waits is answered when the process goes", "[swap][process]") {
+  ProcessSupervisor supervisor;
+  std::optional<Process> process(std::in_place, supervisor, sleeper());
+  JoinHandle<absl::Status> start = started(*process);
+  process.reset();
+  const absl::Status status = start.get();
+  CHECK(status.code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(text_of(status) == "process 'model': shut down");
+}
+
+TEST_CASE("Process: two hundred lives leave no descriptor, no zombie and no thread", "[swap][process]") {
+  const std::size_t descriptors = open_descriptors();
+  {
+    ProcessSupervisor supervisor({.name = "leak"});
+    Process process(supervisor, server());
+    std::size_t during = 0;
+    for (int i = 0; i < 200; ++i) {
+      REQUIRE(process.ensure_ready().ok());
+      if (i == 0) during = open_descriptors();
+      if (i % 2 == 0) {
+        REQUIRE(process.stop().ok());
+      } else {
+        kill(process.pid(), SIGKILL);
+        REQUIRE(eventually([&] { return process.state() == kStopped; }));
+      }
+    }
+    CHECK(open_descriptors() <= during);
+    CHECK(process.stats().ready == 200);
+    CHECK(process.stats().crashes == 100);
+    CHECK(process.stop().ok());
+    CHECK(eventually([&] { return process.pid() == 0; }));
+    CHECK(children() == 0);
+  }
+  CHECK(open_descriptors() == descriptors);
+  CHECK(eventually([] { return threads_of("leak") == 0; }));
+}
+
+TEST_CASE("Process: children of the host are left to the host", "[swap][process]") {
+  const pid_t own = fork();
+  if (own == 0) _exit(5);
+  ProcessSupervisor supervisor;
+  Process process(supervisor, server());
+  for (int i = 0; i < 3; ++i) {
+    CHECK(process.ensure_ready().ok());
+    CHECK(process.stop().ok());
+  }
+  int status = 0;
+  CHECK(waitpid(own, &status, 0) == own);
+  CHECK(WEXITSTATUS(status) == 5);
+}
+
+TEST_CASE("Process: a host that ignores the end of children loses the exit status and nothing else",
+          "[swap][process]") {
+  const bool uses_pidfd = GENERATE(true, false);
+  const Disposition ignored(SIGCHLD, SIG_IGN);
+  ProcessSupervisor supervisor({.uses_pidfd = uses_pidfd});
+  Process process(supervisor, server());
+  for (int i = 0; i < 3; ++i) {
+    CHECK(process.ensure_ready().ok());
+    CHECK(process.stop().ok());
+    CHECK_THAT(process.stats().last_exit, ContainsSubstring("unknown"));
+  }
+  Process failing(supervisor, child({"exit", "3"}, ReadyOnLine{"up"}));
+  CHECK_THAT(text_of(failing.ensure_ready()), ContainsSubstring("exited prematurely (exit status unknown"));
+}
+
+TEST_CASE("Process: a host that waits for any child makes nothing hang", "[swap][process]") {
+  const bool uses_pidfd = GENERATE(true, false);
+  ProcessSupervisor supervisor({.uses_pidfd = uses_pidfd});
+  Process process(supervisor, server());
+  std::atomic<bool> ends{false};
+  std::thread host([&] {
+    while (!ends) waitpid(-1, nullptr, WNOHANG);
+  });
+  for (int i = 0; i < 10; ++i) {
+    CHECK(process.ensure_ready().ok());
+    CHECK(process.stop().ok());
+  }
+  ends = true;
+  host.join();
+  CHECK(children() == 0);
+}
+
+#if PENSTOCK_TEST_FORKS
+TEST_CASE("Process: a forked child refuses, and leaves the parent's child alone", "[swap][process]") {
+  auto supervisor = std::make_unique<ProcessSupervisor>();
+  auto process = std::make_unique<Process>(*supervisor, server());
+  REQUIRE(process->ensure_ready().ok());
+  const int pid = process->pid();
+  CHECK(answer_of_child([&] {
+          if (process->ensure_ready().code() != absl::StatusCode::kFailedPrecondition) return 1;
+          if (process->stop().code() != absl::StatusCode::kFailedPrecondition) return 2;
+          if (process->state() != kUnknown || process->pid() != 0 || !process->log().empty()) return 3;
+          process.reset();
+          supervisor.reset();
+          return 42;
+        }) == 42);
+  CHECK(runs(pid));
+  CHECK(process->state() == kReady);
+  CHECK(process->stop().ok());
+}
+#endif
