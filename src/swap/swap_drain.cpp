@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+
+// The decision table, and the walk over all who are queued.
+//
+// With a pairwise planner the index names the next one who can go, and after each step the next. That is the walk in
+// the order of the queue, since in its course nobody is let through who had to stay before: starts and grants only make
+// models hot. With any other planner each model is asked for once, where its first request is in the queue; and, if
+// more running models may make fewer evictions, again at its next request behind each start or grant.
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "swap/swap_core.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+namespace {
+
+struct Later {
+  bool operator()(const HeapEntry<OrderKey>& a, const HeapEntry<OrderKey>& b) const noexcept { return b.key < a.key; }
+};
+
+}  // namespace
+
+SwapCore::Verdict SwapCore::judge(std::uint32_t at) {
+  const ModelRecord& model = models_[at];
+  if (model.state == ModelState::kUnknown) return Verdict::kUnknown;
+  if (has_swap_to_join(model)) return Verdict::kJoin;
+  const bool is_held = model.stoppers != 0 || model.swap != SwapId{};
+  bool evicts_any = false;
+  if (index_) {
+    if (is_held || index_->blocked(at)) return Verdict::kStay;
+    evicts_any = index_->evicts_any(at);
+  } else {
+    if (!plan(at)) return Verdict::kPlannerFailed;
+    const auto is_hot = [this](ModelId each) { return record(each).is_hot; };
+    if (is_held || std::any_of(victims_.begin(), victims_.end(), is_hot)) return Verdict::kStay;
+    evicts_any = !victims_.empty();
+  }
+  if (model.state != ModelState::kReady || evicts_any) return Verdict::kStart;
+  return is_full(model) ? Verdict::kFull : Verdict::kGrant;
+}
+
+/// Asks the planner; `victims_` is its answer, without what makes no sense. False if it threw.
+bool SwapCore::plan(std::uint32_t at) {
+  const ModelId target{at};
+  const ModelRecord& model = models_[at];
+  const bool runs = is_running(model.state) && !(is_cured() && model.state == ModelState::kStopping);
+  std::span<const ModelId> running = live_;
+  if (model.is_live && !runs) {
+    running_.assign(live_.begin(), live_.end());
+    std::erase(running_, target);
+    running = running_;
+  }
+  ++stats_.plans;
+  victims_.clear();
+  try {
+    setup_->planner->plan({.target = target, .running = running, .last_used = last_used_, .start_times = start_times_},
+                          victims_);
+  } catch (...) {
+    ++stats_.planner_failures;
+    victims_.clear();
+    return false;
+  }
+  const std::size_t named = victims_.size();
+  std::sort(victims_.begin(), victims_.end());
+  victims_.erase(std::unique(victims_.begin(), victims_.end()), victims_.end());
+  std::erase_if(victims_,
+                [&](ModelId each) { return each == target || !setup_->table.contains(each) || !record(each).is_live; });
+  stats_.planner_misfits += named - victims_.size();
+  return true;
+}
+
+/// Does what the table says; false if the request has to wait in the queue.
+bool SwapCore::pass(std::uint32_t at, SwapReason start_reason) {
+  const std::uint32_t model = tickets_[at].model;
+  switch (judge(model)) {
+    case Verdict::kUnknown:
+      refuse(at, SwapReason::kUnknownModel);
+      return true;
+    case Verdict::kPlannerFailed:
+      refuse(at, SwapReason::kPlannerFailed);
+      return true;
+    case Verdict::kJoin:
+      join(at);
+      refresh(model);
+      return true;
+    case Verdict::kGrant:
+      grant(at, SwapReason::kReady);
+      return true;
+    case Verdict::kStart:
+      if (is_late(tickets_[at], start_times_[model])) {
+        refuse(at, SwapReason::kTooLate);
+      } else {
+        start(at, start_reason);
+      }
+      return true;
+    case Verdict::kFull:
+    case Verdict::kStay:
+      break;
+  }
+  return false;
+}
+
+/// Begins a swap, which evicts `victims_`, or whatever the index says.
+void SwapCore::start(std::uint32_t at, SwapReason reason) {
+  const std::uint32_t number = tickets_[at].model;
+  if (index_) {
+    victims_.clear();
+    index_->victims(number, victims_);
+  }
+  room(1, victims_.size());
+  const SwapId id{swaps_begun_ + 1};
+  const Swap& swap =
+      swaps_.try_emplace(id, Swap{.target = ModelId{number}, .evict = victims_, .began = now_}).first->second;
+  ++swaps_begun_;
+  claim(swap.evict);
+  models_[number].swap = id;
+  join(at);
+  refresh(number);
+  ++stats_.swaps_started;
+  ++stats_.swaps_active;
+  stats_.evictions += swap.evict.size();
+  out_->add(StartSwap{.swap = id, .target = swap.target, .evict = out_->keep(swap.evict), .reason = reason});
+}
+
+/// Before a new request of `model` is looked at: those who have come before it go first. False if one of them has to
+/// stay, and so has the new one.
+bool SwapCore::pass_queued_of(std::uint32_t model) {
+  while (!models_[model].queue.empty()) {
+    if (!pass(models_[model].queue.first(tickets_), SwapReason::kRequested)) return false;
+  }
+  return true;
+}
+
+/// One less is in flight, and more may be served: the next ones of `model`, and nobody else.
+void SwapCore::grant_next_of(std::uint32_t number) {
+  ModelRecord& model = models_[number];
+  while (!model.queue.empty() && !is_full(model) && judge(number) == Verdict::kGrant) {
+    grant(model.queue.first(tickets_), SwapReason::kReady);
+  }
+}
+
+void SwapCore::join_queued_of(std::uint32_t number) noexcept {
+  ModelRecord& model = models_[number];
+  while (!model.queue.empty()) join(model.queue.first(tickets_));
+  refresh(number);
+}
+
+void SwapCore::leave_behind(std::uint32_t model) noexcept {
+  if (!std::exchange(models_[model].has_left_behind, true)) left_behind_.push_back(model);
+}
+
+/// Whoever was queued when somebody else's request began the swap of its model.
+void SwapCore::join_left_behind() noexcept {
+  for (const std::uint32_t each : left_behind_) {
+    models_[each].has_left_behind = false;
+    if (has_swap_to_join(models_[each]) && models_[each].state != ModelState::kUnknown) join_queued_of(each);
+  }
+  left_behind_.clear();
+}
+
+void SwapCore::drain() noexcept {
+  must_drain_ = true;
+  try {
+    if (index_) {
+      drain_pairwise();
+    } else {
+      drain_general();
+    }
+    must_drain_ = false;
+  } catch (const std::bad_alloc&) {
+    // It goes on with the next event, which `finish` asks for.
+  }
+}
+
+void SwapCore::drain_pairwise() {
+  join_left_behind();
+  if (std::exchange(live_grew_, false)) {
+    // What was ready and full may have somebody to evict first by now.
+    for (const std::uint32_t each : parked_) {
+      models_[each].is_parked = models_[each].is_listed_parked = false;
+      refresh(each);
+    }
+    parked_.clear();
+  }
+  for (;;) {
+    std::optional<HeapEntry<OrderKey>> next = index_->first();
+    if (!unknown_.empty(0) && (!next || unknown_.first(0).key < next->key)) next = unknown_.first(0);
+    if (!next) return;
+    ModelRecord& model = models_[next->item];
+    if (pass(model.queue.first(tickets_), SwapReason::kDrained)) {
+      if (has_swap_to_join(model) && model.state != ModelState::kUnknown) join_queued_of(next->item);
+      continue;
+    }
+    model.is_parked = true;
+    if (!std::exchange(model.is_listed_parked, true)) parked_.push_back(next->item);
+    refresh(next->item);
+  }
+}
+
+void SwapCore::drain_general() {
+  const auto push = [this](const OrderKey& key, std::uint32_t model) {
+    walk_.push_back({.key = key, .item = model});  // each model is in it once, and there is room for all
+    std::push_heap(walk_.begin(), walk_.end(), Later());
+  };
+  walk_.clear();
+  passed_.clear();
+  for (const std::uint32_t each : waiting_) push(tickets_[models_[each].queue.first(tickets_)].key, each);
+  while (!walk_.empty()) {
+    const auto [here, number] = walk_.front();
+    std::pop_heap(walk_.begin(), walk_.end(), Later());
+    walk_.pop_back();
+    ModelRecord& model = models_[number];
+    // As published, who was passed by in this walk stays behind those who come later.
+    std::uint32_t at = model.queue.first(tickets_);
+    if (!is_cured() && tickets_[at].key < here) at = model.queue.first_at_or_behind(tickets_, here);
+    const std::uint64_t changes = stats_.granted + stats_.swaps_started;
+    if (!pass(at, SwapReason::kDrained)) {
+      passed_.push_back(number);
+      continue;
+    }
+    const auto push_next = [&](std::uint32_t each) {
+      std::uint32_t next = models_[each].queue.first(tickets_);
+      if (next == kNoIndex) return;
+      if (tickets_[next].key < here) next = models_[each].queue.first_at_or_behind(tickets_, here);
+      if (next != kNoIndex) push(tickets_[next].key, each);
+    };
+    push_next(number);
+    if (setup_->planner->is_monotone() || stats_.granted + stats_.swaps_started == changes) continue;
+    for (const std::uint32_t each : passed_) push_next(each);
+    passed_.clear();
+  }
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+
+// What goes beyond the decision table: who is refused at once, the order of the queue, what is due, and what is called
+// off.
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "swap/swap_core.hpp"
+
+namespace penstock::inline PENSTOCK_ABI::detail {
+namespace {
+
+using Limits = std::numeric_limits<std::int64_t>;
+
+std::int64_t saturated_difference(std::int64_t a, std::int64_t b) noexcept {
+  std::int64_t result = 0;
+  if (!__builtin_sub_overflow(a, b, &result)) return result;
+  return b > 0 ? Limits::min() : Limits::max();
+}
+
+std::int64_t saturated_product(std::int64_t a, std::int64_t b) noexcept {
+  std::int64_t result = 0;
+  if (!__builtin_mul_overflow(a, b, &result)) return result;
+  return (a < 0) == (b < 0) ? Limits::max() : Limits::min();
+}
+
+}  // namespace
+
+std::uint32_t SwapCore::tenant_of(const SwapRequest& request) const noexcept {
+  return static_cast<std::uint32_t>(std::min(static_cast<std::size_t>(request.tenant), options().tenants.size()));
+}
+
+/// Why a request is refused whatever the table says.
+std::optional<SwapReason> SwapCore::refusal_of(const SwapRequest& request) const noexcept {
+  if (shut_down_) return SwapReason::kShutdown;
+  if (model_state(request.model) == ModelState::kUnknown) return SwapReason::kUnknownModel;
+  if (request.deadline <= now_) return SwapReason::kExpired;
+  const ModelRecord& model = models_[static_cast<std::size_t>(request.model)];
+  if (options().limit_at == LimitAt::kArrival && model.reserved >= model.limit) return SwapReason::kConcurrencyLimit;
+  if (now_ < model.backs_off_until && !has_swap_to_join(model) && model.state != ModelState::kReady) {
+    return SwapReason::kBackingOff;
+  }
+  return std::nullopt;
+}
+
+/// Why it is refused if it would have to be queued.
+std::optional<SwapReason> SwapCore::bound_of(const Ticket& ticket) const noexcept {
+  if (stats_.queued >= options().max_queued) return SwapReason::kQueueFull;
+  if (models_[ticket.model].queue.size() >= options().max_queued_per_model) return SwapReason::kModelQueueFull;
+  if (tenant_queued_[ticket.tenant] >= options().max_queued_per_tenant) return SwapReason::kTenantQueueFull;
+  return std::nullopt;
+}
+
+/// Fixed when the request comes. Aging, too: what gains as much as all others with each moment never overtakes any of
+/// them, so only when it came, and what its priority is worth in time, matter.
+OrderKey SwapCore::key_of(const SwapRequest& request) noexcept {
+  OrderKey key{.sequence = stats_.arrived};
+  const std::int64_t priority = std::int64_t{setup_->table[request.model].priority} + request.priority;
+  const std::int64_t step = options().aging_step.count();
+  key.major =
+      step == 0 ? -priority : saturated_difference(now_.time_since_epoch().count(), saturated_product(priority, step));
+  if (options().order == QueueOrder::kDeadline) {
+    key.middle = request.deadline.time_since_epoch().count();
+  } else if (options().order == QueueOrder::kFairShare) {
+    // Start-time fair queuing: a tenant's next request starts, in the time of its service, where its last one ends.
+    const std::uint32_t tenant = tenant_of(request);
+    const std::uint64_t weight = tenant < options().tenants.size() ? options().tenants[tenant].weight : 1;
+    const std::uint64_t start = std::max(virtual_time_, tenant_finish_[tenant]);
+    tenant_finish_[tenant] = start + (std::uint64_t{1} << 32) / weight;
+    key.middle = static_cast<std::int64_t>(start);
+  }
+  return key;
+}
+
+/// `model` could not be brought up: it is left alone for a while. `room` is taken for all who are queued for it.
+void SwapCore::failed(std::uint32_t number) noexcept {
+  const SwapBackOff& back_off = options().back_off;
+  if (back_off.first == Duration::zero()) return;
+  ModelRecord& model = models_[number];
+  Duration pause = std::min(back_off.first, back_off.longest);
+  for (std::uint32_t i = 0; i != model.failures && pause != back_off.longest; ++i) {
+    const double longer = static_cast<double>(pause.count()) * back_off.factor;
+    pause = longer < static_cast<double>(back_off.longest.count()) ? Duration(static_cast<std::int64_t>(longer))
+                                                                   : back_off.longest;
+  }
+  if (model.failures != std::numeric_limits<std::uint32_t>::max()) ++model.failures;
+  model.backs_off_until = saturated_add(now_, pause);
+  const ModelId id{number};
+  refuse_queued_of({&id, 1}, SwapReason::kBackingOff, pause);
+}
+
+void SwapCore::watch_deadline(std::uint32_t at) noexcept {
+  Ticket& ticket = tickets_[at];
+  if (ticket.deadline == TimePoint::max()) return;
+  deadlines_.push_back({.key = {ticket.deadline, ticket.key.sequence}, .item = at});
+  sift(
+      std::span(deadlines_),
+      deadlines_.size() - 1, [this](std::uint32_t item) -> auto& { return tickets_[item].due_at; });
+}
+
+void SwapCore::forget_deadline(std::uint32_t at) noexcept {
+  const std::uint32_t place = std::exchange(tickets_[at].due_at, kNoIndex);
+  if (place == kNoIndex) return;
+  deadlines_[place] = deadlines_.back();
+  deadlines_.pop_back();
+  if (place == deadlines_.size()) return;
+  sift(
+      std::span(deadlines_), place, [this](std::uint32_t item) -> auto& { return tickets_[item].due_at; });
+}
+
+/// Ends whoever has waited until its deadline.
+void SwapCore::expire() {
+  while (!deadlines_.empty() && deadlines_.front().key.first <= now_) {
+    refuse(deadlines_.front().item, SwapReason::kExpired);
+  }
+}
+
+void SwapCore::call_off_unwanted() {
+  if (!may_be_unwanted_ || stats_.queued == 0 || !options().cancel_unwanted) return;
+  for (const auto& [id, swap] : swaps_) {
+    ModelRecord& model = record(swap.target);
+    if (model.called_off || !model.joined.empty()) continue;
+    room(1);
+    model.called_off = true;
+    out_->add(CancelSwap{.swap = id, .target = swap.target, .reason = SwapReason::kUnwanted});
+  }
+  may_be_unwanted_ = false;
+}
+
+TimePoint SwapCore::next_due() const noexcept {
+  if (must_drain_) return now_;
+  TimePoint due = deadlines_.empty() ? TimePoint::max() : deadlines_.front().key.first;
+  if (idle_.has_room() && !idle_.empty(0)) due = std::min(due, idle_.first(0).key.first);
+  if (residents_.has_room() && !residents_.empty(0)) due = std::min(due, residents_.first(0).key.first);
+  return due;
+}
+
+}  // namespace penstock::inline PENSTOCK_ABI::detail
