@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// \file
+/// What a swap scheduler is told, as values: to be recorded, replayed, simulated and watched.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <variant>
+
+#include "penstock/core/clock.hpp"
+#include "penstock/swap/swap_action.hpp"
+#include "penstock/swap/swap_model.hpp"
+#include "penstock/swap/swap_scheduler.hpp"
+
+namespace penstock::inline PENSTOCK_ABI {
+
+/// `SwapScheduler::on_request`.
+struct RequestEvent {
+  SwapRequest request;
+};
+
+/// `SwapScheduler::on_cancel`.
+struct CancelEvent {
+  TicketId ticket{};
+};
+
+/// `SwapScheduler::on_grant_refused`.
+struct GrantRefusedEvent {
+  TicketId ticket{};
+};
+
+/// `SwapScheduler::on_serve_done`.
+struct ServeDoneEvent {
+  TicketId ticket{};
+};
+
+/// `SwapScheduler::on_swap_done`.
+struct SwapDoneEvent {
+  SwapId swap{};
+  bool succeeded = false;
+};
+
+/// `SwapScheduler::on_model_state`.
+struct ModelStateEvent {
+  ModelId model = kNoModel;
+  ModelState state = ModelState::kStopped;
+};
+
+/// `SwapScheduler::on_unload`. The models are somebody else's, and have to stay as long as the event is used.
+struct UnloadEvent {
+  std::span<const ModelId> models;
+  Duration timeout{};
+};
+
+/// `SwapScheduler::on_stopped`.
+struct StoppedEvent {
+  StopId stop{};
+};
+
+/// `SwapScheduler::on_timer`.
+struct TimerEvent {};
+
+/// `SwapScheduler::on_shutdown`.
+struct ShutdownEvent {};
+
+/// The order is part of the decision log's format: add at the end only.
+using SwapEvent = std::variant<RequestEvent, CancelEvent, GrantRefusedEvent, ServeDoneEvent, SwapDoneEvent,
+                               ModelStateEvent, UnloadEvent, StoppedEvent, TimerEvent, ShutdownEvent>;
+
+/// The name of the event, such as "serve_done".
+std::string_view name_of(const SwapEvent& event) noexcept;
+
+/// Tells `scheduler` of `event`.
+///
+/// Returns: what its function returned, as a number: that of the ticket; 1 for true; that of the stop, 0 for none; 0 if
+/// it returns nothing.
+std::uint64_t apply(SwapScheduler& scheduler, const SwapEvent& event, TimePoint now, SwapActions& out);
+
+/// Watches each event that a scheduler is told of, and what it brought about: a decision log, a test, a trace.
+///
+/// Threads: called on the thread of the scheduler, one event after the other; must not wait.
+class SwapObserver {
+ public:
+  virtual ~SwapObserver() = default;
+
+  /// `result` is what `apply` returns; what the event brought about is `actions[first]` and all behind it. Both are
+  /// valid during the call.
+  virtual void on_decision(const SwapEvent& event, TimePoint now, std::uint64_t result, const SwapActions& actions,
+                           std::size_t first) noexcept = 0;
+};
+
+}  // namespace penstock::inline PENSTOCK_ABI
