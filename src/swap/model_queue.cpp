@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "swap/model_queue.hpp"
+#include "model_queue.hpp"
 
 #include <utility>
 

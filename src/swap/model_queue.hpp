@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "swap/ticket_store.hpp"
+#include "ticket_store.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "swap/pairwise_index.hpp"
+#include "pairwise_index.hpp"
 
 #include <algorithm>
 #include <stdexcept>

@@ -23,8 +23,8 @@
 
 #include "penstock/swap/eviction_planner.hpp"
 #include "penstock/swap/swap_model.hpp"
-#include "swap/indexed_heap.hpp"
-#include "swap/ticket_store.hpp"
+#include "indexed_heap.hpp"
+#include "ticket_store.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 

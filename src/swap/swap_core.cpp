@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "swap/swap_core.hpp"
+#include "swap_core.hpp"
 
 #include <algorithm>
 #include <stdexcept>

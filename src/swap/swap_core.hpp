@@ -23,10 +23,10 @@
 
 #include "penstock/swap/detail/ranked_queue.hpp"
 #include "penstock/swap/swap_scheduler.hpp"
-#include "swap/indexed_heap.hpp"
-#include "swap/model_queue.hpp"
-#include "swap/pairwise_index.hpp"
-#include "swap/ticket_store.hpp"
+#include "indexed_heap.hpp"
+#include "model_queue.hpp"
+#include "pairwise_index.hpp"
+#include "ticket_store.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 

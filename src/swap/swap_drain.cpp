@@ -11,7 +11,7 @@
 #include <new>
 #include <utility>
 
-#include "swap/swap_core.hpp"
+#include "swap_core.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "swap/swap_core.hpp"
+#include "swap_core.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "swap/swap_core.hpp"
+#include "swap_core.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "swap/swap_core.hpp"
+#include "swap_core.hpp"
 
 namespace penstock::inline PENSTOCK_ABI {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "swap/ticket_store.hpp"
+#include "ticket_store.hpp"
 
 #include <algorithm>
 #include <new>

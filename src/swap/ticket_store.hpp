@@ -13,7 +13,7 @@
 #include "penstock/core/clock.hpp"
 #include "penstock/swap/swap_model.hpp"
 #include "penstock/swap/swap_scheduler.hpp"
-#include "swap/indexed_heap.hpp"
+#include "indexed_heap.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
