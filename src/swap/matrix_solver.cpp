@@ -166,9 +166,7 @@ MatrixSolver::State MatrixSolver::best_of_all(const MatrixProgram::Node& node) {
       all = one;
       continue;
     }
-    const Mask left = mask_at(all.mask);
-    const Mask right = mask_at(one.mask);
-    for (std::size_t word = 0; word < words_; ++word) candidate_[word] = left[word] | right[word];
+    join(all, one);
     all = {push_mask(candidate_), push_witness(all.witness, one.witness), all.weight + one.weight};
   }
   return all;
@@ -182,24 +180,48 @@ MatrixSolver::State MatrixSolver::best_of_group(const MatrixProgram::Node& node,
   }
   // Nothing that will stay below what is reached anyhow has to be held. What is within it would not reach it either:
   // so nothing comes back that it would have taken out. But for want of room, what reaches it may be left out.
-  std::vector<State> states = combine_all(members, reached_greedily(members));
-  if (states.empty()) states = combine_all(members, 0);
-  return first_heaviest(states);
+  const std::optional<State> best = best_of_members(members, reached_greedily(members));
+  return best ? *best : *best_of_members(members, 0);
 }
 
-/// What counts of one of each of `members`, without what cannot come to weigh `least`.
-std::vector<MatrixSolver::State> MatrixSolver::combine_all(Members members, std::int64_t least) {
+/// The first heaviest of one of each of `members`, if any that is held comes to weigh `least`.
+std::optional<MatrixSolver::State> MatrixSolver::best_of_members(Members members, std::int64_t least) {
   std::int64_t to_come = 0;  // at most
   for (const std::vector<State>* member : members) to_come += first_heaviest(*member).weight;
   to_come -= first_heaviest(*members.front()).weight;
   std::vector<State> states;
   std::copy_if(members.front()->begin(), members.front()->end(), std::back_inserter(states),
                [&](const State& state) { return state.weight + to_come >= least; });
-  for (const std::vector<State>* member : members.subspan(1)) {
+  for (const std::vector<State>* member : members.subspan(1, members.size() - 2)) {
     to_come -= first_heaviest(*member).weight;
     combine(states, *member, least - to_come);
   }
-  return states;
+  return first_heaviest_of_both(std::move(states), *members.back(), least);
+}
+
+/// Of one of `states` with one of `others`, the first heaviest, if any weighs `least`. Only that is asked for at last:
+/// none of the rest has to be held.
+std::optional<MatrixSolver::State> MatrixSolver::first_heaviest_of_both(std::vector<State> states,
+                                                                        std::span<const State> others,
+                                                                        std::int64_t least) {
+  hurry(states);
+  work_ += states.size() * others.size();
+  const State* left = nullptr;
+  const State* right = nullptr;
+  std::int64_t heaviest = least - 1;
+  for (const State& a : states) {
+    for (const State& b : others) {
+      join(a, b);
+      const std::int64_t weight = weight_of(candidate_);
+      if (weight <= heaviest) continue;
+      heaviest = weight;
+      left = &a;
+      right = &b;
+    }
+  }
+  if (left == nullptr) return std::nullopt;
+  join(*left, *right);
+  return State{push_mask(candidate_), push_witness(left->witness, right->witness), heaviest};
 }
 
 /// The weight of one combination of `members`, a good one.
@@ -225,6 +247,7 @@ void MatrixSolver::write_out(std::uint32_t node) {
   const MatrixProgram::Node& that = program_.nodes[node];
   const auto parts = program_.parts_of(that);
   std::vector<State> states;
+  std::int64_t least = 0;
   switch (that.kind) {
     case Kind::kModel:
       states.push_back(model_state(that));
@@ -233,7 +256,7 @@ void MatrixSolver::write_out(std::uint32_t node) {
       for (const std::uint32_t part : parts) {
         for (const State& state : written_[written_at_[part]]) {
           std::copy_n(masks_.begin() + state.mask, words_, candidate_.begin());
-          count_in(states, state.weight, state.witness);
+          count_in(states, state.weight, state.witness, least);
         }
       }
       break;
@@ -242,7 +265,7 @@ void MatrixSolver::write_out(std::uint32_t node) {
       for (std::size_t i = 1; i < parts.size(); ++i) combine(states, written_[written_at_[parts[i]]], 0);
       break;
   }
-  cut(states, program_.max_states);
+  cut(states, room());
   written_at_[node] = static_cast<std::uint32_t>(written_.size());
   written_.push_back(std::move(states));
 }
@@ -250,17 +273,16 @@ void MatrixSolver::write_out(std::uint32_t node) {
 void MatrixSolver::combine(std::vector<State>& states, std::span<const State> others, std::int64_t least) {
   // Who a combination is, is written down only for those that stay: until then, the two places.
   constexpr std::uint32_t kPlaceBits = 16;
+  hurry(states);
+  work_ += states.size() * others.size();
   std::vector<State> combined;
   for (std::uint32_t left = 0; left < states.size(); ++left) {
     for (std::uint32_t right = 0; right < others.size(); ++right) {
-      const std::uint64_t* const a = masks_.data() + states[left].mask;
-      const std::uint64_t* const b = masks_.data() + others[right].mask;
-      for (std::size_t i = 0; i < words_; ++i) candidate_[i] = a[i] | b[i];
-      const std::int64_t weight = weight_of(candidate_);
-      if (weight >= least) count_in(combined, weight, left << kPlaceBits | right);
+      join(states[left], others[right]);
+      count_in(combined, weight_of(candidate_), left << kPlaceBits | right, least);
     }
   }
-  cut(combined, program_.max_states);
+  cut(combined, room());
   for (State& state : combined) {
     const State& left = states[state.witness >> kPlaceBits];
     const State& right = others[state.witness & ((1U << kPlaceBits) - 1)];
@@ -269,8 +291,12 @@ void MatrixSolver::combine(std::vector<State>& states, std::span<const State> ot
   states = std::move(combined);
 }
 
-/// Adds `candidate_` if it is within none of `states`, and takes out those that are within it.
-void MatrixSolver::count_in(std::vector<State>& states, std::int64_t weight, std::uint32_t witness) {
+/// Adds `candidate_` if it weighs `least` and is within none of `states`, and takes out those that are within it.
+/// Once there were too many, `least` is more than the lightest weighs that was kept.
+void MatrixSolver::count_in(std::vector<State>& states, std::int64_t weight, std::uint32_t witness,
+                            std::int64_t& least) {
+  if (weight < least) return;
+  work_ += states.size();
   const Mask candidate(candidate_);
   for (const State& state : states) {
     if (is_within(candidate, mask_at(state.mask))) return;
@@ -281,7 +307,18 @@ void MatrixSolver::count_in(std::vector<State>& states, std::int64_t weight, std
     return true;
   });
   states.push_back({push_mask(candidate), witness, weight});
-  if (states.size() > 2 * program_.max_states) cut(states, program_.max_states);
+  if (states.size() <= 2 * room()) return;
+  cut(states, room());
+  const auto lightest = std::min_element(states.begin(), states.end(),
+                                         [](const State& a, const State& b) { return a.weight < b.weight; });
+  least = std::max(least, lightest->weight + 1);
+}
+
+/// Keeps one, the best, once the question takes too long. Their masks may be of other lists, too.
+void MatrixSolver::hurry(std::vector<State>& states) {
+  if (states.size() <= room()) return;
+  is_exact_ = false;
+  states = {first_heaviest(states)};
 }
 
 /// Keeps those `room` of most weight, the first of equal ones, in their order.
@@ -310,6 +347,13 @@ MatrixSolver::State MatrixSolver::model_state(const MatrixProgram::Node& node) {
   return {push_mask(mask), push_witness(node.first, kLeaf), weight_of(mask)};
 }
 
+/// To `candidate_`.
+void MatrixSolver::join(const State& left, const State& right) noexcept {
+  const std::uint64_t* const a = masks_.data() + left.mask;
+  const std::uint64_t* const b = masks_.data() + right.mask;
+  for (std::size_t i = 0; i < words_; ++i) candidate_[i] = a[i] | b[i];
+}
+
 std::int64_t MatrixSolver::weight_of(Mask mask) const noexcept {
   std::int64_t weight = 0;
   for_each_bit(mask, [&](std::size_t bit) { weight += models_[bit].weight; });
@@ -326,11 +370,6 @@ std::uint32_t MatrixSolver::push_mask(Mask mask) {
   const auto at = static_cast<std::uint32_t>(masks_.size());
   masks_.insert(masks_.end(), mask.begin(), mask.end());
   return at;
-}
-
-std::uint32_t MatrixSolver::push_witness(std::uint32_t left, std::uint32_t right) {
-  witnesses_.push_back({left, right});
-  return static_cast<std::uint32_t>(witnesses_.size() - 1);
 }
 
 std::vector<ModelId> MatrixSolver::combination(std::size_t set) const {

@@ -23,6 +23,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -72,6 +73,7 @@ class MatrixSolver {
   using Members = std::span<const std::vector<State>* const>;
   static constexpr std::uint32_t kLeaf = kNoMatrixNode;
   static constexpr std::uint32_t kShared = std::uint32_t{1} << 31;
+  static constexpr std::uint64_t kWorkPerSquare = 64;  // of `max_states`
   static constexpr std::uint8_t kNeedsBest = 1;
   static constexpr std::uint8_t kNeedsAll = 2;
 
@@ -93,23 +95,35 @@ class MatrixSolver {
   void find_best(std::uint32_t node);
   [[nodiscard]] State best_of_all(const MatrixProgram::Node& node);
   [[nodiscard]] State best_of_group(const MatrixProgram::Node& node, std::uint32_t group);
-  [[nodiscard]] std::vector<State> combine_all(Members members, std::int64_t least);
+  [[nodiscard]] std::optional<State> best_of_members(Members members, std::int64_t least);
+  [[nodiscard]] std::optional<State> first_heaviest_of_both(std::vector<State> states, std::span<const State> others,
+                                                            std::int64_t least);
   [[nodiscard]] std::int64_t reached_greedily(Members members);
   void write_out(std::uint32_t node);
   /// Replaces `states` by what counts of them with each of `others`, if it weighs `least`.
   void combine(std::vector<State>& states, std::span<const State> others, std::int64_t least);
-  void count_in(std::vector<State>& states, std::int64_t weight, std::uint32_t witness);
+  void count_in(std::vector<State>& states, std::int64_t weight, std::uint32_t witness, std::int64_t& least);
+  /// How many combinations of a part may be held. What takes too long goes on with one of each, the best.
+  [[nodiscard]] std::size_t room() const noexcept {
+    return work_ <= kWorkPerSquare * program_.max_states * program_.max_states ? program_.max_states : 1;
+  }
+  void hurry(std::vector<State>& states);
   void cut(std::vector<State>& states, std::size_t room);
 
   [[nodiscard]] State model_state(const MatrixProgram::Node& node);
+  void join(const State& left, const State& right) noexcept;
   [[nodiscard]] std::int64_t weight_of(Mask mask) const noexcept;
   [[nodiscard]] std::uint32_t push_mask(Mask mask);
-  [[nodiscard]] std::uint32_t push_witness(std::uint32_t left, std::uint32_t right);
+  [[nodiscard]] std::uint32_t push_witness(std::uint32_t left, std::uint32_t right) {
+    witnesses_.push_back({left, right});
+    return static_cast<std::uint32_t>(witnesses_.size() - 1);
+  }
 
   const MatrixProgram& program_;
   std::span<const Model> models_;
   std::size_t words_;
   bool is_exact_ = true;
+  std::uint64_t work_ = 0;  // combinations that were compared with another one, or weighed
 
   std::vector<std::uint64_t> supports_{};    // by node: all bits of all its combinations
   std::vector<std::uint8_t> needs_{};        // by node

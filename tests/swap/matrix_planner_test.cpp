@@ -17,6 +17,7 @@ using penstock::testing::AskedMatrix;
 using penstock::testing::AskedPlanner;
 using penstock::testing::NamedPlan;
 using penstock::testing::Names;
+using penstock::testing::names_of;
 using penstock::testing::NamesList;
 using penstock::testing::text_of;
 
@@ -219,6 +220,46 @@ TEST_CASE("MatrixPlanner: an explosion is cut, and the answer is still a combina
   CHECK(plan.evict.size() == 20);
   CHECK(plan.target_set.size() == 22);
   CHECK(asked.explain("t", {"a0", "b1"}).is_exact);
+}
+
+TEST_CASE("MatrixPlanner: two parts are decided exactly, whatever they allow together", "[swap][matrix_planner]") {
+  // 300 times 300 combinations, none within another one: far more than are held.
+  Names names{"link"};
+  std::string expression = "t";
+  for (const std::string part : {"a", "b"}) {
+    for (int i = 0; i < 300; ++i) {
+      names.push_back(part + std::to_string(100 + i));
+      expression += (i == 0 ? " & (" : " | ") + names.back() + " & link";
+    }
+    expression += ")";
+  }
+  const Names running = names;
+  names.emplace_back("t");
+  const AskedMatrix asked(names, {.sets = {{"s", expression}}});
+  const MatrixPlan plan = asked.explain("t", running);
+  CHECK(plan.is_exact);
+  CHECK(names_of(asked.models, plan.target_set) == Names{"a100", "b100", "link", "t"});
+}
+
+TEST_CASE("MatrixPlanner: what would take hours is decided by the best of each part", "[swap][matrix_planner]") {
+  Names names;
+  std::string any;
+  for (int i = 0; i < 600; ++i) {
+    names.push_back("m" + std::to_string(100 + i));
+    any += (i == 0 ? "" : " | ") + names.back();
+  }
+  std::string expression = "t";
+  for (int i = 0; i < 40; ++i) expression += " & +any";
+  const Names running = names;
+  names.emplace_back("t");
+  // Enough time for some of the first parts: those of the last set are shared with them.
+  const AskedMatrix asked(names, {.sets = {{"any", any}, {"s", expression}, {"last", expression + " & +any & +any"}}});
+  const MatrixPlan plan = asked.explain("t", running);
+  CHECK_FALSE(plan.is_exact);
+  CHECK(plan.set_name == "last");
+  CHECK(plan.target_set.size() == 43);
+  CHECK(plan.evict.size() == 558);
+  CHECK(plan.cost == 558);
 }
 
 TEST_CASE("MatrixPlanner: where a good combination was cut, another one is found", "[swap][matrix_planner]") {
