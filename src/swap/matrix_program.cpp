@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kMaxNameBytes = 256;
 constexpr std::size_t kMaxVariableBytes = 32;
 constexpr std::int64_t kMaxCost = 1'000'000'000;  // the sum of 2^32 of them fits
+constexpr std::size_t kMaxNamedSets = 16;         // of a circle
 constexpr std::size_t kMinStates = 16;
 constexpr std::size_t kMaxStates = 4096;
 
@@ -24,11 +25,24 @@ std::string quoted(std::string_view name) { return fmt::format("'{}'", shortened
 
 bool is_variable_byte(char byte) noexcept { return byte != '_' && is_matrix_name_byte(byte); }
 
+struct SetReference {
+  std::size_t set;
+  std::size_t position;  // in the expression that refers to it
+};
+
+/// From a set to itself. Of a long one, the sets in its middle are only counted: all circles of a matrix may take
+/// memory that grows with its references, but not with their square.
+struct SetCycle {
+  std::vector<std::size_t> sets;
+  std::size_t left_out;  // behind the first half of `kMaxNamedSets`
+  std::size_t position;  // of the reference that closes it, in the last but one of `sets`
+};
+
 /// Sets in the order in which they are tried: as defined, but each behind those that it refers to.
 class SetOrder {
  public:
-  explicit SetOrder(const std::vector<std::vector<std::size_t>>& references)
-      : references_(references), marks_(references.size(), Mark::kNew) {}
+  explicit SetOrder(const std::vector<std::vector<SetReference>>& references)
+      : references_(references), marks_(references.size(), Mark::kNew), place_of_(references.size()) {}
 
   /// With its own stack: a chain of references may be as long as there are sets.
   const std::vector<std::size_t>& sort() {
@@ -38,8 +52,8 @@ class SetOrder {
     return order_;
   }
 
-  /// Each from a set to itself.
-  [[nodiscard]] const std::vector<std::vector<std::size_t>>& cycles() const noexcept { return cycles_; }
+  /// One for each reference that closes one.
+  [[nodiscard]] const std::vector<SetCycle>& cycles() const noexcept { return cycles_; }
 
  private:
   enum class Mark : std::uint8_t { kNew, kOpen, kDone };
@@ -50,6 +64,7 @@ class SetOrder {
 
   void open(std::size_t set) {
     marks_[set] = Mark::kOpen;
+    place_of_[set] = path_.size();
     path_.push_back({set});
   }
 
@@ -63,27 +78,31 @@ class SetOrder {
         path_.pop_back();
         continue;
       }
-      const std::size_t reference = references_[last.set][last.next++];
-      if (marks_[reference] == Mark::kNew) {
-        open(reference);
-      } else if (marks_[reference] == Mark::kOpen) {
+      const SetReference& reference = references_[last.set][last.next++];
+      if (marks_[reference.set] == Mark::kNew) {
+        open(reference.set);
+      } else if (marks_[reference.set] == Mark::kOpen) {
         note_cycle(reference);
       }
     }
   }
 
-  void note_cycle(std::size_t set) {
-    auto begin = std::find_if(path_.begin(), path_.end(), [set](const Visit& visit) { return visit.set == set; });
-    std::vector<std::size_t>& cycle = cycles_.emplace_back();
-    for (; begin != path_.end(); ++begin) cycle.push_back(begin->set);
-    cycle.push_back(set);
+  void note_cycle(const SetReference& reference) {
+    const auto cycle = std::span(path_).subspan(place_of_[reference.set]);
+    const std::size_t left_out = cycle.size() - std::min(cycle.size(), kMaxNamedSets);
+    const std::size_t first = left_out == 0 ? cycle.size() : kMaxNamedSets / 2;
+    SetCycle& noted = cycles_.emplace_back(SetCycle{{}, left_out, reference.position});
+    for (const Visit& visit : cycle.first(first)) noted.sets.push_back(visit.set);
+    for (const Visit& visit : cycle.subspan(first + left_out)) noted.sets.push_back(visit.set);
+    noted.sets.push_back(reference.set);
   }
 
-  const std::vector<std::vector<std::size_t>>& references_;
+  const std::vector<std::vector<SetReference>>& references_;
   std::vector<Mark> marks_;
+  std::vector<std::size_t> place_of_;  // of an open set, in `path_`
   std::vector<Visit> path_{};
   std::vector<std::size_t> order_{};
-  std::vector<std::vector<std::size_t>> cycles_{};
+  std::vector<SetCycle> cycles_{};
 };
 
 class MatrixLinker {
@@ -101,7 +120,7 @@ class MatrixLinker {
     if (!violations_.empty()) return {};
     SetOrder order(references_);
     const std::vector<std::size_t>& sets = order.sort();
-    for (const std::vector<std::size_t>& cycle : order.cycles()) refuse_cycle(cycle);
+    for (const SetCycle& cycle : order.cycles()) refuse_cycle(cycle);
     if (!violations_.empty()) return {};
     std::sort(program_.models.begin(), program_.models.end());
     program_.models.erase(std::unique(program_.models.begin(), program_.models.end()), program_.models.end());
@@ -196,24 +215,20 @@ class MatrixLinker {
         if (other == set_of_.end()) {
           refuse(set, "of sets that exist", "undefined " + quoted(term.name), term.position);
         } else if (std::exchange(referenced_by_[other->second], set) != set) {
-          references_[set].push_back(other->second);
+          references_[set].push_back({other->second, term.position});
         }
       }
     }
   }
 
   /// At the place of the reference that closes it.
-  void refuse_cycle(const std::vector<std::size_t>& cycle) {
+  void refuse_cycle(const SetCycle& cycle) {
     std::string path;
-    for (const std::size_t set : cycle) {
-      path += (path.empty() ? "" : " -> ") + shortened(options_.sets[set].name, kMaxNameBytes);
+    for (std::size_t i = 0; i < cycle.sets.size(); ++i) {
+      if (i == kMaxNamedSets / 2 && cycle.left_out > 0) path += fmt::format(" -> ({} more)", cycle.left_out);
+      path += (i == 0 ? "" : " -> ") + options_.sets[cycle.sets[i]].name;
     }
-    const std::size_t last = cycle[cycle.size() - 2];
-    for (const MatrixTerm& term : expressions_[last].terms) {
-      if (term.kind == MatrixKind::kReference && set_of_.find(term.name)->second == cycle.back()) {
-        return refuse(last, "without a circle", path, term.position);
-      }
-    }
+    refuse(cycle.sets[cycle.sets.size() - 2], "without a circle", path, cycle.position);
   }
 
   void add(std::size_t set) {
@@ -244,9 +259,9 @@ class MatrixLinker {
   OptionViolations& violations_;
   std::map<std::string, ModelId, std::less<>> variables_{};
   std::map<std::string, std::size_t, std::less<>> set_of_{};
-  std::vector<MatrixExpression> expressions_{};         // by set, like the next two
-  std::vector<std::vector<std::size_t>> references_{};  // sets, each once
-  std::vector<std::size_t> referenced_by_{};            // the last set that was seen to do so
+  std::vector<MatrixExpression> expressions_{};          // by set, like the next two
+  std::vector<std::vector<SetReference>> references_{};  // each set once
+  std::vector<std::size_t> referenced_by_{};             // the last set that was seen to do so
   std::vector<std::uint32_t> roots_{};
   MatrixProgram program_{};
 };

@@ -111,6 +111,21 @@ TEST_CASE("MatrixPlanner: a circle of references is refused with its path (M26, 
       "\"(qwen | +a | >+c)\" (set 'c')");
 }
 
+TEST_CASE("MatrixPlanner: of a long circle, only some sets are named", "[swap][matrix_planner]") {
+  // s0 refers to s1, that to s2, and so on; and each refers to s0: a circle of each length.
+  MatrixPlannerOptions options;
+  for (int i = 0; i < 2000; ++i) {
+    options.sets.push_back({"s" + std::to_string(i), "+s0 & +s" + std::to_string((i + 1) % 2000)});
+  }
+  const std::string text = complaint(options);
+  CHECK(text.find("got s0 -> s1 -> s2 -> s3 -> s4 -> s5 -> s6 -> s7 -> s8 -> s9 -> s10 -> s11 -> s12 -> s13 -> s14 -> "
+                  "s15 -> s0 at") != std::string::npos);
+  CHECK(text.find("got s0 -> s1 -> s2 -> s3 -> s4 -> s5 -> s6 -> s7 -> (1984 more) -> s1992 -> s1993 -> s1994 -> s1995 "
+                  "-> s1996 -> s1997 -> s1998 -> s1999 -> s0 at column 1 of \">+s0 & +s0\" (set 's1999')") !=
+        std::string::npos);
+  CHECK(text.size() < 600'000);
+}
+
 TEST_CASE("MatrixPlanner: variables name models (M31 to M33)", "[swap][matrix_planner]") {
   const AskedMatrix basic(
       kModels, {.variables = {{"g", "gemma"}, {"q", "qwen"}, {"m", "mistral"}, {"v", "voxtral"}, {"L", "llama70B"}},
