@@ -187,6 +187,7 @@ void BudgetPlanner::plan(const PlanInput& input, std::vector<ModelId>& evict) co
                                           ? take_longest_unused(std::move(all), missing)
                                           : take_cheapest(std::move(all), missing);
   const std::size_t before = evict.size();
+  evict.reserve(before + victims.size());
   for (const Victim& victim : victims) evict.push_back(victim.id);
   std::sort(evict.begin() + static_cast<std::ptrdiff_t>(before), evict.end());
 }

@@ -10,6 +10,7 @@ class ExclusivePlanner final : public EvictionPlanner, public PairwiseEviction {
   [[nodiscard]] std::string_view name() const noexcept override { return "exclusive"; }
 
   void plan(const PlanInput& input, std::vector<ModelId>& evict) const override {
+    evict.reserve(evict.size() + input.running.size());
     for (const ModelId model : input.running) {
       if (model != input.target) evict.push_back(model);
     }

@@ -40,6 +40,7 @@ class GroupPlanner final : public EvictionPlanner, public PairwiseEviction {
   [[nodiscard]] std::string_view name() const noexcept override { return "group"; }
 
   void plan(const PlanInput& input, std::vector<ModelId>& evict) const override {
+    evict.reserve(evict.size() + input.running.size());
     const std::size_t target_group = class_of(input.target);
     for (const ModelId model : input.running) {
       if (model != input.target && evicts(target_group, class_of(model))) evict.push_back(model);

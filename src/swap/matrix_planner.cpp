@@ -51,6 +51,7 @@ class MatrixQuestion {
   [[nodiscard]] const MatrixSolver& solver() const noexcept { return solver_; }
 
   void plan(ModelId target, std::vector<ModelId>& evict) const {
+    evict.reserve(evict.size() + models_.size());
     for (std::size_t bit = 0; bit < models_.size(); ++bit) {
       if (models_[bit].id != target && !(has_set_ && solver_.contains(set_, bit))) evict.push_back(models_[bit].id);
     }

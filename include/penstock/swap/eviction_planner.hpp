@@ -73,9 +73,9 @@ class EvictionPlanner {
   /// Such as "group".
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
 
-  /// Appends to `evict` the models of `input.running` that have to go, in their order. What is not running, is there
-  /// twice, or is the target, is ignored by the scheduler and counted. What it throws is caught and counted; the
-  /// request that it was asked for is refused with `SwapReason::kPlannerFailed`.
+  /// Appends to `evict` the models of `input.running` that have to go, in their order; if it throws, none. What is not
+  /// running, is there twice, or is the target, is ignored by the scheduler and counted. What it throws is caught and
+  /// counted; the request that it was asked for is refused with `SwapReason::kPlannerFailed`.
   virtual void plan(const PlanInput& input, std::vector<ModelId>& evict) const = 0;
 
   /// The classes, if it is pairwise; else null.
