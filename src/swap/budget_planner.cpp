@@ -69,13 +69,11 @@ std::string_view to_string(BudgetVictims victims) noexcept {
 }
 
 BudgetPlanner::BudgetPlanner(const BudgetPlannerOptions& options, const ModelTable& models)
-    : budgets_(options.budgets),
-      uses_(models.size() * options.budgets.size(), 0),
-      is_pinned_(models.size(), false),
-      victims_(options.victims) {
+    : budgets_(options.budgets), is_pinned_(models.size(), false), victims_(options.victims) {
   if (const absl::Status bad = options.validate(models); !bad.ok()) {
     throw std::invalid_argument(std::string(detail::text_of(bad)));
   }
+  uses_.assign(models.size() * budgets_.size(), 0);
   for (const ModelMemory& memory : options.models) {
     const auto model = static_cast<std::size_t>(*models.find(memory.model));
     is_pinned_[model] = memory.is_pinned;
@@ -169,14 +167,18 @@ void BudgetPlanner::leave_unneeded(std::vector<Victim>& victims, const Shortage&
   for (const Victim& victim : victims) {
     for (std::size_t i = 0; i < freed.size(); ++i) freed[i] += uses(victim.id)[i];
   }
-  for (std::size_t next = victims.size(); next-- > 0;) {
-    const auto mine = uses(victims[next].id);
+  auto kept = victims.end();  // from here on
+  for (auto next = victims.end(); next != victims.begin();) {
+    const auto mine = uses((--next)->id);
     bool is_needed = false;
     for (std::size_t i = 0; i < freed.size(); ++i) is_needed |= freed[i] - mine[i] < shortage.bytes[i];
-    if (is_needed) continue;
+    if (is_needed) {
+      *--kept = *next;
+      continue;
+    }
     for (std::size_t i = 0; i < freed.size(); ++i) freed[i] -= mine[i];
-    victims.erase(victims.begin() + static_cast<std::ptrdiff_t>(next));
   }
+  victims.erase(victims.begin(), kept);
 }
 
 void BudgetPlanner::plan(const PlanInput& input, std::vector<ModelId>& evict) const {
