@@ -110,7 +110,8 @@ absl::Status GroupPlannerOptions::validate(const ModelTable& models) const {
       } else {
         violations.require(false, option + "members", "in one group, and once",
                            known == i ? fmt::format("'{}' twice", member)
-                                      : fmt::format("'{}', which is in '{}' too", member, groups[known].name));
+                                      : fmt::format("'{}', which is in '{}' too", member,
+                                                    detail::shortened(groups[known].name, kMaxNameBytes)));
       }
     }
   }

@@ -70,7 +70,8 @@ absl::Status ModelTable::validate(std::span<const SwapModel> models) {
     require(model.start_time >= Duration::zero(), "start_time", "at least 0", detail::duration_text(model.start_time));
   }
   for (const std::string_view name : repeated_names(models)) {
-    violations.require(false, "models", "of different names", fmt::format("'{}' more than once", name));
+    violations.require(false, "models", "of different names",
+                       fmt::format("'{}' more than once", detail::shortened(name, kMaxNameBytes)));
   }
   return violations.status("model table");
 }

@@ -187,4 +187,7 @@ TEST_CASE("GroupPlanner: says all that is wrong at once", "[swap][group_planner]
       "must be in one group, and once, got 'b', which is in '' too; options.groups[2].members must be models, got "
       "unknown 'y'; options.groups[3].name must be 1 to 256 bytes long, got 257");
   CHECK(GroupPlannerOptions{}.validate(ModelTable()).ok());
+  const GroupPlannerOptions long_name{
+      .groups = {{.name = std::string(100'000, 'n'), .members = {"a", "b"}}, {.name = "g", .members = {"a", "b"}}}};
+  CHECK(text_of(long_name.validate(table_of({"a", "b"}))).size() < 2000);
 }
