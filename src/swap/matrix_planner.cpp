@@ -127,6 +127,7 @@ class Expansion {
   std::vector<Combination> expand(const MatrixProgram::Node& node) const {
     switch (node.kind) {
       case MatrixProgram::Kind::kModel:
+        if (limit_ == 0) throw TooMany();
         return {{program_.models[node.first]}};
       case MatrixProgram::Kind::kAny:
         return expand_any(node);

@@ -177,6 +177,8 @@ TEST_CASE("MatrixPlanner: says what a set allows, up to a limit", "[swap][matrix
   CHECK(asked.planner.combinations("s", 100).value().size() == 100);
   CHECK(text_of(asked.planner.combinations("s", 99).status()) ==
         "matrix planner: set 's' has more than 99 combinations");
+  const AskedMatrix one({"a"}, {.sets = {{"s", "a"}}});
+  CHECK(text_of(one.planner.combinations("s", 0).status()) == "matrix planner: set 's' has more than 0 combinations");
   CHECK(text_of(asked.planner.combinations("x").status()) == "matrix planner: there is no set 'x'");
 }
 
