@@ -4,13 +4,13 @@
 /// \file
 /// Which models have to go so that another one can run: a decision, without a clock, a lock or a thread.
 ///
-/// | Planner           | Models run together if                                             | Looked up by |
-/// |-------------------|--------------------------------------------------------------------|--------------|
-/// | `ExclusivePlanner`| never: one at a time                                               | class        |
-/// | `GroupPlanner`    | their groups say so: swap, exclusive, persistent                   | class        |
-/// | `MatrixPlanner`   | a set contains all of them; the cheapest eviction wins             | asked        |
-/// | `BudgetPlanner`   | they fit into so much memory; the longest unused, or cheapest, go  | asked        |
-/// | `FunctionPlanner` | a function of the user's says so                                   | asked        |
+/// | Planner              | Models run together if                                             | Looked up by |
+/// |----------------------|--------------------------------------------------------------------|--------------|
+/// | `exclusive_planner()`| never: one at a time                                               | class        |
+/// | `group_planner()`    | their groups say so: swap, exclusive, persistent                   | class        |
+/// | `matrix_planner()`   | a set contains all of them; the cheapest eviction wins             | asked        |
+/// | `budget_planner()`   | they fit into so much memory; the longest unused, or cheapest, go  | asked        |
+/// | `function_planner()` | a function of the user's says so                                   | asked        |
 ///
 /// A planner whose answer depends on two models at a time only, by the class that each is in, is *pairwise*. A
 /// scheduler then need not ask it for each request: it keeps an index, and decides in time that does not grow with the
@@ -23,8 +23,6 @@
 #include <span>
 #include <string_view>
 #include <vector>
-
-#include "absl/status/status.h"
 
 #include "penstock/core/clock.hpp"
 #include "penstock/swap/swap_model.hpp"
@@ -44,8 +42,8 @@ struct PlanInput {
   std::span<const Duration> start_times;
 };
 
-/// The answers of a pairwise planner: a model of class `c` evicts all that run of the classes in `row(c)`, but not
-/// itself.
+/// The answers of a pairwise planner: a model of class `c` evicts all that run of each class `d` for which
+/// `evicts(c, d)`, but not itself.
 class PairwiseEviction {
  public:
   virtual ~PairwiseEviction() = default;

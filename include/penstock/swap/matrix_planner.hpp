@@ -92,7 +92,7 @@ struct MatrixPlan {
   std::vector<ModelId> target_set = {};
   /// The set of it; empty if there is none. Of a target that runs, the first one with all that runs in a combination.
   std::string set_name = {};
-  std::int64_t cost = 0;  ///< of `evict`; of a target that is in no set, of all that goes
+  std::int64_t cost = 0;  ///< of `evict`
   bool is_exact = true;   ///< false: `max_states` was reached, and there may be a cheaper one
 
   friend bool operator==(const MatrixPlan&, const MatrixPlan&) = default;
