@@ -68,7 +68,8 @@ std::uint32_t ModelQueue::first_at_or_behind(const TicketStore& tickets, const O
     }
     while (at != kNoIndex && tickets[at].line.next == kNoIndex) {
       // Back to the eldest sibling, and from it to the parent.
-      while (tickets[at].line.previous != kNoIndex && tickets[tickets[at].line.previous].child != at) at = tickets[at].line.previous;
+      while (tickets[at].line.previous != kNoIndex && tickets[tickets[at].line.previous].child != at)
+        at = tickets[at].line.previous;
       at = tickets[at].line.previous;
     }
     if (at != kNoIndex) at = tickets[at].line.next;

@@ -68,6 +68,12 @@ class ModelQueue {
   void push(TicketStore& tickets, std::uint32_t at) noexcept;
   void erase(TicketStore& tickets, std::uint32_t at) noexcept;
 
+  /// Calls `visit(at)` for all that came in order.
+  template <class Visit>
+  void each_in_order(const TicketStore& tickets, Visit&& visit) const {
+    for (std::uint32_t at = list_.first(); at != kNoIndex; at = tickets[at].line.next) visit(at);
+  }
+
  private:
   TicketList list_;
   std::uint32_t root_ = kNoIndex;

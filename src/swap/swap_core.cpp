@@ -51,6 +51,7 @@ SwapCore::SwapCore(SwapSchedulerOptions options)
   parked_.reserve(models_.size());
   walk_.reserve(models_.size());
   passed_.reserve(models_.size());
+  if (has_claims()) holders_.reserve(2 * models_.size());
   if (const PairwiseEviction* const relation = setup_->planner->pairwise(); relation != nullptr) {
     index_.emplace(*relation, models_.size());
   } else {
@@ -119,6 +120,8 @@ void SwapCore::enqueue(std::uint32_t at) noexcept {
   ticket.state = TicketState::kQueued;
   line_.insert(tickets_, at);
   model.queue.push(tickets_, at);
+  if (has_claims()) watch_claim(at);
+  if (options().batching.by_cost) count_wait(ticket, true);
   ++tenant_queued_[ticket.tenant];
   stats_.queued_high_water = std::max(stats_.queued_high_water, ++stats_.queued);
   refresh(ticket.model);
@@ -139,6 +142,7 @@ void SwapCore::grant(std::uint32_t at, SwapReason reason) {
     return refuse(at, SwapReason::kConcurrencyLimit);
   }
   room(1);
+  const bool was_queued = ticket.state == TicketState::kQueued;
   take_out(at);
   forget_deadline(at);
   if (options().order == QueueOrder::kFairShare) {
@@ -151,7 +155,7 @@ void SwapCore::grant(std::uint32_t at, SwapReason reason) {
   ++stats_.granted;
   last_used_[ticket.model] = ++uses_;
   out_->add(GrantTicket{.ticket = tickets_.id(at), .model = ModelId{ticket.model}, .reason = reason});
-  refresh(ticket.model);
+  if (was_queued || model.in_flight == 1) refresh(ticket.model);
 }
 
 void SwapCore::refuse(std::uint32_t at, SwapReason reason, SwapId swap, Duration retry_after) {
@@ -171,6 +175,8 @@ void SwapCore::take_out(std::uint32_t at) noexcept {
   if (ticket.state == TicketState::kQueued) {
     line_.erase(tickets_, at);
     model.queue.erase(tickets_, at);
+    if (has_claims()) forget_claim(at);
+    if (options().batching.by_cost) count_wait(ticket, false);
     --tenant_queued_[ticket.tenant];
     --stats_.queued;
   } else if (ticket.state == TicketState::kJoined) {
@@ -187,12 +193,15 @@ void SwapCore::take_out(std::uint32_t at) noexcept {
 }
 
 void SwapCore::end_ticket(std::uint32_t at) noexcept {
-  const std::uint32_t model = tickets_[at].model;
+  const std::uint32_t number = tickets_[at].model;
+  ModelRecord& model = models_[number];
+  const bool was_granted = tickets_[at].state == TicketState::kGranted;
+  const bool was_parked = model.is_parked;
   take_out(at);
   forget_deadline(at);
-  --models_[model].reserved;
+  --model.reserved;
   tickets_.give(at);
-  refresh(model);
+  if (!was_granted || was_parked || model.in_flight == 0) refresh(number);
 }
 
 void SwapCore::claim(const std::vector<ModelId>& models) noexcept {

@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -57,10 +58,14 @@ struct ModelRecord {
   std::uint32_t waiting_at = kNoIndex;  // its place in `waiting_`
   std::uint32_t failures = 0;           // in a row
   TimePoint backs_off_until = TimePoint::min();
-  TimePoint used{};            // when it became ready, or last served, the later
-  Duration serve_time{};       // what a request takes, as far as is known
-  bool has_come_once = false;  // its start time has been measured
+  TimePoint used{};                  // when it became ready, or last served, the later
+  Duration serve_time{};             // what a request takes, as far as is known
+  std::uint64_t waiting_weight = 0;  // of all who are queued, by cost only
+  std::uint64_t waiting_since = 0;   // the sum of the weights times the arrivals, in ticks, modulo 2^64
+  bool has_come_once = false;        // its start time has been measured
 };
+
+inline constexpr std::int32_t kNoClaimPriority = std::numeric_limits<std::int32_t>::max();
 
 class SwapCore {
  public:
@@ -113,7 +118,7 @@ class SwapCore {
 
   // The decision table and the walk (swap_drain.cpp).
   [[nodiscard]] Verdict judge(std::uint32_t model);
-  [[nodiscard]] bool plan(std::uint32_t target);
+  [[nodiscard]] bool plan(std::uint32_t target, ModelId also = kNoModel);
   [[nodiscard]] bool pass(std::uint32_t at, SwapReason start_reason);
   void start(std::uint32_t at, SwapReason reason);
   [[nodiscard]] bool pass_queued_of(std::uint32_t model);
@@ -139,15 +144,26 @@ class SwapCore {
   // What goes beyond the table (swap_policy.cpp).
   [[nodiscard]] std::optional<SwapReason> refusal_of(const SwapRequest& request) const noexcept;
   [[nodiscard]] std::optional<SwapReason> bound_of(const Ticket& ticket) const noexcept;
-  [[nodiscard]] std::uint32_t tenant_of(const SwapRequest& request) const noexcept;
+  [[nodiscard]] std::uint16_t tenant_of(const SwapRequest& request) const noexcept;
   [[nodiscard]] OrderKey key_of(const SwapRequest& request) noexcept;
   void failed(std::uint32_t model) noexcept;
   void expire();
   void call_off_unwanted();
   [[nodiscard]] TimePoint next_due() const noexcept;
-  [[nodiscard]] bool is_late(const Ticket& ticket, Duration wait) const noexcept {
-    return options().reject_late && ticket.deadline < saturated_add(now_, wait);
-  }
+  [[nodiscard]] bool is_late(std::uint32_t at, Duration wait) const noexcept;
+
+  // Claims (swap_claims.cpp).
+  [[nodiscard]] bool has_claims() const noexcept;
+  [[nodiscard]] bool has_holders() const noexcept;
+  [[nodiscard]] TimePoint claims_since(std::uint32_t at) const noexcept;
+  void watch_claim(std::uint32_t at) noexcept;
+  void forget_claim(std::uint32_t at) noexcept;
+  void find_holders() noexcept;
+  [[nodiscard]] bool is_restrained(std::uint32_t at, Verdict verdict);
+  [[nodiscard]] bool restrains_asked(std::uint32_t holder, std::uint32_t model, bool starts,
+                                     const std::vector<ModelId>& evict);
+  void lift_residencies();
+  void drain_in_line();
 
   // Times, and what they bring about (swap_times.cpp).
   void became_ready(std::uint32_t model) noexcept;
@@ -161,12 +177,24 @@ class SwapCore {
   // Explanations and guesses (swap_explain.cpp, swap_eta.cpp).
   [[nodiscard]] SwapExplanation stopper_of(ModelId model) const noexcept;
   [[nodiscard]] SwapExplanation hold_of(ModelId model) const noexcept;
+  [[nodiscard]] SwapExplanation claim_against(std::uint32_t model, TimePoint now) const noexcept;
   [[nodiscard]] std::vector<ModelId> victims_of(std::uint32_t model) const;
   [[nodiscard]] Duration time_until_up(const ModelRecord& model, TimePoint now) const noexcept;
   [[nodiscard]] Duration wait_of(std::uint32_t model, const OrderKey& key, TimePoint now) const;
-  void watch_deadline(std::uint32_t at) noexcept;
+  void watch_deadline(std::uint32_t at, TimePoint deadline) noexcept;
   void forget_deadline(std::uint32_t at) noexcept;
 
+  // Which model comes next, by cost (swap_batching.cpp).
+  void drain_by_cost();
+  void count_wait(const Ticket& ticket, bool waits) noexcept;
+  [[nodiscard]] double cost_of_waiting(std::uint32_t model) const noexcept;
+
+  [[nodiscard]] std::int64_t priority_of(const SwapRequest& request) const noexcept {
+    return std::int64_t{setup_->table[request.model].priority} + request.priority;
+  }
+  [[nodiscard]] std::uint64_t weight_of(std::size_t tenant) const noexcept {
+    return tenant < options().tenants.size() ? options().tenants[tenant].weight : 1;
+  }
   [[nodiscard]] const SwapSchedulerOptions& options() const noexcept { return setup_->options; }
   [[nodiscard]] bool is_cured() const noexcept { return options().conduct == SwapConduct::kCured; }
   [[nodiscard]] ModelRecord& record(ModelId model) noexcept { return models_[static_cast<std::size_t>(model)]; }
@@ -200,6 +228,10 @@ class SwapCore {
   bool live_grew_ = false;                  // since the parked ones were looked at
 
   std::vector<HeapEntry<std::pair<TimePoint, std::uint64_t>>> deadlines_;  // of those who wait, by arrival then
+  // With claims only: all who are queued, by arrival.
+  TicketsByAge urgent_;  // they hold theirs from their arrival on
+  TicketsByAge aging_;
+
   std::vector<std::size_t> tenant_queued_;
   std::vector<std::uint64_t> tenant_finish_;
   std::uint64_t virtual_time_ = 0;
@@ -217,8 +249,10 @@ class SwapCore {
   std::vector<ModelId> victims_;
   std::vector<ModelId> running_;
   std::vector<ModelId> targets_;
-  std::vector<HeapEntry<OrderKey>> walk_;  // a heap of models, by where they come next
-  std::vector<std::uint32_t> passed_;      // models that had to stay
+  std::vector<HeapEntry<OrderKey>> walk_;                                // a heap of models, by where they come next
+  std::vector<std::uint32_t> passed_;                                    // models that had to stay
+  std::vector<HeapEntry<std::pair<TimePoint, std::uint64_t>>> holders_;  // models, with the first of their claims
+  std::vector<std::uint32_t> in_line_;
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

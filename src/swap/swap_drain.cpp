@@ -41,15 +41,18 @@ SwapCore::Verdict SwapCore::judge(std::uint32_t at) {
   return is_full(model) ? Verdict::kFull : Verdict::kGrant;
 }
 
-/// Asks the planner; `victims_` is its answer, without what makes no sense. False if it threw.
-bool SwapCore::plan(std::uint32_t at) {
+/// Asks the planner; `victims_` is its answer, without what makes no sense. With `also`, as if that were running. False
+/// if it threw.
+bool SwapCore::plan(std::uint32_t at, ModelId also) {
   const ModelId target{at};
   const ModelRecord& model = models_[at];
   const bool runs = is_running(model.state) && !(is_cured() && model.state == ModelState::kStopping);
   std::span<const ModelId> running = live_;
-  if (model.is_live && !runs) {
+  const bool adds = also != kNoModel && !record(also).is_live;
+  if (adds || (model.is_live && !runs)) {
     running_.assign(live_.begin(), live_.end());
-    std::erase(running_, target);
+    if (!runs) std::erase(running_, target);
+    if (adds) running_.insert(std::upper_bound(running_.begin(), running_.end(), also), also);
     running = running_;
   }
   ++stats_.plans;
@@ -65,8 +68,9 @@ bool SwapCore::plan(std::uint32_t at) {
   const std::size_t named = victims_.size();
   std::sort(victims_.begin(), victims_.end());
   victims_.erase(std::unique(victims_.begin(), victims_.end()), victims_.end());
-  std::erase_if(victims_,
-                [&](ModelId each) { return each == target || !setup_->table.contains(each) || !record(each).is_live; });
+  std::erase_if(victims_, [&](ModelId each) {
+    return each == target || !std::binary_search(running.begin(), running.end(), each);
+  });
   stats_.planner_misfits += named - victims_.size();
   return true;
 }
@@ -74,7 +78,10 @@ bool SwapCore::plan(std::uint32_t at) {
 /// Does what the table says; false if the request has to wait in the queue.
 bool SwapCore::pass(std::uint32_t at, SwapReason start_reason) {
   const std::uint32_t model = tickets_[at].model;
-  switch (judge(model)) {
+  const Verdict verdict = judge(model);
+  const bool may_be_held = verdict == Verdict::kJoin || verdict == Verdict::kGrant || verdict == Verdict::kStart;
+  if (may_be_held && has_claims() && is_restrained(at, verdict)) return false;
+  switch (verdict) {
     case Verdict::kUnknown:
       refuse(at, SwapReason::kUnknownModel);
       return true;
@@ -89,7 +96,7 @@ bool SwapCore::pass(std::uint32_t at, SwapReason start_reason) {
       grant(at, SwapReason::kReady);
       return true;
     case Verdict::kStart:
-      if (is_late(tickets_[at], start_times_[model])) {
+      if (is_late(at, start_times_[model])) {
         refuse(at, SwapReason::kTooLate);
       } else {
         start(at, start_reason);
@@ -121,6 +128,7 @@ void SwapCore::start(std::uint32_t at, SwapReason reason) {
   ++stats_.swaps_started;
   ++stats_.swaps_active;
   stats_.evictions += swap.evict.size();
+  if (has_claims() && !models_[number].queue.empty()) leave_behind(number);
   out_->add(StartSwap{.swap = id, .target = swap.target, .evict = out_->keep(swap.evict), .reason = reason});
 }
 
@@ -137,12 +145,14 @@ bool SwapCore::pass_queued_of(std::uint32_t model) {
 void SwapCore::grant_next_of(std::uint32_t number) {
   ModelRecord& model = models_[number];
   while (!model.queue.empty() && !is_full(model) && judge(number) == Verdict::kGrant) {
-    grant(model.queue.first(tickets_), SwapReason::kReady);
+    if (!pass(model.queue.first(tickets_), SwapReason::kNone)) return;
   }
 }
 
 void SwapCore::join_queued_of(std::uint32_t number) noexcept {
   ModelRecord& model = models_[number];
+  // They are spread over the whole line: what each of them needs of it is on its way while the next ones are looked up.
+  model.queue.each_in_order(tickets_, [this](std::uint32_t at) { line_.prefetch(tickets_, at); });
   while (!model.queue.empty()) join(model.queue.first(tickets_));
   refresh(number);
 }
@@ -163,7 +173,11 @@ void SwapCore::join_left_behind() noexcept {
 void SwapCore::drain() noexcept {
   must_drain_ = true;
   try {
-    if (index_) {
+    if (has_claims() && has_holders()) {
+      drain_in_line();
+    } else if (options().batching.by_cost) {
+      drain_by_cost();
+    } else if (index_) {
       drain_pairwise();
     } else {
       drain_general();

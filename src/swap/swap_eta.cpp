@@ -7,6 +7,11 @@
 #include "swap_core.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
+namespace {
+
+constexpr std::size_t kMostLookedAt = 256;
+
+}  // namespace
 
 /// Who would have to go for it now; nobody if the planner throws.
 std::vector<ModelId> SwapCore::victims_of(std::uint32_t number) const {
@@ -46,11 +51,19 @@ Duration SwapCore::wait_of(std::uint32_t number, const OrderKey& key, TimePoint 
     if (!other.is_hot) continue;
     wait = std::max(wait, plus(time_until_up(other, now), other.serve_time));
   }
-  for (const std::uint32_t each : waiting_) {
+  // Of many, some stand for all.
+  const std::size_t looked_at = std::min(waiting_.size(), kMostLookedAt);
+  Duration before = Duration::zero();
+  for (const std::uint32_t each : std::span(waiting_).first(looked_at)) {
     if (each == number || !(tickets_[models_[each].queue.first(tickets_)].key < key)) continue;
     if (index_ && !index_->evicts(number, each) && !index_->evicts(each, number)) continue;
-    wait = plus(wait, plus(start_times_[each], models_[each].serve_time));
+    before = plus(before, plus(start_times_[each], models_[each].serve_time));
   }
+  if (looked_at != waiting_.size()) {
+    const double times = static_cast<double>(waiting_.size()) / static_cast<double>(looked_at);
+    before = saturated(std::chrono::duration<double, std::nano>(static_cast<double>(before.count()) * times));
+  }
+  wait = plus(wait, before);
   if (own.state != ModelState::kReady) return plus(wait, start_times_[number]);
   if (is_full(own)) {
     const Duration::rep rounds = own.queue.size() / std::max(own.limit, 1U) + 1U;
@@ -65,11 +78,8 @@ std::optional<Duration> SwapCore::eta(TicketId id, TimePoint now) const {
   const Ticket& ticket = tickets_[at];
   if (ticket.state == TicketState::kGranted) return Duration::zero();
   if (ticket.state == TicketState::kJoined) return time_until_up(models_[ticket.model], now);
-  return wait_of(ticket.model,
-                 models_[ticket.model].queue.empty()
-                     ? ticket.key
-                     : std::min(ticket.key, tickets_[models_[ticket.model].queue.first(tickets_)].key),
-                 now);
+  // All of its model go with the first of them.
+  return wait_of(ticket.model, tickets_[models_[ticket.model].queue.first(tickets_)].key, now);
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

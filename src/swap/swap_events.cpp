@@ -16,13 +16,16 @@ void SwapCore::begin(TimePoint now, SwapActions& out) {
   room(0);
   expire();
   if (idle_.has_room()) unload_idle();
-  if (residents_.has_room()) end_residencies();
+  if (residents_.has_room()) {
+    end_residencies();
+    lift_residencies();
+  }
   if (must_drain_) drain();
 }
 
 void SwapCore::finish() noexcept {
   try {
-    call_off_unwanted();
+    if (may_be_unwanted_) call_off_unwanted();
   } catch (const std::bad_alloc&) {
     may_be_unwanted_ = true;  // with the next event, then
   }
@@ -44,7 +47,7 @@ TicketId SwapCore::on_request(const SwapRequest& request, TimePoint now, SwapAct
   room(1);
   tickets_.reserve_one();
   line_.reserve_one();
-  deadlines_.reserve(deadlines_.size() + 1);
+  if (deadlines_.size() == deadlines_.capacity()) deadlines_.reserve(std::max<std::size_t>(16, 2 * deadlines_.size()));
   const std::uint32_t at = tickets_.take();
   const TicketId id = tickets_.id(at);
   ++stats_.arrived;
@@ -60,21 +63,23 @@ TicketId SwapCore::on_request(const SwapRequest& request, TimePoint now, SwapAct
   Ticket& ticket = tickets_[at];
   ticket.key = key_of(request);
   ticket.since = now;
-  ticket.deadline = request.deadline;
   ticket.model = static_cast<std::uint32_t>(request.model);
   ticket.tenant = tenant_of(request);
+  ticket.is_urgent =
+      options().claim_priority != kNoClaimPriority && priority_of(request) >= std::int64_t{options().claim_priority};
   ModelRecord& model = record(request.model);
   ++model.reserved;
-  watch_deadline(at);
+  if (request.deadline != TimePoint::max()) watch_deadline(at, request.deadline);
   try {
     const bool may_pass = !is_cured() || pass_queued_of(ticket.model);
     if (!may_pass || !pass(at, SwapReason::kRequested)) {
       if (const std::optional<SwapReason> full = bound_of(ticket)) {
         refuse(at, *full, SwapId{}, wait_of(ticket.model, ticket.key, now));
-      } else if (ticket.deadline != TimePoint::max() && is_late(ticket, wait_of(ticket.model, ticket.key, now))) {
+      } else if (options().reject_late && is_late(at, wait_of(ticket.model, ticket.key, now))) {
         refuse(at, SwapReason::kTooLate);
       } else {
         enqueue(at);
+        if (has_swap_to_join(model)) leave_behind(ticket.model);
       }
     } else if (ticket.state == TicketState::kGranted) {
       ++stats_.granted_at_once;
@@ -96,6 +101,7 @@ bool SwapCore::on_cancel(TicketId id, TimePoint now, SwapActions& out) {
   if (at == kNoIndex || tickets_[at].state == TicketState::kGranted) return ignore();
   ++stats_.cancelled;
   end_ticket(at);
+  if (has_claims()) drain();
   finish();
   return true;
 }

@@ -64,7 +64,19 @@ SwapExplanation SwapCore::hold_of(ModelId id) const noexcept {
       .obstacle = SwapObstacle::kResidency, .model = id, .until = residents_.key(static_cast<std::uint32_t>(id)).first};
 }
 
-SwapExplanation SwapCore::explain(TicketId id, TimePoint) const {
+/// Whose claim keeps those of `number`, in whose way nothing else is.
+SwapExplanation SwapCore::claim_against(std::uint32_t number, TimePoint now) const noexcept {
+  for (const TicketsByAge* const list : {&urgent_, &aging_}) {
+    for (std::uint32_t at = list->first(); at != kNoIndex && claims_since(at) <= now; at = tickets_[at].age.next) {
+      const std::uint32_t holder = tickets_[at].model;
+      if (holder == number || (index_ && !index_->evicts(holder, number) && !index_->evicts(number, holder))) continue;
+      return {.obstacle = SwapObstacle::kClaim, .model = ModelId{holder}};
+    }
+  }
+  return {};
+}
+
+SwapExplanation SwapCore::explain(TicketId id, TimePoint now) const {
   const std::uint32_t at = tickets_.find(id);
   if (at == kNoIndex || tickets_[at].state == TicketState::kGranted) return {};
   const std::uint32_t number = tickets_[at].model;
@@ -80,7 +92,7 @@ SwapExplanation SwapCore::explain(TicketId id, TimePoint) const {
   if (model.state == ModelState::kReady && victims.empty() && is_full(model)) {
     return {.obstacle = SwapObstacle::kLimit, .model = ModelId{number}, .in_flight = model.in_flight};
   }
-  return {};
+  return claim_against(number, now);
 }
 
 std::size_t SwapCore::memory_bytes() const noexcept {

@@ -28,8 +28,8 @@ std::int64_t saturated_product(std::int64_t a, std::int64_t b) noexcept {
 
 }  // namespace
 
-std::uint32_t SwapCore::tenant_of(const SwapRequest& request) const noexcept {
-  return static_cast<std::uint32_t>(std::min(static_cast<std::size_t>(request.tenant), options().tenants.size()));
+std::uint16_t SwapCore::tenant_of(const SwapRequest& request) const noexcept {
+  return static_cast<std::uint16_t>(std::min(static_cast<std::size_t>(request.tenant), options().tenants.size()));
 }
 
 /// Why a request is refused whatever the table says.
@@ -57,7 +57,7 @@ std::optional<SwapReason> SwapCore::bound_of(const Ticket& ticket) const noexcep
 /// them, so only when it came, and what its priority is worth in time, matter.
 OrderKey SwapCore::key_of(const SwapRequest& request) noexcept {
   OrderKey key{.sequence = stats_.arrived};
-  const std::int64_t priority = std::int64_t{setup_->table[request.model].priority} + request.priority;
+  const std::int64_t priority = priority_of(request);
   const std::int64_t step = options().aging_step.count();
   key.major =
       step == 0 ? -priority : saturated_difference(now_.time_since_epoch().count(), saturated_product(priority, step));
@@ -66,7 +66,7 @@ OrderKey SwapCore::key_of(const SwapRequest& request) noexcept {
   } else if (options().order == QueueOrder::kFairShare) {
     // Start-time fair queuing: a tenant's next request starts, in the time of its service, where its last one ends.
     const std::uint32_t tenant = tenant_of(request);
-    const std::uint64_t weight = tenant < options().tenants.size() ? options().tenants[tenant].weight : 1;
+    const std::uint64_t weight = weight_of(tenant);
     const std::uint64_t start = std::max(virtual_time_, tenant_finish_[tenant]);
     tenant_finish_[tenant] = start + (std::uint64_t{1} << 32) / weight;
     key.middle = static_cast<std::int64_t>(start);
@@ -91,13 +91,18 @@ void SwapCore::failed(std::uint32_t number) noexcept {
   refuse_queued_of({&id, 1}, SwapReason::kBackingOff, pause);
 }
 
-void SwapCore::watch_deadline(std::uint32_t at) noexcept {
-  Ticket& ticket = tickets_[at];
-  if (ticket.deadline == TimePoint::max()) return;
-  deadlines_.push_back({.key = {ticket.deadline, ticket.key.sequence}, .item = at});
+/// There is room for it.
+void SwapCore::watch_deadline(std::uint32_t at, TimePoint deadline) noexcept {
+  deadlines_.push_back({.key = {deadline, tickets_[at].key.sequence}, .item = at});
   sift(
       std::span(deadlines_),
       deadlines_.size() - 1, [this](std::uint32_t item) -> auto& { return tickets_[item].due_at; });
+}
+
+/// Whether its deadline comes before it could be served after `wait`.
+bool SwapCore::is_late(std::uint32_t at, Duration wait) const noexcept {
+  const std::uint32_t place = tickets_[at].due_at;
+  return options().reject_late && place != kNoIndex && deadlines_[place].key.first < saturated_add(now_, wait);
 }
 
 void SwapCore::forget_deadline(std::uint32_t at) noexcept {
@@ -114,11 +119,12 @@ void SwapCore::forget_deadline(std::uint32_t at) noexcept {
 void SwapCore::expire() {
   while (!deadlines_.empty() && deadlines_.front().key.first <= now_) {
     refuse(deadlines_.front().item, SwapReason::kExpired);
+    if (has_claims()) must_drain_ = true;
   }
 }
 
 void SwapCore::call_off_unwanted() {
-  if (!may_be_unwanted_ || stats_.queued == 0 || !options().cancel_unwanted) return;
+  if (stats_.queued == 0 || !options().cancel_unwanted) return;
   for (const auto& [id, swap] : swaps_) {
     ModelRecord& model = record(swap.target);
     if (model.called_off || !model.joined.empty()) continue;
@@ -133,7 +139,10 @@ TimePoint SwapCore::next_due() const noexcept {
   if (must_drain_) return now_;
   TimePoint due = deadlines_.empty() ? TimePoint::max() : deadlines_.front().key.first;
   if (idle_.has_room() && !idle_.empty(0)) due = std::min(due, idle_.first(0).key.first);
-  if (residents_.has_room() && !residents_.empty(0)) due = std::min(due, residents_.first(0).key.first);
+  if (residents_.has_room() && !residents_.empty(0)) {
+    due = std::min(due, residents_.first(0).key.first);
+    if (!aging_.empty() && claims_since(aging_.first()) > now_) due = std::min(due, claims_since(aging_.first()));
+  }
   return due;
 }
 

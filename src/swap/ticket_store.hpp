@@ -31,23 +31,21 @@ struct TicketLinks {
   std::uint32_t previous = kNoIndex;
 };
 
-/// What is known of a request.
+/// What is known of a request. What most events touch comes first, so that it is likely to be in one cache line.
 struct Ticket {
+  std::uint32_t generation = 1;
+  std::uint32_t model = 0;
+  TicketLinks line;                 ///< in the queue of its model, or among those who joined
+  std::uint32_t leaf = 0;           ///< where the line of all has it
+  std::uint32_t due_at = kNoIndex;  ///< its place among the deadlines
+  std::uint32_t child = kNoIndex;   ///< in the heap of its model's queue
+  std::uint16_t tenant = 0;
+  TicketState state = TicketState::kEnded;
+  bool out_of_order : 1 = false;  ///< it is in that heap
+  bool is_urgent : 1 = false;     ///< it holds a claim from its arrival on
   OrderKey key;
   TimePoint since{};  ///< when it came; once it is granted, when that was
-  TimePoint deadline = TimePoint::max();
-  std::uint32_t model = 0;
-  std::uint32_t tenant = 0;
-  std::uint32_t generation = 1;
-  TicketLinks line;                 ///< in the queue of its model, or among those who joined
-  TicketLinks age;                  ///< among all who may come to hold a claim, or among the holders of its model
-  std::uint32_t child = kNoIndex;   ///< in the heap of its model's queue
-  std::uint32_t leaf = 0;           ///< where the line has it
-  std::uint32_t due_at = kNoIndex;  ///< its place among the deadlines
-  TicketState state = TicketState::kEnded;
-  bool out_of_order = false;  ///< it is in that heap
-  bool is_aging = false;      ///< it may come to hold a claim
-  bool holds_claim = false;
+  TicketLinks age;    ///< among all who are queued, if there may be claims
 };
 
 /// Tickets by number. A number is used again, under another id.

@@ -106,7 +106,7 @@ class SwapScheduler {
   [[nodiscard]] SwapExplanation explain(TicketId ticket, TimePoint now) const;
   /// A guess at how long it still waits until it is granted; zero if it is, nothing if it has ended. Made of what swaps
   /// and services have taken so far (an EWMA each), and of the models whose turn comes before.
-  /// Cost: O(models that somebody waits for).
+  /// Cost: some lookups, and one for each of at most 256 models that somebody waits for; of more, these stand for all.
   [[nodiscard]] std::optional<Duration> eta(TicketId ticket, TimePoint now) const;
 
   [[nodiscard]] ModelState model_state(ModelId model) const noexcept;
