@@ -178,6 +178,7 @@ void SwapRunnerCore::begin_request(SwapTicketState& ticket) noexcept {
     is_deciding_ = true;
     id = apply(scheduler_, event, now_, actions_);
     ticket.id = TicketId{id};
+    ticket.is_known = true;
     is_deciding_ = false;
   } catch (const std::bad_alloc&) {
     is_deciding_ = false;
@@ -193,9 +194,11 @@ void SwapRunnerCore::begin_request(SwapTicketState& ticket) noexcept {
 }
 
 void SwapRunnerCore::end_request(SwapTicketState& ticket, std::uint8_t said) noexcept {
+  if (!ticket.is_known) return;  // a stray
   const TicketId id = ticket.id;
   const bool was_lost = ticket.was_lost;
-  if (tickets_.erase(number(id)) == 0 || was_lost) return;
+  tickets_.erase(number(id));  // it may be gone
+  if (was_lost) return;
   if ((said & SwapTicketState::kIsServed) != 0) {
     handle(ServeDoneEvent{id});
   } else if ((said & SwapTicketState::kHasNotTaken) != 0) {

@@ -95,7 +95,8 @@ struct SwapTicketState : SwapMail {
 
   // The runner's.
   std::shared_ptr<SwapTicketState> self;  // from the request until the scheduler knows it
-  TicketId id{};                          // written under the scheduler's lock
+  TicketId id{};                          // these two are written under the scheduler's lock
+  bool is_known = false;                  // to the scheduler, by that id
   bool was_lost = false;                  // its decision came too late: only its last mail is waited for
   SwapTicketState* next_lost = nullptr;
 };

@@ -147,7 +147,7 @@ TicketState SwapRunnerCore::state_of(const SwapTicketState& ticket) const noexce
   const Look look(*this);
   if (look.scheduler == nullptr) return TicketState::kEnded;
   // Until it is told of it, it waits with all others.
-  return ticket.id == TicketId{} ? TicketState::kQueued : look.scheduler->state(ticket.id);
+  return ticket.is_known ? look.scheduler->state(ticket.id) : TicketState::kQueued;
 }
 
 TicketId SwapRunnerCore::id_of(const SwapTicketState& ticket) const noexcept {
@@ -157,21 +157,21 @@ TicketId SwapRunnerCore::id_of(const SwapTicketState& ticket) const noexcept {
 
 std::optional<std::size_t> SwapRunnerCore::position_of(const SwapTicketState& ticket) const noexcept {
   const Look look(*this);
-  if (look.scheduler == nullptr || ticket.id == TicketId{}) return std::nullopt;
+  if (look.scheduler == nullptr || !ticket.is_known) return std::nullopt;
   return look.scheduler->position(ticket.id);
 }
 
 SwapExplanation SwapRunnerCore::explain(const SwapTicketState& ticket) const {
   const TimePoint now = clock_.now();
   const Look look(*this);
-  if (look.scheduler == nullptr || ticket.id == TicketId{}) return {};
+  if (look.scheduler == nullptr || !ticket.is_known) return {};
   return look.scheduler->explain(ticket.id, now);
 }
 
 std::optional<Duration> SwapRunnerCore::eta_of(const SwapTicketState& ticket) const {
   const TimePoint now = clock_.now();
   const Look look(*this);
-  if (look.scheduler == nullptr || ticket.id == TicketId{}) return std::nullopt;
+  if (look.scheduler == nullptr || !ticket.is_known) return std::nullopt;
   return look.scheduler->eta(ticket.id, now);
 }
 
@@ -182,7 +182,7 @@ std::string SwapRunnerCore::standing_of(const SwapTicketState& ticket) const {
   std::size_t queued = 0;
   {
     const Look look(*this);
-    if (look.scheduler == nullptr || ticket.id == TicketId{}) return "not looked at yet";
+    if (look.scheduler == nullptr || !ticket.is_known) return "not looked at yet";
     explanation = look.scheduler->explain(ticket.id, now);
     position = look.scheduler->position(ticket.id);
     queued = look.scheduler->queued();
