@@ -28,7 +28,7 @@ SwapRunnerOptions checked(SwapRunnerOptions options) {
   return options;
 }
 
-std::uint64_t number(auto id) noexcept { return static_cast<std::uint64_t>(id); }
+std::size_t place_of(TicketId id) noexcept { return static_cast<std::uint32_t>(static_cast<std::uint64_t>(id)); }
 
 }  // namespace
 
@@ -166,12 +166,34 @@ void SwapRunnerCore::carry_out_actions() noexcept {
 
 // --- requests ---
 
+SwapTicketState* SwapRunnerCore::find(TicketId id) const noexcept {
+  if (place_of(id) >= tickets_.size()) return nullptr;
+  SwapTicketState* const ticket = tickets_[place_of(id)].get();
+  return ticket != nullptr && ticket->id == id ? ticket : nullptr;
+}
+
+void SwapRunnerCore::forget(TicketId id) noexcept { tickets_[place_of(id)].reset(); }
+
+void SwapRunnerCore::keep_stray(std::shared_ptr<SwapTicketState> ticket) noexcept {
+  SwapTicketState& stray = *ticket;
+  stray.is_stray = true;
+  stray.next_stray = strays_;
+  if (strays_ != nullptr) strays_->previous_stray = &stray;
+  strays_ = &stray;
+  stray.self = std::move(ticket);
+}
+
+void SwapRunnerCore::drop_stray(SwapTicketState& ticket) noexcept {
+  (ticket.previous_stray == nullptr ? strays_ : ticket.previous_stray->next_stray) = ticket.next_stray;
+  if (ticket.next_stray != nullptr) ticket.next_stray->previous_stray = ticket.previous_stray;
+  const std::shared_ptr<SwapTicketState> share = std::move(ticket.self);  // it may go with this
+}
+
 void SwapRunnerCore::begin_request(SwapTicketState& ticket) noexcept {
   const std::shared_ptr<SwapTicketState> share = std::move(ticket.self);
   const SwapEvent event = RequestEvent{ticket.request};
   std::uint64_t id = 0;
   try {
-    tickets_.reserve(tickets_.size() + 1);
     actions_.clear();
     now_ = clock_.now();
     const MutexLock lock(scheduler_mutex_);
@@ -183,22 +205,20 @@ void SwapRunnerCore::begin_request(SwapTicketState& ticket) noexcept {
   } catch (const std::bad_alloc&) {
     is_deciding_ = false;
     if (refuse(ticket, SwapReason::kNone, Duration::zero())) return;
-    // It was cancelled meanwhile, and will say so: there is no memory to remember it otherwise.
-    ticket.self = share;
-    ticket.next_lost = std::exchange(strays_, &ticket);
-    return;
+    return keep_stray(share);
   }
-  tickets_.emplace(id, share);
+  insist([&] {
+    if (place_of(ticket.id) >= tickets_.size()) tickets_.resize(place_of(ticket.id) + 1);
+  });
+  tickets_[place_of(ticket.id)] = share;
   tell(event, id);
   carry_out();
 }
 
 void SwapRunnerCore::end_request(SwapTicketState& ticket, std::uint8_t said) noexcept {
-  if (!ticket.is_known) return;  // a stray
+  if (ticket.is_stray) return drop_stray(ticket);
   const TicketId id = ticket.id;
-  const bool was_lost = ticket.was_lost;
-  tickets_.erase(number(id));  // it may be gone
-  if (was_lost) return;
+  forget(id);  // it may be gone
   if ((said & SwapTicketState::kIsServed) != 0) {
     handle(ServeDoneEvent{id});
   } else if ((said & SwapTicketState::kHasNotTaken) != 0) {
@@ -213,9 +233,9 @@ void SwapRunnerCore::end_request(SwapTicketState& ticket, std::uint8_t said) noe
 }
 
 void SwapRunnerCore::perform(const GrantTicket& grant) noexcept {
-  const auto found = tickets_.find(number(grant.ticket));
-  if (found == tickets_.end()) return;
-  SwapTicketState& ticket = *found->second;
+  SwapTicketState* const found = find(grant.ticket);
+  if (found == nullptr) return;
+  SwapTicketState& ticket = *found;
   ticket.reason = grant.reason;
   ticket.waited = elapsed(ticket.since, now_);
   if (!ticket.change(Phase::kPending, Phase::kGranted)) {
@@ -223,10 +243,9 @@ void SwapRunnerCore::perform(const GrantTicket& grant) noexcept {
       const SpinLockGuard lock(books_lock_);
       ++counts_.lost_grants;
     }
-    ticket.was_lost = true;
     *last_lost_ = &ticket;
     last_lost_ = &ticket.next_lost;
-    return;
+    return keep_stray(std::move(tickets_[place_of(grant.ticket)]));
   }
   note_grant(ticket);
   ticket.decided.happen();
@@ -247,14 +266,13 @@ void SwapRunnerCore::note_grant(const SwapTicketState& ticket) noexcept {
 }
 
 void SwapRunnerCore::perform(const RejectTicket& reject) noexcept {
-  const auto found = tickets_.find(number(reject.ticket));
-  if (found == tickets_.end()) return;
-  const std::shared_ptr<SwapTicketState> ticket = found->second;
+  SwapTicketState* const ticket = find(reject.ticket);
+  if (ticket == nullptr) return;
   if (reject.reason == SwapReason::kSwapFailed) ticket->error = error_;
   if (refuse(*ticket, reject.reason, reject.retry_after)) {
-    tickets_.erase(found);
+    forget(reject.ticket);
   } else {
-    ticket->was_lost = true;
+    keep_stray(std::move(tickets_[place_of(reject.ticket)]));
   }
 }
 

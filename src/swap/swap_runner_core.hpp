@@ -30,11 +30,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
@@ -94,10 +94,12 @@ struct SwapTicketState : SwapMail {
   absl::Status error;
 
   // The runner's.
-  std::shared_ptr<SwapTicketState> self;  // from the request until the scheduler knows it
+  std::shared_ptr<SwapTicketState> self;  // until the scheduler knows it, and of a stray
   TicketId id{};                          // these two are written under the scheduler's lock
   bool is_known = false;                  // to the scheduler, by that id
-  bool was_lost = false;                  // its decision came too late: only its last mail is waited for
+  bool is_stray = false;
+  SwapTicketState* next_stray = nullptr;
+  SwapTicketState* previous_stray = nullptr;
   SwapTicketState* next_lost = nullptr;
 };
 
@@ -222,6 +224,12 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   template <class Step>
   void insist(Step step) noexcept;
 
+  /// Null if there is none of that id.
+  [[nodiscard]] SwapTicketState* find(TicketId id) const noexcept;
+  void forget(TicketId id) noexcept;
+  /// Of a ticket that has ended for the scheduler, whose id may come again: its cancellation is still on its way.
+  void keep_stray(std::shared_ptr<SwapTicketState> ticket) noexcept;
+  void drop_stray(SwapTicketState& ticket) noexcept;
   void begin_request(SwapTicketState& ticket) noexcept;
   void end_request(SwapTicketState& ticket, std::uint8_t said) noexcept;
   /// False if the client has cancelled it.
@@ -279,11 +287,12 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   absl::Status error_;                // of the task whose end is carried out
   SwapTicketState* lost_ = nullptr;   // grants that nobody was there for
   SwapTicketState** last_lost_ = &lost_;
-  absl::flat_hash_map<std::uint64_t, std::shared_ptr<SwapTicketState>> tickets_;
-  absl::flat_hash_map<std::uint64_t, std::shared_ptr<SwapTaskState>> swaps_;
-  absl::flat_hash_map<std::uint64_t, std::shared_ptr<SwapTaskState>> stops_;
-  absl::flat_hash_map<std::uint64_t, std::shared_ptr<SwapUnloadState>> unloads_;
-  SwapTicketState* strays_ = nullptr;  // that the scheduler does not know, and whose cancellation is on its way
+  // By the low half of their ids, which is a place that the scheduler uses again.
+  std::vector<std::shared_ptr<SwapTicketState>> tickets_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<SwapTaskState>> swaps_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<SwapTaskState>> stops_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<SwapUnloadState>> unloads_;
+  SwapTicketState* strays_ = nullptr;
   std::vector<bool> has_waits_;        // for each model, whether its waits are counted
   std::vector<std::uint8_t> stops_tried_;  // by the shutdown, for each model
 

@@ -84,10 +84,7 @@ void SwapRunnerCore::destroy() noexcept {
     end_unload(*unload, std::move(result));
   }
   unloads_.clear();
-  while (strays_ != nullptr) {
-    SwapTicketState& stray = *std::exchange(strays_, strays_->next_lost);
-    stray.self.reset();
-  }
+  while (strays_ != nullptr) drop_stray(*strays_);
   tickets_.clear();
   backend_ = nullptr;
 }
