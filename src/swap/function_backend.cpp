@@ -170,8 +170,7 @@ class FunctionBackendCore {
       try {
         return function();
       } catch (const std::exception& thrown) {
-        return absl::InternalError(
-            fmt::format("{} of model '{}' threw: {}", what, models_.name(model), thrown.what()));
+        return absl::InternalError(fmt::format("{} of model '{}' threw: {}", what, models_.name(model), thrown.what()));
       }
     } catch (...) {  // what is no exception, or no memory for the text
       return absl::Status(absl::StatusCode::kInternal, {});

@@ -107,7 +107,9 @@ ModelState SwapRunner::model_state(ModelChoice model) const noexcept {
   return core_->model_state(model.in(core_->models()));
 }
 SwapRunnerStats SwapRunner::stats() const { return core_->stats(); }
-SwapModelStats SwapRunner::model_stats(ModelChoice model) const { return core_->model_stats(model.in(core_->models())); }
+SwapModelStats SwapRunner::model_stats(ModelChoice model) const {
+  return core_->model_stats(model.in(core_->models()));
+}
 void SwapRunner::collect(MetricSink& sink) const { core_->collect(sink); }
 
 }  // namespace penstock::inline PENSTOCK_ABI

@@ -283,9 +283,9 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   bool is_deciding_ = false;
   bool is_closing_ = false;
   const SwapTaskState* handing_over_ = nullptr;
-  bool was_dropped_ = false;          // what is handed over
-  absl::Status error_;                // of the task whose end is carried out
-  SwapTicketState* lost_ = nullptr;   // grants that nobody was there for
+  bool was_dropped_ = false;         // what is handed over
+  absl::Status error_;               // of the task whose end is carried out
+  SwapTicketState* lost_ = nullptr;  // grants that nobody was there for
   SwapTicketState** last_lost_ = &lost_;
   // By the low half of their ids, which is a place that the scheduler uses again.
   std::vector<std::shared_ptr<SwapTicketState>> tickets_;
@@ -293,7 +293,7 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   std::unordered_map<std::uint64_t, std::shared_ptr<SwapTaskState>> stops_;
   std::unordered_map<std::uint64_t, std::shared_ptr<SwapUnloadState>> unloads_;
   SwapTicketState* strays_ = nullptr;
-  std::vector<bool> has_waits_;        // for each model, whether its waits are counted
+  std::vector<bool> has_waits_;            // for each model, whether its waits are counted
   std::vector<std::uint8_t> stops_tried_;  // by the shutdown, for each model
 
   world::Thread thread_;

@@ -11,7 +11,8 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 class SwapRunnerCore::Look {
  public:
   explicit Look(const SwapRunnerCore& core) noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS  // it need not lock
-      : core_(core), may_look_(!core.is_forked() && !(core.is_inside() && core.is_deciding_)) {
+      : core_(core),
+        may_look_(!core.is_forked() && !(core.is_inside() && core.is_deciding_)) {
     if (!may_look_) return;
     core_.scheduler_mutex_.lock();
     scheduler = &core_.scheduler_;

@@ -74,10 +74,9 @@ absl::Status SwapRunnerCore::shut_down_error() const {
 
 absl::Status SwapTicketState::ended_wait(Waiter::Outcome outcome) const {
   const bool is_late = outcome == Waiter::kTimedOut;
-  const std::string text =
-      fmt::format("{}: {} (waited {}; {})", core->subject(request.model),
-                  is_late ? "not granted in time" : "cancelled while waiting for it",
-                  duration_text(elapsed(since, core->clock().now())), core->standing_of(*this));
+  const std::string text = fmt::format("{}: {} (waited {}; {})", core->subject(request.model),
+                                       is_late ? "not granted in time" : "cancelled while waiting for it",
+                                       duration_text(elapsed(since, core->clock().now())), core->standing_of(*this));
   return with_failure_stage(is_late ? absl::DeadlineExceededError(text) : absl::CancelledError(text), "swap");
 }
 
@@ -107,7 +106,8 @@ absl::Status SwapTicketState::refusal() const {
             fmt::format("{}: concurrency limit reached (limit {})", subject, limit == 0 ? 10 : limit));
       }
       case SwapReason::kQueueFull:
-        return absl::ResourceExhaustedError(fmt::format("{}: queue full (at most {} wait)", subject, limits.max_queued));
+        return absl::ResourceExhaustedError(
+            fmt::format("{}: queue full (at most {} wait)", subject, limits.max_queued));
       case SwapReason::kModelQueueFull:
         return absl::ResourceExhaustedError(
             fmt::format("{}: queue of the model full (at most {} wait)", subject, limits.max_queued_per_model));
@@ -130,8 +130,8 @@ absl::Status SwapTicketState::refusal() const {
       case SwapReason::kPlannerFailed:
         return absl::InternalError(subject + ": the planner threw");
       case SwapReason::kShutdown:
-        return absl::UnavailableError(fmt::format("{}: the runner is shut down (waited {})", subject,
-                                                  duration_text(waited)));
+        return absl::UnavailableError(
+            fmt::format("{}: the runner is shut down (waited {})", subject, duration_text(waited)));
       default:
         return absl::UnavailableError(fmt::format("{}: refused ({})", subject, penstock::to_string(reason)));
     }

@@ -32,8 +32,8 @@ absl::Status thrown_status(const std::string& subject) {
 // --- a task ---
 
 std::shared_ptr<SwapTaskState> SwapRunnerCore::make_task(std::span<const ModelId> to_stop) {
-  auto task = std::make_shared<SwapTaskState>(
-      shared_from_this(), Context(clock_).with_timeout(options_.task_timeout).with_cancel());
+  auto task = std::make_shared<SwapTaskState>(shared_from_this(),
+                                              Context(clock_).with_timeout(options_.task_timeout).with_cancel());
   task->to_stop.assign(to_stop.begin(), to_stop.end());
   return task;
 }
@@ -65,9 +65,8 @@ void SwapRunnerCore::perform(const CancelSwap& cancel) noexcept {
   if (found == swaps_.end()) return;
   const std::shared_ptr<SwapTaskState> task = found->second;
   try {
-    task->life.source.cancel(
-        absl::CancelledError(fmt::format("{}: the swap is called off ({})", subject(cancel.target),
-                                         penstock::to_string(cancel.reason))));
+    task->life.source.cancel(absl::CancelledError(
+        fmt::format("{}: the swap is called off ({})", subject(cancel.target), penstock::to_string(cancel.reason))));
   } catch (const std::bad_alloc&) {  // no memory for the text: the bare cause will do
     task->life.source.cancel();
   }
@@ -113,8 +112,8 @@ void SwapRunnerCore::end_task(SwapTaskState& ended) noexcept {
   tasks.erase(found);
   if (task->was_dropped) {
     insist([&] {
-      task->result = absl::InternalError(
-          fmt::format("{}: the back end dropped the task without a word", subject(task->target)));
+      task->result =
+          absl::InternalError(fmt::format("{}: the back end dropped the task without a word", subject(task->target)));
     });
   }
   const bool succeeded = task->result.ok();
@@ -168,9 +167,10 @@ void SwapRunnerCore::begin_shutdown() noexcept {
   if (is_closing_) return;
   is_closing_ = true;
   decide(ShutdownEvent{});
-  const auto refused = static_cast<std::uint64_t>(
-      std::count_if(actions_.begin(), actions_.end(),
-                    [](const SwapAction& action) { return std::holds_alternative<RejectTicket>(action); }));
+  const auto refused =
+      static_cast<std::uint64_t>(std::count_if(actions_.begin(), actions_.end(), [](const SwapAction& action) {
+        return std::holds_alternative<RejectTicket>(action);
+      }));
   {
     const SpinLockGuard lock(books_lock_);
     closed_ = true;

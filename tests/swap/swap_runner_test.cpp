@@ -274,9 +274,9 @@ TEST_CASE("SwapRunner: options that make no sense are all named", "[swap][swap_r
   options.shutdown_timeout = -1s;
   options.clock = nullptr;
   const std::string text = text_of(options.validate());
-  for (const char* const part :
-       {"backend must be a back end, got null", "task_timeout must be positive", "shutdown_timeout must be at least 0 s",
-        "clock must be a clock, got null", "scheduler: ", "options.name must be 1 to 256 bytes"}) {
+  for (const char* const part : {"backend must be a back end, got null", "task_timeout must be positive",
+                                 "shutdown_timeout must be at least 0 s", "clock must be a clock, got null",
+                                 "scheduler: ", "options.name must be 1 to 256 bytes"}) {
     INFO(text << " lacks " << part);
     CHECK(text.find(part) != std::string::npos);
   }

@@ -21,8 +21,8 @@ class FunctionBackendCore;
 }
 
 struct FunctionBackendOptions {
-  /// Starts `model`, and returns OK once it is ready to serve. It should give up when `ctx` ends. An error is what those
-  /// get who wait for the model; then it is taken to be stopped.
+  /// Starts `model`, and returns OK once it is ready to serve. It should give up when `ctx` ends. An error is what
+  /// those get who wait for the model; then it is taken to be stopped.
   std::function<absl::Status(const SwapModel& model, const Context& ctx)> start = {};
   /// Stops `model`, and returns OK once that has happened; `timeout` is how long it may take, 0: as long as is usual.
   /// Also called for a model that is not running. After an error the model is taken to run as before, and the swap that

@@ -52,7 +52,8 @@ class SwapUnloadAwaiter;
 ///
 /// A request that is refused gets
 ///   - NotFound: no such model;
-///   - ResourceExhausted: as many are let in as may be (the model's limit, or a bound of the queue); there was no memory
+///   - ResourceExhausted: as many are let in as may be (the model's limit, or a bound of the queue); there was no
+///   memory
 ///   - DeadlineExceeded: its deadline has come, or will before it can be served; the end of its context
 ///   - Unavailable: its model was unloaded, has ended, could not be brought up lately; or the runner is shut down
 ///   - Internal: the planner threw
@@ -98,8 +99,8 @@ class SwapRunner {
     return acquire(model, SwapRequestOptions{}, ctx);
   }
 
-  /// `co_await runner.async_acquire(...)`: the same for a coroutine. The request is made by this call. The coroutine may
-  /// be destroyed while it waits here, which takes the request back.
+  /// `co_await runner.async_acquire(...)`: the same for a coroutine. The request is made by this call. The coroutine
+  /// may be destroyed while it waits here, which takes the request back.
   [[nodiscard]] SwapAcquireAwaiter async_acquire(ModelChoice model, const SwapRequestOptions& options,
                                                  Context ctx = Context::background());
   [[nodiscard]] SwapAcquireAwaiter async_acquire(ModelChoice model, Context ctx = Context::background());

@@ -48,10 +48,10 @@ struct SwapRunnerOptions {
 /// Which model: by its name or by its id. For arguments: it refers to the name.
 class ModelChoice {
  public:
-  constexpr ModelChoice(ModelId id) noexcept : id_(id) {}                                 // NOLINT: meant to convert
-  constexpr ModelChoice(std::string_view name) noexcept : name_(name), is_named_(true) {}  // NOLINT
+  constexpr ModelChoice(ModelId id) noexcept : id_(id) {}                                    // NOLINT: meant to convert
+  constexpr ModelChoice(std::string_view name) noexcept : name_(name), is_named_(true) {}    // NOLINT
   constexpr ModelChoice(const char* name) noexcept : ModelChoice(std::string_view(name)) {}  // NOLINT
-  ModelChoice(const std::string& name) noexcept : ModelChoice(std::string_view(name)) {}   // NOLINT
+  ModelChoice(const std::string& name) noexcept : ModelChoice(std::string_view(name)) {}     // NOLINT
 
   /// Its id in `models`; `kNoModel` if it is none of them. Cost: of a name, O(log of the number of models).
   [[nodiscard]] ModelId in(const ModelTable& models) const noexcept;
@@ -75,11 +75,11 @@ struct SwapRequestOptions {
 
 /// What became of a `SwapRunner::shutdown`.
 struct SwapShutdownReport {
-  bool in_time = true;               ///< no task of the back end is left
-  Duration took{};                   ///< the wait
-  std::uint64_t refused = 0;         ///< requests that it refused, as they still waited
-  std::size_t tasks = 0;             ///< of the back end, that are not settled
-  std::size_t leases = 0;            ///< that are still out
+  bool in_time = true;                ///< no task of the back end is left
+  Duration took{};                    ///< the wait
+  std::uint64_t refused = 0;          ///< requests that it refused, as they still waited
+  std::size_t tasks = 0;              ///< of the back end, that are not settled
+  std::size_t leases = 0;             ///< that are still out
   std::vector<ModelId> running = {};  ///< models whose processes still run, as far as was reported
 };
 
@@ -95,13 +95,13 @@ struct SwapRunnerStats {
   std::uint64_t tasks_dropped = 0;  ///< destroyed by the back end without a word
   std::uint64_t late_answers = 0;   ///< of the back end, to a task that had been settled
 
-  std::uint64_t withdrawn = 0;         ///< requests cancelled before the scheduler was told of them; not `arrived`
-  std::uint64_t unknown_models = 0;    ///< requests for a model that is none of the table; not `arrived`
-  std::uint64_t lost_grants = 0;       ///< grants that came to who had just cancelled
-  std::uint64_t untaken_grants = 0;    ///< grants that nobody took until the ticket was dropped or cancelled
-  std::uint64_t exceptions = 0;        ///< of the back end
-  std::uint64_t shortages = 0;         ///< times that memory was out on the runner's thread, which tried again
-  LatencyHistogram::Snapshot wait;     ///< from a request to its grant, of all models
+  std::uint64_t withdrawn = 0;       ///< requests cancelled before the scheduler was told of them; not `arrived`
+  std::uint64_t unknown_models = 0;  ///< requests for a model that is none of the table; not `arrived`
+  std::uint64_t lost_grants = 0;     ///< grants that came to who had just cancelled
+  std::uint64_t untaken_grants = 0;  ///< grants that nobody took until the ticket was dropped or cancelled
+  std::uint64_t exceptions = 0;      ///< of the back end
+  std::uint64_t shortages = 0;       ///< times that memory was out on the runner's thread, which tried again
+  LatencyHistogram::Snapshot wait;   ///< from a request to its grant, of all models
 };
 
 /// One model of a runner at one moment.

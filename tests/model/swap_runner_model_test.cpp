@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+
+// Swap runners under every schedule: each request gets one answer, each grant is taken or given back, and nobody waits
+// for ever, whoever cancels, closes or goes meanwhile.
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "penstock/core/manual_clock.hpp"
+#include "penstock/core/run_loop.hpp"
+#include "penstock/swap/swap_runner.hpp"
+
+#include "model/planted.hpp"
+#include "support/detached.hpp"
+
+using namespace penstock;  // NOLINT(google-build-using-namespace)
+namespace world = penstock::detail::world;
+
+namespace {
+
+/// A runner is many steps: its schedules with two preemptions are for the long runs.
+void must_pass(checker::Options options, const checker::Scenario& scenario) {
+  options.preemptions = 1;
+  options.executions = 10'000;
+  checker::must_pass(options, scenario);
+}
+
+/// Answers within the call, or leaves the task to the test.
+struct Backend : SwapBackend {
+  void attach(const ModelTable&, ModelStateReport given) override { report = std::move(given); }
+  void begin(SwapTask task) override {
+    if (keeps && task.target() != kNoModel) {
+      kept.emplace(std::move(task));
+    } else {
+      answer(std::move(task));
+    }
+  }
+  void answer(SwapTask task) const {
+    for (const ModelId model : task.to_stop()) report(model, ModelState::kStopped);
+    if (task.target() != kNoModel) report(task.target(), ModelState::kReady);
+    std::move(task).done(absl::OkStatus());
+  }
+  ModelStateReport report;
+  bool keeps = false;
+  std::optional<SwapTask> kept;
+};
+
+struct Setup {
+  explicit Setup(bool keeps = false) {
+    const checker::Calm calm;  // the start has nobody to race with
+    backend->keeps = keeps;
+    SwapRunnerOptions options{.backend = backend, .clock = &clock};
+    options.scheduler.models = {{.name = "a"}, {.name = "b"}};
+    runner.emplace(std::move(options));
+  }
+
+  void warm_up() {
+    const checker::Calm calm;
+    MODEL_ASSERT(runner->acquire("a").ok());
+    settle();
+  }
+  void settle() { MODEL_ASSERT(runner->unload(std::span<const ModelId>{}).ok()); }
+
+  void check_books() {
+    const checker::Calm calm;
+    settle();
+    const SwapRunnerStats stats = runner->stats();
+    const SwapStats& s = stats.scheduler;
+    MODEL_ASSERT(s.queued + s.joined + s.in_flight == 0);
+    MODEL_ASSERT(s.ignored == 0);
+    std::uint64_t ended = s.served + s.grants_refused + s.cancelled;
+    for (const std::uint64_t refused : s.refused) ended += refused;
+    MODEL_ASSERT(s.arrived == ended);
+  }
+
+  ManualClock clock;
+  std::shared_ptr<Backend> backend = std::make_shared<Backend>();
+  std::optional<SwapRunner> runner;
+};
+
+penstock::testing::Detached acquire_in(RunLoop&, SwapRunner& runner) {
+  static_cast<void>(co_await runner.async_acquire("a"));
+}
+
+}  // namespace
+
+TEST_CASE("SwapRunner: a waiter, a grant and a canceller", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, waiter and canceller"}, [] {
+    Setup setup;
+    setup.warm_up();
+    SwapTicket ticket = *setup.runner->submit("a");
+    bool was_cancelled = false;
+    world::Thread canceller([&] { was_cancelled = ticket.cancel(); });
+    const bool was_granted = ticket.wait().ok();
+    canceller.join();
+    MODEL_ASSERT(was_granted != was_cancelled);
+    setup.check_books();
+  });
+}
+
+TEST_CASE("SwapRunner: a context ends while its acquire is granted", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, context and grant"}, [] {
+    Setup setup;
+    setup.warm_up();
+    const Context::Cancellable life = Context::background().with_cancel();
+    world::Thread canceller([&] { life.source.cancel(); });
+    const absl::Status status = setup.runner->acquire("a", life.context).status();
+    MODEL_ASSERT(status.ok() || absl::IsCancelled(status));
+    canceller.join();
+    setup.check_books();
+  });
+}
+
+TEST_CASE("SwapRunner: a waiter and a closer", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, waiter and closer"}, [] {
+    Setup setup;
+    world::Thread closer([&] { MODEL_ASSERT(setup.runner->shutdown().in_time); });
+    const absl::Status status = setup.runner->acquire("a").status();
+    MODEL_ASSERT(status.ok() || absl::IsUnavailable(status));
+    closer.join();
+    MODEL_ASSERT(setup.runner->model_state("a") == ModelState::kStopped);
+    setup.check_books();
+  });
+}
+
+TEST_CASE("SwapRunner: the end of a lease against the end of the runner", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, lease against end"}, [] {
+    Setup setup;
+    setup.warm_up();
+    std::optional<SwapLease> lease;
+    {
+      const checker::Calm calm;
+      lease.emplace(*setup.runner->acquire("a"));
+    }
+    world::Thread holder([&] { lease.reset(); });
+    setup.runner.reset();
+    holder.join();
+  });
+}
+
+TEST_CASE("SwapRunner: a coroutine is destroyed while it is granted", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, coroutine destroyed"}, [] {
+    Setup setup;
+    setup.warm_up();
+    RunLoop loop;
+    const penstock::testing::Detached waiting = acquire_in(loop, *setup.runner);
+    waiting.handle.destroy();
+    setup.check_books();
+  });
+}
+
+TEST_CASE("SwapRunner: a task is settled while the runner goes", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, task against end"}, [] {
+    Setup setup(true);
+    SwapTicket ticket;
+    {
+      const checker::Calm calm;
+      ticket = *setup.runner->submit("a");
+      setup.settle();
+    }
+    MODEL_ASSERT(setup.backend->kept.has_value());
+    const std::shared_ptr<Backend> backend = setup.backend;
+    world::Thread settler([&] { backend->answer(std::move(*backend->kept)); });
+    setup.runner.reset();
+    settler.join();
+    const absl::Status status = ticket.wait().status();
+    MODEL_ASSERT(status.ok() || absl::IsUnavailable(status));
+  });
+}
