@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 
 // A provider of chat completions on loopback, to try the gateway with: it answers after some time, and misbehaves on
-// request, by flags or live through POST /control.
+// request, by flags or live through POST /control. It stands in for the server of a local model as well, which takes
+// its time to load, and may crash.
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
+#include <fstream>
 #include <mutex>
 #include <optional>
 #include <random>
@@ -31,30 +35,39 @@ namespace {
 using gateway::Connection;
 using nlohmann::json;
 
+constexpr std::string_view kModes[] = {"healthy", "hang", "garbage", "bad_json", "die", "crash"};
+
 constexpr std::string_view kUsage =
     R"(usage: provider [--name alpha] [--host 127.0.0.1] [--port 0] [--latency-ms 40] [--jitter-ms 5]
-                [--error-rate 0] [--mode healthy|hang|garbage|bad_json|die]
+                [--error-rate 0] [--mode healthy|hang|garbage|bad_json|die|crash] [--load-ms 0] [--load-while file]
+                [--journal file]
 
-Prints its URL when it is ready. POST /control takes {"latency_ms", "jitter_ms", "error_rate", "mode", "limited_key",
+Prints its URL when it listens. --load-ms, --load-while: so long, and as long as there is that file, GET /health and
+completions are answered with 503. --journal: adds a line to the file, its name and its process, when it starts. POST /control takes {"latency_ms", "jitter_ms", "error_rate", "mode", "limited_key",
 "refused_key"}, each optional.
 )";
 
 struct Behaviour {
   double latency_ms = 40;
   double jitter_ms = 5;
-  double error_rate = 0;         // the part of requests that is answered with 500
-  std::string mode = "healthy";  // hang: never answer; garbage: no HTTP; bad_json: no JSON; die: half an answer
+  double error_rate = 0;  // the part of requests that is answered with 500
+  // hang: never answer; garbage: no HTTP; bad_json: no JSON; die: half an answer; crash: end the process
+  std::string mode = "healthy";
   std::string limited_key = {};  // requests with it are answered with 429, Retry-After: 2
   std::string refused_key = {};  // and with this one with 401
 };
 
 bool is_mode(const std::string& mode) {
-  return mode == "healthy" || mode == "hang" || mode == "garbage" || mode == "bad_json" || mode == "die";
+  return std::find(std::begin(kModes), std::end(kModes), mode) != std::end(kModes);
 }
 
 class Provider {
  public:
-  Provider(std::string name, Behaviour behaviour) : name_(std::move(name)) { set(std::move(behaviour)); }
+  /// Answers from `loaded` on, once there is no file `hold`.
+  Provider(std::string name, Behaviour behaviour, std::chrono::steady_clock::time_point loaded, std::string hold)
+      : name_(std::move(name)), loaded_(loaded), hold_(std::move(hold)) {
+    set(std::move(behaviour));
+  }
   ~Provider() { ::close(released_); }
 
   void install(httplib::Server& server);
@@ -75,6 +88,8 @@ class Provider {
   void complete(const httplib::Request& request, httplib::Response& response);
   /// The models, for clients and for health checks: hangs like the rest.
   void models(httplib::Response& response);
+  /// Returns false, and says so in the response, as long as the model is not loaded.
+  bool is_loaded(httplib::Response& response) const;
   /// Hangs as long as that is the mode. Returns whether the client is still there.
   bool hang();
   /// Whether the key of the request is one that is to be refused; then the response says so.
@@ -89,6 +104,8 @@ class Provider {
   static bool pause(double milliseconds, int wake = -1);
 
   const std::string name_;
+  const std::chrono::steady_clock::time_point loaded_;
+  const std::string hold_;
   std::atomic<std::uint64_t> requests_{0};
   std::atomic<std::uint64_t> abandoned_{0};  // the client has gone before the answer
   std::atomic<std::uint64_t> hanging_{0};
@@ -145,6 +162,14 @@ void Provider::models(httplib::Response& response) {
   response.set_content(json{{"object", "list"}, {"data", json::array({model})}}.dump(), "application/json");
 }
 
+bool Provider::is_loaded(httplib::Response& response) const {
+  const bool is_held = !hold_.empty() && ::access(hold_.c_str(), F_OK) == 0;
+  if (!is_held && std::chrono::steady_clock::now() >= loaded_) return true;
+  response.status = 503;
+  response.set_content(R"({"error":{"message":"the model is being loaded"}})", "application/json");
+  return false;
+}
+
 json Provider::completion(const char* object, const std::string& model, json choice) {
   return {{"id", fmt::format("chatcmpl-{}-{}", name_, requests_.load())},
           {"object", object},
@@ -169,6 +194,7 @@ bool Provider::refuse_key(const httplib::Request& request, const Behaviour& now,
 }
 
 void Provider::complete(const httplib::Request& request, httplib::Response& response) {
+  if (!is_loaded(response)) return;
   ++requests_;
   const Behaviour now = behaviour();
   const json body = json::parse(request.body, nullptr, false);
@@ -178,6 +204,10 @@ void Provider::complete(const httplib::Request& request, httplib::Response& resp
     return;
   }
 
+  if (now.mode == "crash") {
+    fmt::print(stderr, "provider {}: out of memory in the middle of request {}\n", name_, requests_.load());
+    std::_Exit(70);
+  }
   double wait_ms = now.latency_ms + now.jitter_ms * random();
   bool here = true;
   if (now.mode == "hang") {
@@ -264,7 +294,7 @@ void Provider::control(const httplib::Request& request, httplib::Response& respo
     wanted.mode = body.value("mode", wanted.mode);
     wanted.limited_key = body.value("limited_key", wanted.limited_key);
     wanted.refused_key = body.value("refused_key", wanted.refused_key);
-    if (!is_mode(wanted.mode)) violation = "mode: must be healthy, hang, garbage, bad_json or die";
+    if (!is_mode(wanted.mode)) violation = "mode: must be healthy, hang, garbage, bad_json, die or crash";
     if (!(wanted.latency_ms >= 0 && wanted.jitter_ms >= 0)) violation = "latency_ms, jitter_ms: must not be negative";
   } catch (const json::exception& error) {
     violation = error.what();
@@ -279,6 +309,9 @@ void Provider::control(const httplib::Request& request, httplib::Response& respo
 
 void Provider::install(httplib::Server& server) {
   server.Post("/v1/chat/completions", [this](const auto& request, auto& response) { complete(request, response); });
+  server.Get("/health", [this](const httplib::Request&, httplib::Response& response) {
+    if (is_loaded(response)) response.set_content(R"({"status":"ok"})", "application/json");
+  });
   server.Get("/v1/models", [this](const httplib::Request&, httplib::Response& response) { models(response); });
   server.Post("/control", [this](const auto& request, auto& response) { control(request, response); });
   server.Get("/control", [this](const httplib::Request&, httplib::Response& response) {
@@ -298,14 +331,19 @@ int run(int argc, char** argv) {
   behaviour.error_rate = flags.number("error-rate", 0, 0, 1);
   behaviour.mode = flags.text("mode", behaviour.mode);
   if (!is_mode(behaviour.mode)) {
-    flags.complain("--mode: must be healthy, hang, garbage, bad_json or die, got '" + behaviour.mode + "'");
+    flags.complain("--mode: must be healthy, hang, garbage, bad_json, die or crash, got '" + behaviour.mode + "'");
   }
+  const std::chrono::duration<double, std::milli> load(flags.number("load-ms", 0, 0, 3.6e6));
+  const std::string hold = flags.text("load-while", "");
+  const std::string journal = flags.text("journal", "");
   if (const auto violations = flags.violations(); !violations.empty()) {
     return gateway::refuse("provider", violations, kUsage);
   }
 
   gateway::Termination termination;
-  Provider provider(name, behaviour);
+  if (!journal.empty()) std::ofstream(journal, std::ios::app) << fmt::format("{} {}\n", name, ::getpid());
+  const auto now = std::chrono::steady_clock::now();
+  Provider provider(name, behaviour, now + std::chrono::duration_cast<std::chrono::steady_clock::duration>(load), hold);
   gateway::HttpServer server(options);
   provider.install(server);
   const int port = server.bind();
