@@ -129,13 +129,9 @@ penstock::Duration deadline_of(const Providers& providers, const Provider& provi
 }
 
 Failure explain(const absl::Status& status, const Context& ctx, const Provider& provider) {
-  if (ctx.status() != penstock::OpStatus::kCancelled) return to_failure(status, provider.name());
-  if (absl::IsCancelled(ctx.cause())) return client_closed();
-  // The gateway has waited for it for as long as it could. What `status` says depends on where that was noticed first.
-  Failure ended = shutting_down();
-  ended.provider = provider.name();
-  ended.message = fmt::format("provider '{}': no answer before the gateway has shut down", provider.name());
-  return ended;
+  // What `status` says then depends on where that was noticed first.
+  const auto ended = called_off(ctx, provider.name(), fmt::format("provider '{}'", provider.name()));
+  return ended ? *ended : to_failure(status, provider.name());
 }
 
 }  // namespace gateway

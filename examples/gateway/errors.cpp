@@ -19,7 +19,8 @@ namespace {
 constexpr char kTypePayload[] = "penstock.example/type";
 constexpr char kStagePayload[] = "penstock.example/stage";
 
-constexpr std::string_view kStages[] = {"request", "admission", "queue", "connect", "upstream", "shutdown", "gateway"};
+constexpr std::string_view kStages[] = {"request", "admission", "queue",    "swap",
+                                        "connect", "upstream",  "shutdown", "gateway"};
 
 int status_of_fault(absl::StatusCode code) {
   switch (code) {
@@ -130,7 +131,7 @@ Failure to_failure(const absl::Status& status, std::string_view provider) {
 Failure unknown_model(std::string_view model) {
   return {.status = 404,
           .type = "unknown_model",
-          .message = fmt::format("no provider serves the model '{}'; GET /v1/models lists those that are served",
+          .message = fmt::format("nobody serves the model '{}'; GET /v1/models lists those that are served",
                                  model.substr(0, 100)),
           .stage = Stage::kRequest,
           .parameter = "model"};
@@ -142,6 +143,16 @@ Failure shutting_down() {
           .message = "the gateway is shutting down and takes no more requests",
           .stage = Stage::kShutdown,
           .retry_after = std::chrono::seconds(1)};
+}
+
+std::optional<Failure> called_off(const penstock::Context& ctx, std::string_view provider, std::string_view subject) {
+  if (ctx.status() != penstock::OpStatus::kCancelled) return std::nullopt;
+  if (absl::IsCancelled(ctx.cause())) return client_closed();
+  // The gateway has waited for it for as long as it could.
+  Failure ended = shutting_down();
+  ended.provider = provider;
+  ended.message = fmt::format("{}: no answer before the gateway has shut down", subject);
+  return ended;
 }
 
 Failure client_closed() {

@@ -14,11 +14,12 @@
 #include "absl/status/status.h"
 
 #include "penstock/core/clock.hpp"
+#include "penstock/core/context.hpp"
 
 namespace gateway {
 
 /// Where on its way a request failed.
-enum class Stage { kRequest, kAdmission, kQueue, kConnect, kUpstream, kShutdown, kGateway };
+enum class Stage { kRequest, kAdmission, kQueue, kSwap, kConnect, kUpstream, kShutdown, kGateway };
 std::string_view to_string(Stage stage) noexcept;
 
 /// An answer that is not the one the client hoped for.
@@ -52,6 +53,9 @@ Failure to_failure(const absl::Status& status, std::string_view provider);
 /// The failures that need no provider.
 Failure unknown_model(std::string_view model);
 Failure shutting_down();
+/// Why the request that `ctx` belongs to was called off, by its client or by the gateway's end; nothing if it was not.
+/// Whoever was asked is `provider`, and `subject` in texts.
+std::optional<Failure> called_off(const penstock::Context& ctx, std::string_view provider, std::string_view subject);
 Failure client_closed();
 Failure body_too_large(std::size_t limit_bytes);
 Failure invalid_request(std::string parameter, std::string message);

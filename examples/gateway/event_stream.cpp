@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: MIT
 #include "event_stream.hpp"
 
+#include <fmt/core.h>
+
 #include "errors.hpp"
 
 namespace gateway {
 
 using penstock::OpStatus;
+
+std::string error_event(std::string_view data) {
+  // An event may have been cut in two: the empty line ends it.
+  return fmt::format("\n\nevent: error\ndata: {}\n\n", data);
+}
 
 EventStream::EventStream(std::string provider, penstock::Context::Cancellable scope, ClientWatch::Guard watched)
     : provider_(std::move(provider)), scope_(std::move(scope)), watched_(std::move(watched)) {}
@@ -37,8 +44,7 @@ bool EventStream::write_next(httplib::DataSink& sink) {
   piece_.reset();  // while the next one is waited for, others may use its memory
   if (receive()) return true;
   if (!answer_.ok()) {
-    // An event may have been cut in two: the empty line ends it.
-    const std::string event = "\n\nevent: error\ndata: " + to_json(to_failure(answer_.status(), provider_)) + "\n\n";
+    const std::string event = error_event(to_json(to_failure(answer_.status(), provider_)));
     if (!sink.write(event.data(), event.size())) return false;
   }
   sink.done();

@@ -84,6 +84,10 @@ class EventPipe::Source {
   const std::uint64_t id_;
 };
 
+/// The last event of a stream that does not end well. `data`, without a line break, is what a failed response would
+/// have as its body.
+[[nodiscard]] std::string error_event(std::string_view data);
+
 /// Server-sent events on their way to a client.
 ///
 /// Threads: the client's.

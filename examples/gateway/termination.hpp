@@ -6,8 +6,12 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <functional>
 #include <future>
+#include <memory>
+#include <mutex>
 #include <thread>
+#include <utility>
 
 #include <pthread.h>
 #include <unistd.h>
@@ -39,6 +43,16 @@ class Termination {
   /// Blocks until the first signal; returns its number.
   int wait() { return first_.get_future().get(); }
 
+  /// Has `function` called before a second signal ends the process, as long as what is returned exists.
+  [[nodiscard]] std::shared_ptr<void> before_exit(std::function<void()> function) {
+    const auto set = [](Termination* self, std::function<void()> value) {
+      const std::lock_guard lock(self->mutex_);
+      self->before_exit_ = std::move(value);
+    };
+    set(this, std::move(function));
+    return {this, [set](Termination* self) { set(self, {}); }};
+  }
+
  private:
   static constexpr int kStop = SIGUSR1;
 
@@ -47,13 +61,20 @@ class Termination {
       int number = 0;
       sigwait(&signals_, &number);
       if (number == kStop) return;
-      if (count > 0) ::_exit(128 + number);
-      first_.set_value(number);
+      if (count == 0) {
+        first_.set_value(number);
+        continue;
+      }
+      const std::lock_guard lock(mutex_);
+      if (before_exit_) before_exit_();
+      ::_exit(128 + number);
     }
   }
 
   sigset_t signals_{};
   std::promise<int> first_;
+  std::mutex mutex_;
+  std::function<void()> before_exit_;
   std::thread thread_;
 };
 

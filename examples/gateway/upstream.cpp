@@ -140,7 +140,7 @@ class Upstream::Client {
   bool exchange(httplib::Request& request, httplib::Response& response, httplib::Error& error, const Context& ctx);
   absl::Status explain(httplib::Error error, const httplib::Response& response, const Context& ctx) const;
   absl::Status fault(StatusCode code, Stage stage, std::string_view type, std::string_view what) const {
-    return upstream_fault(code, stage, type, fmt::format("provider '{}': {}", options_.name, what));
+    return upstream_fault(code, stage, type, fmt::format("{} '{}': {}", options_.kind, options_.name, what));
   }
 
   const UpstreamOptions& options_;
@@ -284,7 +284,7 @@ absl::Status Upstream::Client::explain(httplib::Error error, const httplib::Resp
 
 Upstream::Upstream(UpstreamOptions options)
     : options_(std::move(options)),
-      connections_({.name = options_.name,
+      connections_({.name = options_.kind == "provider" ? options_.name : options_.kind + " " + options_.name,
                     .idle_timeout = options_.keep_idle,
                     // Who finds none free has one made. It connects when it is used first.
                     .launch = [this](penstock::LaunchTicket<Connection> ticket) {

@@ -2,7 +2,7 @@
 #pragma once
 
 /// \file
-/// The HTTP client of one provider.
+/// The HTTP client of one provider, or of the process of a local model.
 
 #include <chrono>
 #include <cstddef>
@@ -37,6 +37,7 @@ struct Url {
 
 struct UpstreamOptions {
   std::string name;
+  std::string kind = "provider";  ///< What it is, in texts.
   Url url;
   std::chrono::milliseconds connect_timeout{2'000};
   std::size_t max_answer_bytes = 16 << 20;
@@ -51,7 +52,7 @@ struct Answer {
   std::string content_type = {};
   std::string body = {};  ///< Empty if it has been streamed.
   std::string retry_after = {};
-  std::string provider = {};  ///< Who has answered.
+  std::string provider = {};  ///< Who has answered; of a local model, "local".
   std::string key_id = {};    ///< The key that it was asked with; empty: none.
 };
 
