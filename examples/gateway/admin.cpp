@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::string_view kProviders = "/admin/providers/";
 constexpr std::string_view kReload = "/admin/reload";
+constexpr std::string_view kUnload = "/api/models/unload";
 
 struct Target {
   std::string name;
@@ -55,6 +56,12 @@ void write(penstock::JsonWriter& json, std::string_view provider, const penstock
   json.end_object();
 }
 
+/// Of all local models, or of one, whose name may have slashes in it.
+bool is_unload(std::string_view path) {
+  return path == kUnload ||
+         (path.substr(0, kUnload.size()) == kUnload && path.size() > kUnload.size() + 1 && path[kUnload.size()] == '/');
+}
+
 void answer(httplib::Response& response, penstock::JsonWriter& json) {
   response.status = 200;
   response.set_content(json.take(), "application/json");
@@ -63,7 +70,7 @@ void answer(httplib::Response& response, penstock::JsonWriter& json) {
 }  // namespace
 
 std::string_view Admin::allowed_methods(std::string_view path) {
-  if (path == kReload) return "POST";
+  if (path == kReload || is_unload(path)) return "POST";
   if (path.substr(0, kProviders.size()) != kProviders) return "";
   const Target target = target_of(path);
   if (target.name.empty()) return "";
@@ -73,11 +80,12 @@ std::string_view Admin::allowed_methods(std::string_view path) {
 
 bool Admin::takes_body(std::string_view path) {
   if (allowed_methods(path) == "PUT") return true;
-  return !allowed_methods(path).empty() && path != kReload && target_of(path).action == "breaker";
+  return !allowed_methods(path).empty() && path != kReload && !is_unload(path) && target_of(path).action == "breaker";
 }
 
 void Admin::handle(std::string_view path, const std::string& body, httplib::Response& response) {
   if (path == kReload) return reload(response);
+  if (is_unload(path)) return unload(std::string(path.substr(std::min(kUnload.size() + 1, path.size()))), response);
   const Target target = target_of(path);
   if (providers_.named(target.name) == nullptr) {
     return respond(response, refused(absl::NotFoundError(fmt::format("there is no provider '{}'", target.name)), ""));
@@ -137,6 +145,20 @@ void Admin::set_breaker(const std::string& name, const std::string& body, httpli
   }
   penstock::JsonWriter json;
   json.begin_object().key("provider").value(name).key("breaker").value(to_string(breaker->state())).end_object();
+  answer(response, json);
+}
+
+void Admin::unload(const std::string& model, httplib::Response& response) {
+  const LocalModel* const one = local_ == nullptr || model.empty() ? nullptr : local_->find(model);
+  if (one == nullptr && !model.empty()) {
+    Failure unknown = unknown_model(model);
+    unknown.message = fmt::format("there is no local model '{}'", model.substr(0, 100));
+    return respond(response, unknown);
+  }
+  const absl::Status status = local_ == nullptr ? absl::OkStatus() : local_->unload(one, accepting_);
+  if (!status.ok()) return respond(response, refused(status, "local"));
+  penstock::JsonWriter json;
+  json.begin_object().key("unloaded").value(model.empty() ? "all" : model).end_object();
   answer(response, json);
 }
 

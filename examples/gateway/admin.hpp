@@ -9,6 +9,7 @@
 
 #include <httplib.h>
 
+#include "local_models.hpp"
 #include "providers.hpp"
 
 #include "penstock/core/context.hpp"
@@ -19,13 +20,15 @@ namespace gateway {
 /// POST /admin/providers/{name}/check    a health check, now
 /// POST /admin/providers/{name}/breaker  {"state": "open" | "reset" | "disabled" | "metrics_only"}
 /// POST /admin/reload                    all providers, as the file says now
+/// POST /api/models/unload               stops all local models
+/// POST /api/models/unload/{model}       stops one of them
 ///
 /// Threads: any member, from any thread.
 class Admin {
  public:
-  /// `file` is that of the configuration; empty if there is none. Waits end when `accepting` does.
-  Admin(Providers& providers, std::string file, penstock::Context accepting)
-      : providers_(providers), file_(std::move(file)), accepting_(std::move(accepting)) {}
+  /// `local` may be null. `file` is that of the configuration; empty if there is none. Waits end when `accepting` does.
+  Admin(Providers& providers, LocalModels* local, std::string file, penstock::Context accepting)
+      : providers_(providers), local_(local), file_(std::move(file)), accepting_(std::move(accepting)) {}
 
   /// The methods of a path; empty if it is not one of these.
   static std::string_view allowed_methods(std::string_view path);
@@ -33,7 +36,7 @@ class Admin {
   static bool takes_body(std::string_view path);
 
   /// Answers a request to one of these paths. Blocks: an update until what runs by the old options has ended, a check
-  /// until it has.
+  /// until it has; an unload until the processes have ended.
   void handle(std::string_view path, const std::string& body, httplib::Response& response);
 
  private:
@@ -41,8 +44,10 @@ class Admin {
   void check(const std::string& name, httplib::Response& response);
   void set_breaker(const std::string& name, const std::string& body, httplib::Response& response);
   void reload(httplib::Response& response);
+  void unload(const std::string& model, httplib::Response& response);
 
   Providers& providers_;
+  LocalModels* const local_;
   const std::string file_;
   const penstock::Context accepting_;
 };

@@ -28,7 +28,8 @@ constexpr std::size_t kMostRequests = 64;
 
 struct Item {
   std::shared_ptr<const ChatRequest> request;
-  ProviderPtr provider;
+  ProviderPtr provider;         // or
+  LocalModel* local = nullptr;  // who serves its model
 };
 
 struct BatchRequest {
@@ -36,17 +37,21 @@ struct BatchRequest {
   bool stop_on_error = false;
 };
 
-std::variant<Item, Failure> parse_item(const json& document, const Providers& providers) {
+std::variant<Item, Failure> parse_item(const json& document, const Providers& providers, const LocalModels* local) {
   std::variant<ChatRequest, Failure> parsed = ChatRequest::parse(document.dump());
   if (auto* const failure = std::get_if<Failure>(&parsed)) return std::move(*failure);
   auto request = std::make_shared<const ChatRequest>(std::get<ChatRequest>(std::move(parsed)));
   if (request->streams) return invalid_request("stream", "a request of a batch cannot stream");
+  if (LocalModel* const model = local == nullptr ? nullptr : local->find(request->model)) {
+    return Item{std::move(request), nullptr, model};
+  }
   ProviderPtr provider = providers.find(request->model);
   if (provider == nullptr) return unknown_model(request->model);
   return Item{std::move(request), std::move(provider)};
 }
 
-std::variant<BatchRequest, Failure> parse(const std::string& body, const Providers& providers) {
+std::variant<BatchRequest, Failure> parse(const std::string& body, const Providers& providers,
+                                          const LocalModels* local) {
   const json document = json::parse(body, nullptr, false);
   if (!document.is_object()) return invalid_request("", "the body must be a JSON object");
   const json requests = document.value("requests", json());
@@ -57,7 +62,7 @@ std::variant<BatchRequest, Failure> parse(const std::string& body, const Provide
   if (!stop.is_boolean()) return invalid_request("stop_on_error", "must be true or false");
   BatchRequest batch{.stop_on_error = stop.get<bool>()};
   for (std::size_t i = 0; i < requests.size(); ++i) {
-    std::variant<Item, Failure> item = parse_item(requests[i], providers);
+    std::variant<Item, Failure> item = parse_item(requests[i], providers, local);
     if (auto* const failure = std::get_if<Failure>(&item)) {
       const std::string place = fmt::format("requests[{}]", i);
       failure->parameter = place + (failure->parameter.empty() ? "" : "." + failure->parameter);
@@ -68,18 +73,24 @@ std::variant<BatchRequest, Failure> parse(const std::string& body, const Provide
   return batch;
 }
 
-Failure called_off(const Provider& provider) {
+Failure called_off(const Item& item) {
+  const std::string owner = item.local != nullptr ? "local" : item.provider->name();
   return {.status = 424,  // "failed dependency"
           .type = "called_off",
-          .message = fmt::format("provider '{}': another request of the batch got no answer", provider.name()),
+          .message = fmt::format("provider '{}': another request of the batch got no answer", owner),
           .stage = Stage::kRequest,
-          .provider = provider.name()};
+          .provider = owner};
+}
+
+Failure explain(const absl::Status& status, const Item& item, const Context& ctx) {
+  return item.local != nullptr ? LocalModels::explain(status, ctx, *item.local)
+                               : to_failure(status, item.provider->name());
 }
 
 }  // namespace
 
 void Batch::handle(const std::string& body, httplib::Response& response) {
-  const std::variant<BatchRequest, Failure> parsed = parse(body, providers_);
+  const std::variant<BatchRequest, Failure> parsed = parse(body, providers_, local_);
   if (const auto* failure = std::get_if<Failure>(&parsed)) return respond(response, *failure);
   const auto& batch = std::get<BatchRequest>(parsed);
 
@@ -88,6 +99,14 @@ void Batch::handle(const std::string& body, httplib::Response& response) {
 
   penstock::JobGroup<absl::StatusOr<Answer>> group;
   for (const Item& item : batch.items) {
+    if (item.local != nullptr) {
+      group.add(local_->calls().submit(
+          [local = local_, item](const JobContext& running) {
+            return local->ask(*item.local, item.request->body, running.context);
+          },
+          scope.context));
+      continue;
+    }
     // One that finds the queue full has its answer as well.
     group.submit(*item.provider->batch,
                  [&providers = providers_, item](const JobContext& running) {
@@ -107,7 +126,7 @@ void Batch::handle(const std::string& body, httplib::Response& response) {
   json.begin_object().key("object").value("list").key("answers").begin_array();
   for (std::size_t i = 0; i < answers->size(); ++i) {
     const absl::StatusOr<Answer>& answer = (*answers)[i];
-    const Provider& provider = *batch.items[i].provider;
+    const Item& item = batch.items[i];
     json.begin_object();
     if (answer.ok()) {
       json.key("status").value(answer->status).key("body");
@@ -115,7 +134,7 @@ void Batch::handle(const std::string& body, httplib::Response& response) {
       nlohmann::json::accept(answer->body) ? json.raw(answer->body) : json.value(answer->body);
     } else {
       const bool is_called_off = batch.stop_on_error && absl::IsCancelled(answer.status());
-      const Failure failure = is_called_off ? called_off(provider) : to_failure(answer.status(), provider.name());
+      const Failure failure = is_called_off ? called_off(item) : explain(answer.status(), item, scope.context);
       json.key("status").value(failure.status).key("body").raw(to_json(failure));
     }
     json.end_object();

@@ -38,7 +38,9 @@ std::vector<std::string> Config::violations() const {
     const auto [owner, is_new] = owners.emplace(kind + name, path);
     if (!is_new) result.push_back(fmt::format("{}: '{}' is taken by {}", path, name, owner->second));
   };
-  if (providers.empty()) result.emplace_back("$.providers: must be a list of at least one provider, got none");
+  if (providers.empty() && !local) {
+    result.emplace_back("$.providers: must be a list of at least one provider, got none");
+  }
   std::size_t held = 0;
   std::size_t workers = 0;
   for (std::size_t i = 0; i < providers.size(); ++i) {
@@ -72,13 +74,22 @@ std::vector<std::string> Config::violations() const {
     if (provider.rate_limit) check(".rate_limit", provider.rate_limit->validate());
     if (provider.scaling) check(".scaling", provider.scaling->validate());
   }
+  if (local) {
+    for (std::size_t i = 0; i < local->models.size(); ++i) {
+      const std::string& name = local->models[i].name();
+      if (!name.empty()) claim("model ", name, fmt::format("$.local.models[{}].name", i));
+    }
+    held += local->most_requests();
+    workers += local->most_calls();
+    for (std::string& violation : local->violations()) result.push_back(std::move(violation));
+  }
   // A request that a pool has taken, or that is to be tried again, holds the thread of its connection. If these ran
   // out, a provider that hangs would keep requests from reaching the others.
   constexpr std::size_t kSpare = 32;
   if (server.max_connections < held + kSpare) {
     result.push_back(
         fmt::format("$.server.max_connections: must be at least {}, for {} workers, queue places and retries of all "
-                    "providers and {} to spare, got {}",
+                    "providers and requests to local models, and {} to spare, got {}",
                     held + kSpare, held, kSpare, server.max_connections));
   }
   // cpp-httplib waits with select(), which knows only so many descriptors.
@@ -124,12 +135,13 @@ Config parse_config(const std::string& text, const std::string& file, std::vecto
     for (std::size_t i = 0; i < providers->size(); ++i) {
       config.providers.push_back(read_provider((*providers)[i], fmt::format("$.providers[{}]", i), "", found));
     }
-  } else if (document.is_object()) {
+  } else if (document.is_object() && (providers != nullptr || !document.contains("local"))) {
     reader.complain("providers", "must be a list", providers == nullptr ? json() : *providers);
   }
+  if (const json* const local = reader.find("local")) config.local = read_local(*local, "$.local", found);
   reader.refuse_unknown_keys();
   // What was not understood need not be judged as well; duplicates and sums are found in the rest.
-  if (providers != nullptr && providers->is_array()) {
+  if (config.local || (providers != nullptr && providers->is_array())) {
     for (std::string& violation : config.violations()) found.push_back(std::move(violation));
   }
   for (const std::string& violation : found) violations.push_back(file + ": " + violation);

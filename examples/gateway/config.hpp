@@ -2,7 +2,7 @@
 #pragma once
 
 /// \file
-/// What a gateway is made of: its providers, and the limits of its server.
+/// What a gateway is made of: its providers, the models that it serves itself, and the limits of its server.
 
 #include <chrono>
 #include <optional>
@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "config_local.hpp"
 #include "http_server.hpp"
 #include "upstream.hpp"
 
@@ -61,6 +62,7 @@ struct Config {
   HttpServerOptions server;
   std::chrono::milliseconds drain_timeout{10'000};
   std::vector<ProviderConfig> providers;
+  std::optional<LocalConfig> local;
 
   /// A provider as it is if nothing else is said: few workers, a short queue that refuses what does not fit, a
   /// breaker and a health check.

@@ -96,19 +96,6 @@ void read_keys(Reader& reader, ProviderConfig& provider, std::vector<std::string
   reader.time_ms("key_wait_ms", provider.key_wait, 0, kDayMs);
 }
 
-std::vector<std::string> read_names(Reader& reader, const std::string& key, bool required) {
-  const json* const names = reader.find(key);
-  if (names == nullptr && !required) return {};
-  const auto is_name = [](const json& name) { return name.is_string() && !name.get_ref<const std::string&>().empty(); };
-  if (names != nullptr && names->is_array() && !(required && names->empty()) &&
-      std::all_of(names->begin(), names->end(), is_name)) {
-    return names->get<std::vector<std::string>>();
-  }
-  reader.complain(key, required ? "must be a list of names that is not empty" : "must be a list of names",
-                  names == nullptr ? json() : *names);
-  return {};
-}
-
 void read_overflow(Reader& reader, ProviderConfig& provider) {
   std::string overflow;
   reader.text("overflow", overflow);
@@ -142,8 +129,8 @@ ProviderConfig read_provider(const json& object, const std::string& path, const 
       reader.complain("url", "must look like http://host:port or https://host/path", url);
     }
   }
-  provider.models = read_names(reader, "models", true);
-  provider.fallback = read_names(reader, "fallback", false);
+  provider.models = reader.texts("models", "names", true);
+  provider.fallback = reader.texts("fallback", "names");
   reader.number("workers", provider.pool.workers, 1, 256);
   reader.number("queue", provider.pool.queue_capacity, 0, 4096);
   read_overflow(reader, provider);

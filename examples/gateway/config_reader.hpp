@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -24,6 +25,7 @@
 namespace gateway {
 
 inline constexpr double kDayMs = 24 * 3600 * 1000.0;
+inline constexpr double kMostMemoryMb = 1 << 24;
 
 /// Reads the members of one JSON object, and says all that is wrong with them.
 class Reader {
@@ -45,6 +47,9 @@ class Reader {
     return found == object_.end() ? nullptr : &*found;
   }
 
+  /// Whether there is a value of `key`.
+  [[nodiscard]] bool has(const std::string& key) const { return object_.is_object() && object_.contains(key); }
+
   template <class Number>
   void number(const std::string& key, Number& value, double least, double most) {
     const nlohmann::json* const found = find(key);
@@ -63,6 +68,19 @@ class Reader {
     number(key, count, least, most);
     value = std::chrono::duration_cast<std::chrono::duration<Rep, Period>>(
         std::chrono::duration<double, std::milli>(count));
+  }
+
+  /// The same, and `false` for what is not limited.
+  template <class Rep, class Period>
+  void time_ms_or_false(const std::string& key, std::chrono::duration<Rep, Period>& value, double least, double most) {
+    const nlohmann::json* const found = find(key);
+    if (found == nullptr || *found == false) return;
+    const double got = found->is_number() ? found->get<double>() : std::nan("");
+    if (!(got >= least && got <= most)) {
+      return complain(key, fmt::format("must be false or a number in [{}, {}]", least, most), *found);
+    }
+    value =
+        std::chrono::duration_cast<std::chrono::duration<Rep, Period>>(std::chrono::duration<double, std::milli>(got));
   }
 
   /// "500ms", "1.5s", or a number of milliseconds.
@@ -98,6 +116,38 @@ class Reader {
     }
   }
 
+  /// A list of texts that are not empty; if it is required, of at least one.
+  std::vector<std::string> texts(const std::string& key, std::string_view what, bool required = false) {
+    const nlohmann::json* const found = find(key);
+    if (found == nullptr && !required) return {};
+    const auto is_name = [](const nlohmann::json& name) {
+      return name.is_string() && !name.get_ref<const std::string&>().empty();
+    };
+    if (found != nullptr && found->is_array() && !(required && found->empty()) &&
+        std::all_of(found->begin(), found->end(), is_name)) {
+      return found->get<std::vector<std::string>>();
+    }
+    complain(key, fmt::format("must be a list of {}{}", what, required ? " that is not empty" : ""),
+             found == nullptr ? nlohmann::json() : *found);
+    return {};
+  }
+
+  /// One of some words, each of which stands for a value.
+  template <class Value>
+  void choice(const std::string& key, Value& value, const std::vector<std::pair<std::string_view, Value>>& choices) {
+    const nlohmann::json* const found = find(key);
+    if (found == nullptr) return;
+    std::string words;
+    for (const auto& [word, meaning] : choices) {
+      if (*found == word) {
+        value = meaning;
+        return;
+      }
+      words += fmt::format("{}{}", words.empty() ? "" : ", ", word);
+    }
+    complain(key, "must be one of " + words, *found);
+  }
+
   /// To be called last: what nobody has asked for is a mistake, most likely in its spelling.
   void refuse_unknown_keys() {
     if (!object_.is_object()) return;
@@ -122,6 +172,13 @@ class Reader {
   std::vector<std::string>& violations_;
   std::vector<std::string> known_;
 };
+
+/// The models that the gateway serves itself.
+LocalConfig read_local(const nlohmann::json& object, const std::string& path, std::vector<std::string>& violations);
+
+/// Who runs with whom: the members "groups", "matrix" and "budget" of `reader`, of which at most one is there.
+penstock::PlannerFactory read_planner(Reader& reader, const std::vector<LocalModelConfig>& models,
+                                      std::vector<std::string>& violations);
 
 /// Each reads one member of a provider, at `path`, and adds what is wrong with it to `violations`. `false` stands for
 /// none, where that is allowed.

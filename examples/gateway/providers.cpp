@@ -206,16 +206,12 @@ absl::StatusOr<Answer> Providers::complete(const ChatRequest& request, const Pro
   return answer;
 }
 
-std::string Providers::models_json() const {
-  penstock::JsonWriter json;
-  json.begin_object().key("object").value("list").key("data").begin_array();
+void Providers::write_models(penstock::JsonWriter& json) const {
   const std::shared_lock lock(mutex_);
   for (const auto& [model, provider] : by_model_) {
     json.begin_object().key("id").value(model).key("object").value("model");
     json.key("owned_by").value(provider->name()).end_object();
   }
-  json.end_array().end_object();
-  return json.take();
 }
 
 void Providers::write_state(penstock::JsonWriter& json) const {

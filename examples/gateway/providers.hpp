@@ -80,8 +80,8 @@ class Providers {
   absl::StatusOr<Answer> complete(const ChatRequest& request, const penstock::ProviderCall& call,
                                   const Upstream::OnPiece& on_piece = {}) const;
 
-  /// {"object": "list", "data": [{"id": model, "object": "model", "owned_by": provider}]}
-  [[nodiscard]] std::string models_json() const;
+  /// {"id": model, "object": "model", "owned_by": provider} for each, into an array that has begun.
+  void write_models(penstock::JsonWriter& json) const;
   /// "router": what that says; "providers": [what it does not know], as members of an object that has begun.
   void write_state(penstock::JsonWriter& json) const;
   void collect(penstock::MetricSink& sink) const;

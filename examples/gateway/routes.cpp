@@ -107,13 +107,14 @@ void explain(const httplib::Request&, httplib::Response& response) {
 
 }  // namespace
 
-Routes::Routes(HttpServer& server, Providers& providers, ClientWatch& watch, std::string file,
+Routes::Routes(HttpServer& server, Providers& providers, LocalModels* local, ClientWatch& watch, std::string file,
                const penstock::Context& accepting)
     : server_(server),
       providers_(providers),
-      chat_(providers, watch, accepting),
-      batch_(providers, watch, accepting),
-      admin_(providers, std::move(file), accepting) {}
+      local_(local),
+      chat_(providers, local, watch, accepting),
+      batch_(providers, local, watch, accepting),
+      admin_(providers, local, std::move(file), accepting) {}
 
 void Routes::install() {
   server_.set_pre_routing_handler(
@@ -143,12 +144,13 @@ void Routes::install() {
   };
   server_.Put("/admin/.*", administer);
   server_.Post("/admin/.*", administer);
+  server_.Post("/api/models/unload.*", administer);
   const auto get = [this](const char* path, const char* type, auto text) {
     server_.Get(path, [type, text](const httplib::Request&, httplib::Response& response) {
       response.set_content(text(), type);
     });
   };
-  get("/v1/models", "application/json", [this] { return providers_.models_json(); });
+  get("/v1/models", "application/json", [this] { return models(); });
   get("/metrics", penstock::PrometheusWriter::kContentType.data(), [this] { return metrics(); });
   get("/api/state", "application/json", [this] { return state(); });
   server_.Get("/healthz", [this](const httplib::Request&, httplib::Response& response) {
@@ -221,6 +223,16 @@ void Routes::collect(penstock::MetricSink& sink) const {
   sink.counter(kName, kHelp, {{"status", "other"}}, responses_.value(kStatuses.size()));
   server_.threads().collect(sink);
   providers_.collect(sink);
+  if (local_ != nullptr) local_->collect(sink);
+}
+
+std::string Routes::models() const {
+  penstock::JsonWriter json;
+  json.begin_object().key("object").value("list").key("data").begin_array();
+  providers_.write_models(json);
+  if (local_ != nullptr) local_->write_models(json);
+  json.end_array().end_object();
+  return json.take();
 }
 
 std::string Routes::metrics() const {
@@ -241,6 +253,7 @@ std::string Routes::state() const {
   for (std::size_t i = 0; i < kStatuses.size(); ++i) json.key(std::to_string(kStatuses[i])).value(responses_.value(i));
   json.key("other").value(responses_.value(kStatuses.size())).end_object().end_object();
   providers_.write_state(json);
+  if (local_ != nullptr) local_->write_state(json);
   json.end_object();
   return json.take();
 }

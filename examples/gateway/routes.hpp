@@ -13,6 +13,7 @@
 #include "batch.hpp"
 #include "chat.hpp"
 #include "http_server.hpp"
+#include "local_models.hpp"
 #include "providers.hpp"
 
 #include "penstock/core/clock.hpp"
@@ -22,14 +23,15 @@
 
 namespace gateway {
 
-/// POST /v1/chat/completions and /v1/batch, GET /v1/models, /metrics, /api/state and /healthz, /admin/... for
-/// clients on the same machine; and a JSON body for whatever else a client may come up with.
+/// POST /v1/chat/completions and /v1/batch, GET /v1/models, /metrics, /api/state and /healthz, /admin/... and
+/// /api/models/unload for clients on the same machine; and a JSON body for whatever else a client may come up with.
 ///
 /// Threads: installed by one; serves any.
 class Routes {
  public:
-  /// Requests to providers end when `accepting` does. `file`: of the configuration, to be read again.
-  Routes(HttpServer& server, Providers& providers, ClientWatch& watch, std::string file,
+  /// Requests to providers end when `accepting` does. `local` may be null. `file`: of the configuration, to be read
+  /// again.
+  Routes(HttpServer& server, Providers& providers, LocalModels* local, ClientWatch& watch, std::string file,
          const penstock::Context& accepting);
 
   /// Has the server use these routes, which have to outlive it.
@@ -42,6 +44,7 @@ class Routes {
   /// Reads the body of a request and has `handle(body)` answer it.
   template <class Handle>
   void post(httplib::Response& response, const httplib::ContentReader& read, const Handle& handle);
+  [[nodiscard]] std::string models() const;
   [[nodiscard]] std::string metrics() const;
   [[nodiscard]] std::string state() const;
   void collect(penstock::MetricSink& sink) const;
@@ -50,6 +53,7 @@ class Routes {
 
   HttpServer& server_;
   Providers& providers_;
+  LocalModels* const local_;
   Chat chat_;
   Batch batch_;
   Admin admin_;
