@@ -146,6 +146,18 @@ class Configuration(GatewayTest):
         keys = self.state_of("openai")["lease"]["resources"]
         self.assertEqual([(key["id"], key["weight"]) for key in keys], [("eu", 3), ("us", 1)])
 
+    def test_the_configuration_of_local_models_on_the_page(self):
+        page = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../examples/gateway/README.md")
+        with open(page, encoding="utf-8") as file:
+            config = file.read().split("```json\n")[2].split("```")[0]
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            file.write(config)
+            file.flush()
+            self.gateway = self.start("gateway", "--config", file.name)
+        models = self.ask("GET", "/v1/models").json["data"]
+        self.assertEqual([(model["id"], model["owned_by"], model["state"]) for model in models],
+                         [("qwen-7b", "local", "stopped")])
+
     def test_a_port_that_is_taken(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             code, errors = self.run_gateway("--provider", "a=http://127.0.0.1:1", "--port", str(taken.getsockname()[1]))

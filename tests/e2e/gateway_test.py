@@ -3,7 +3,8 @@
 """The gateway of examples/gateway as its clients see it: real processes, real HTTP, loopback only.
 
     tests/e2e/gateway_test.py [-v] [Requests | Upstreams | Keys | Retries | Batches | Trace | Load | Ending | Configuration |
-                               Isolation | Fallback | Updates][.test_name]
+                               Isolation | Fallback | Updates | LocalSwaps | LocalFailures | LocalEnding |
+                               LocalConfiguration][.test_name]
 
 PENSTOCK_GATEWAY_DIR names the folder of the programs gateway and provider; without it they are looked for below build/.
 Nothing here sleeps to let something happen: it waits for what it expects, with a limit that only a failure reaches.
@@ -20,6 +21,8 @@ from gateway_configuration import Configuration
 from gateway_isolation import Fallback, Isolation
 from gateway_keys import Keys
 from gateway_load import Ending, Load
+from gateway_local_failures import LocalConfiguration, LocalEnding, LocalFailures
+from gateway_local_swaps import LocalSwaps
 from gateway_requests import Requests
 from gateway_retries import Retries
 from gateway_updates import Updates
