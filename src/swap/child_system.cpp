@@ -128,26 +128,61 @@ class Attributes {
   int error_;
 };
 
+enum class Look : unsigned char { kNobody, kSomebody, kFailed };
+
 /// Whether the process of this folder of /proc belongs to the group, and has not ended.
-bool is_running_member(int proc, const char* folder, int group) noexcept {
+Look look_for_member(int proc, const char* folder, int group) noexcept {
   std::array<char, 32> path{};
   const auto end = fmt::format_to_n(path.data(), path.size() - 1, "{}/stat", folder);
-  if (end.size >= path.size()) return false;
+  if (end.size >= path.size()) return Look::kNobody;
   const Descriptor file(openat(proc, path.data(), O_RDONLY | O_CLOEXEC));
-  if (!file) return false;
-  std::array<char, 512> text{};
+  if (!file) return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? Look::kFailed : Look::kNobody;
+  std::array<char, 1024> text{};
   const ssize_t size = read(file.number(), text.data(), text.size());
-  if (size <= 0) return false;
-  // "pid (name) state parent group ...", where the name may hold anything.
-  const std::string_view all(text.data(), static_cast<std::size_t>(size));
-  const std::size_t name_end = all.rfind(')');
-  if (name_end == std::string_view::npos || name_end + 4 > all.size()) return false;
-  const char state = all[name_end + 2];
-  std::string_view rest = all.substr(name_end + 4);
-  rest.remove_prefix(std::min(rest.size(), rest.find(' ') + 1));
-  int found = 0;
-  std::from_chars(rest.data(), rest.data() + rest.size(), found);
-  return found == group && state != 'Z' && state != 'X';
+  if (size <= 0) return Look::kNobody;
+  // "pid (name) state parent group ... threads ...", where the name may hold anything.
+  std::string_view rest(text.data(), static_cast<std::size_t>(size));
+  rest.remove_prefix(std::min(rest.size(), rest.rfind(')') + 1));
+  const auto next = [&rest] {
+    rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of(' ')));
+    const std::string_view word = rest.substr(0, rest.find(' '));
+    rest.remove_prefix(word.size());
+    return word;
+  };
+  const auto next_number = [&next] {
+    const std::string_view word = next();
+    int number = 0;
+    std::from_chars(word.data(), word.data() + word.size(), number);
+    return number;
+  };
+  const std::string_view state = next();
+  next();
+  if (next_number() != group || state == "X") return Look::kNobody;
+  if (state != "Z") return Look::kSomebody;
+  // Its first thread has ended: others may go on.
+  constexpr int kBetween = 14;  // what stands between the group and the number of threads
+  for (int i = 0; i < kBetween; ++i) next();
+  return next_number() > 1 ? Look::kSomebody : Look::kNobody;
+}
+
+Look look_for_members(int group) noexcept {
+  DIR* const proc = opendir("/proc");
+  if (proc == nullptr) return Look::kFailed;
+  Look seen = Look::kNobody;
+  while (const dirent* const entry = readdir(proc)) {
+    const char* const name = entry->d_name;
+    if (name[0] < '0' || name[0] > '9') continue;
+    if (const Look one = look_for_member(dirfd(proc), name, group); one != Look::kNobody) seen = one;
+    if (seen == Look::kSomebody) break;
+  }
+  closedir(proc);
+  return seen;
+}
+
+/// Once the child was reaped its number is given to nobody while its group lasts: a process of that number tells that
+/// the group has ended.
+bool is_strangers(const RunningChild& child) noexcept {
+  return child.is_reaped && (kill(child.pid, 0) == 0 || errno == EPERM);
 }
 
 }  // namespace
@@ -238,49 +273,42 @@ int spawn_child(const ChildCommand& command, RunningChild& child) {
   return 0;
 }
 
-ChildExit reap(const RunningChild& child) noexcept {
+ChildExit end_of(RunningChild& child) noexcept {
   constexpr auto kByDescriptor = static_cast<idtype_t>(3);  // P_PIDFD, which older headers lack
   siginfo_t info{};
-  const idtype_t by = child.watch ? kByDescriptor : P_PID;
-  const auto which = static_cast<id_t>(child.watch ? child.watch.number() : child.pid);
-  int result = 0;
-  do {
-    result = waitid(by, which, &info, WEXITED | WNOHANG);
-  } while (result != 0 && errno == EINTR);
-  if (result != 0) return {ChildEnd::kUnknown, 0};
+  const auto look = [&info](idtype_t by, int number) {
+    int result = 0;
+    do {
+      result = waitid(by, static_cast<id_t>(number), &info, WEXITED | WNOHANG | WNOWAIT);
+    } while (result != 0 && errno == EINTR);
+    return result == 0;
+  };
+  bool found = child.watch && look(kByDescriptor, child.watch.number());
+  // Linux 5.3 has such descriptors, and cannot wait by them.
+  if (!found && (!child.watch || errno == EINVAL)) found = look(P_PID, child.pid);
+  if (!found) {
+    child.is_reaped = true;
+    return {ChildEnd::kUnknown, 0};
+  }
   if (info.si_pid == 0) return {};
   return {info.si_code == CLD_EXITED ? ChildEnd::kExited : ChildEnd::kSignalled, info.si_status};
 }
 
-void signal_group(int pid, int signal) noexcept {
-  if (pid > 1) kill(-pid, signal);  // -0 is our own group, -1 everybody
+void signal_group(const RunningChild& child, int signal) noexcept {
+  if (child.pid > 1 && !is_strangers(child)) kill(-child.pid, signal);  // -0 is our own group, -1 everybody
 }
 
-namespace {
-
-/// Reaps what has come to us as orphans, where this process is the one that they come to.
-void reap_group(int pid) noexcept {
-  while (waitpid(-pid, nullptr, WNOHANG) > 0) {
-  }
+bool group_runs(RunningChild& child) noexcept {
+  if (is_strangers(child)) return false;
+  const Look seen = look_for_members(child.pid);
+  if (seen != Look::kFailed) return seen == Look::kSomebody;
+  reap_group(child);
+  return kill(-child.pid, 0) == 0 || errno != ESRCH;
 }
 
-}  // namespace
-
-bool group_runs(int pid) noexcept {
-  reap_group(pid);
-  if (kill(-pid, 0) != 0 && errno == ESRCH) return false;
-  // Members that nobody reaps stay in the group for ever: only who runs counts.
-  DIR* const proc = opendir("/proc");
-  if (proc == nullptr) return true;
-  bool runs = false;
-  while (const dirent* const entry = readdir(proc)) {
-    const char* const name = entry->d_name;
-    if (name[0] < '0' || name[0] > '9') continue;
-    if ((runs = is_running_member(dirfd(proc), name, pid))) break;
-  }
-  closedir(proc);
-  if (!runs) reap_group(pid);  // who has ended since
-  return runs;
+void reap_group(RunningChild& child) noexcept {
+  if (is_strangers(child)) return;
+  for (pid_t reaped = 0; (reaped = waitpid(-child.pid, nullptr, WNOHANG)) > 0;) child.is_reaped |= reaped == child.pid;
 }
 
 bool adopt_orphans() noexcept { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0; }
@@ -352,9 +380,10 @@ void silence(const Descriptor& /*bell*/) noexcept {}
 void poll_all(std::vector<Interest>& /*interests*/, Duration /*timeout*/) {}
 int read_some(const Descriptor& /*from*/, std::span<char> /*into*/) noexcept { return -1; }
 int spawn_child(const ChildCommand& /*command*/, RunningChild& /*child*/) { return ENOSYS; }
-ChildExit reap(const RunningChild& /*child*/) noexcept { return {ChildEnd::kUnknown, 0}; }
-void signal_group(int /*pid*/, int /*signal*/) noexcept {}
-bool group_runs(int /*pid*/) noexcept { return false; }
+ChildExit end_of(RunningChild& /*child*/) noexcept { return {ChildEnd::kUnknown, 0}; }
+void signal_group(const RunningChild& /*child*/, int /*signal*/) noexcept {}
+bool group_runs(RunningChild& /*child*/) noexcept { return false; }
+void reap_group(RunningChild& /*child*/) noexcept {}
 bool adopt_orphans() noexcept { return false; }
 std::string signal_text(int signal) { return fmt::format("signal {}", signal); }
 bool is_numeric_address(const std::string& /*address*/) noexcept { return true; }

@@ -65,10 +65,12 @@ struct ChildCommand {
   bool wants_watch;
 };
 
-/// A child that runs, as the leader of a session and a group of its own.
+/// A child that runs, as the leader of a session and a group of its own. Its number is nobody else's, nor is that of
+/// its group, until it was reaped: so that is done last, when nobody else of the group runs any more.
 struct RunningChild {
   int pid = 0;
-  Descriptor watch;  ///< can be read from once it has ended; may be none
+  bool is_reaped = false;  ///< by somebody else, perhaps: the number may be a stranger's, once the group has ended
+  Descriptor watch;        ///< can be read from once it has ended; may be none
   Descriptor output;
   Descriptor errors;
 };
@@ -85,15 +87,19 @@ struct ChildExit {
   int code = 0;  ///< exit status or signal
 };
 
-/// Reaps `child`, and no other one, if it has ended. kUnknown: somebody else has reaped it.
-ChildExit reap(const RunningChild& child) noexcept;
+/// Whether `child` has ended, and how. It is not reaped by that. kUnknown: somebody else has done so.
+ChildExit end_of(RunningChild& child) noexcept;
 
-/// Sends `signal` to the group that the child led, unless it is empty.
-void signal_group(int pid, int signal) noexcept;
+/// Sends `signal` to the group of the child, unless that has certainly ended.
+void signal_group(const RunningChild& child, int signal) noexcept;
 
-/// Whether a process of the group still runs. Those that have ended and whose parent has not looked do not count; ours
-/// are reaped.
-bool group_runs(int pid) noexcept;
+/// For a child that has ended: whether another process of its group still runs. Those that have ended and whose parent
+/// has not looked do not count. Where /proc cannot be read, for want of descriptors, say, the child is reaped and every
+/// process counts.
+bool group_runs(RunningChild& child) noexcept;
+
+/// Reaps the child, if it has ended, and those orphans of its group that have come to us.
+void reap_group(RunningChild& child) noexcept;
 
 /// Makes this process the one that orphans of its descendants come to. Whether the system can do that.
 bool adopt_orphans() noexcept;

@@ -262,15 +262,14 @@ void ProcessCore::fail_start(std::uint64_t start, const absl::Status& status) {
 }
 
 void ProcessCore::see_end() {
-  const ChildExit exit = reap(child_->running);
+  const ChildExit exit = end_of(child_->running);
   if (exit.end == ChildEnd::kNotYet) return;
-  child_->has_ended = true;
   child_->probe.reset();
   for (const ProcessStream stream : {ProcessStream::kOutput, ProcessStream::kErrors}) {
     read_stream(stream, true);
     end_line(stream);
   }
-  const std::string how = exit_text(exit);
+  std::string how = exit_text(exit);
   const TimePoint now = clock_.now();
   const std::string words = last_words();
   const absl::Status early = with_failure_stage(
@@ -280,11 +279,13 @@ void ProcessCore::see_end() {
   const absl::Status crash = absl::UnavailableError(
       fmt::format("process '{}': ended by itself after {} ({}){}{}", options_.name,
                   duration_text(elapsed(child_->since, now)), how, words.empty() ? "" : ": ", words));
+  // Nothing from here on throws: until now there might not have been the memory, and the end is seen again.
+  child_->has_ended = true;
   std::uint64_t failed = 0;
   bool was_stopped = true;
   {
     const MutexLock lock(mutex_);
-    counts_.last_exit = how;
+    counts_.last_exit = std::move(how);
     if (state_ == ModelState::kStarting) {
       ++counts_.start_failures;
       failed = child_->start;
@@ -302,7 +303,7 @@ void ProcessCore::see_end() {
 }
 
 void ProcessCore::see_group(const Orders& orders, TimePoint now, Sleep& sleep) {
-  if (!group_runs(child_->running.pid)) return forget_child();
+  if (!group_runs(child_->running)) return forget_child();
   const bool is_stopping = orders.state == ModelState::kStopping;
   if (is_stopping) {
     be_stopped(orders, now, sleep);
@@ -320,6 +321,7 @@ void ProcessCore::forget_child() {
     end_line(stream);
   }
   end_check();
+  reap_group(child_->running);
   child_.reset();
   {
     const MutexLock lock(mutex_);
@@ -336,7 +338,7 @@ void ProcessCore::be_stopped(const Orders& orders, TimePoint now, Sleep& sleep) 
     child_->was_asked = true;
     child_->probe.reset();
     end_check();
-    signal_group(child_->running.pid, options_.stop_signal);
+    signal_group(child_->running, options_.stop_signal);
   }
   if (child_->killed_at == TimePoint::max()) {
     if (now < orders.kill_at) return sleep.until(orders.kill_at);
@@ -354,7 +356,7 @@ void ProcessCore::be_stopped(const Orders& orders, TimePoint now, Sleep& sleep) 
 
 void ProcessCore::kill_group(TimePoint now) {
   child_->killed_at = now;
-  signal_group(child_->running.pid, kKillSignal);
+  signal_group(child_->running, kKillSignal);
 }
 
 void ProcessCore::fail_stop() {

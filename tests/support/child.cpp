@@ -7,6 +7,7 @@
 //   ignore N                            does not mind signal N
 //   finish N FIFO                       upon signal N waits for a byte from FIFO, prints "finished" and exits with 0
 //   wait                                for ever
+//   thread                              for ever, in a second thread; the first one ends
 //   await FIFO                          until somebody writes to it, or closes it
 //   fork ... done                       has a child of its own do what stands between; "fork-end": and ends itself then
 //   leave                               its group and session, for ones of its own
@@ -23,12 +24,14 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -122,6 +125,12 @@ int main(int count, char** arguments) {
     } else if (what == "wait") {
       std::fflush(stdout);
       for (;;) pause();
+    } else if (what == "thread") {
+      std::fflush(stdout);
+      std::thread([] {
+        for (;;) pause();
+      }).detach();
+      pthread_exit(nullptr);
     } else if (what == "await") {
       std::fflush(stdout);
       await_byte(next());

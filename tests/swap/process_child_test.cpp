@@ -8,6 +8,8 @@
 #include <thread>
 
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/resource.h>
 
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/core/manual_clock.hpp"
@@ -219,6 +221,56 @@ TEST_CASE("Process: what a wrapper has started keeps the graceful time-out when 
   CHECK(process.stop().ok());
   CHECK(texts(process.log()).back() == "finished");
   CHECK(process.stats().kills == 0);
+}
+
+TEST_CASE("Process: the number of a group is not given away while it may be signalled", "[swap][process]") {
+  const bool uses_pidfd = GENERATE(true, false);
+  ProcessSupervisor supervisor({.uses_pidfd = uses_pidfd});
+  const Fifo go;
+  Process process(supervisor,
+                  child({"fork", "finish", "15", go.path(), "print", "up", "wait", "done", "wait"}, ReadyOnLine{"up"}));
+  REQUIRE(process.ensure_ready().ok());
+  const int pid = process.pid();
+  CHECK_FALSE(process.try_stop().ok());
+  CHECK(eventually([&] { return !process.stats().last_exit.empty(); }));
+  CHECK(kill(pid, 0) == 0);  // has ended, and was not reaped
+  CHECK(go.release());
+  CHECK(process.stop().ok());
+  CHECK(kill(pid, 0) != 0);
+  CHECK(children() == 0);
+}
+
+TEST_CASE("Process: a program whose first thread has ended runs until its last one has", "[swap][process]") {
+  ProcessSupervisor supervisor;
+  ProcessOptions options = child({"fork", "ignore", "15", "print", "up", "thread", "done", "wait"}, ReadyOnLine{"up"});
+  options.graceful_timeout = 50ms;
+  Process process(supervisor, options);
+  REQUIRE(process.ensure_ready().ok());
+  CHECK(process.stop().ok());
+  CHECK(process.stats().kills == 1);
+}
+
+TEST_CASE("Process: a host without descriptors hears of no end that has not come", "[swap][process]") {
+  ProcessSupervisor supervisor;
+  ProcessOptions options = child({"fork", "ignore", "15", "print", "up", "wait", "done", "wait"}, ReadyOnLine{"up"});
+  options.graceful_timeout = 50ms;
+  Process process(supervisor, options);
+  REQUIRE(process.ensure_ready().ok());
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit few = before;
+  few.rlim_cur = 100;
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
+  std::vector<int> all;
+  for (int one = 0; (one = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) all.push_back(one);
+  REQUIRE_FALSE(all.empty());
+  close(all.back());  // enough for the folder, not for a file in it
+  all.pop_back();
+  const absl::Status stopped = process.stop();
+  for (const int one : all) close(one);
+  setrlimit(RLIMIT_NOFILE, &before);
+  CHECK(stopped.ok());
+  CHECK(process.stats().kills == 1);
 }
 
 TEST_CASE("Process: what a wrapper has started and what minds no signal is killed", "[swap][process]") {
