@@ -56,7 +56,8 @@ struct ProcessChild {
   std::array<LineSplitter, 2> lines;  // by stream
   std::uint64_t first_line = 0;       // of its own, in the log
   bool is_ready = false;              // its line or its answer has come
-  bool has_ended = false;             // and was reaped: what is left is its group
+  bool has_begun_check = false;       // of the user's
+  bool has_ended = false;             // what is left is its group
   bool was_asked = false;             // the stop signal was sent
   TimePoint killed_at = TimePoint::max();
   Duration next_look = std::chrono::milliseconds(1);
@@ -164,7 +165,7 @@ class ProcessCore : public std::enable_shared_from_this<ProcessCore> {
   void be_started(const Orders& orders, TimePoint now, Sleep& sleep) ABSL_LOCKS_EXCLUDED(mutex_);
   void time_out_start(TimePoint now) ABSL_LOCKS_EXCLUDED(mutex_);
   void begin_check() ABSL_LOCKS_EXCLUDED(mutex_);
-  void end_check() ABSL_LOCKS_EXCLUDED(mutex_);
+  void end_check() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   void become_ready(TimePoint now) ABSL_LOCKS_EXCLUDED(mutex_);
   [[nodiscard]] bool is_ready(const Orders& orders, TimePoint now, Sleep& sleep);
   /// For a probe over a connection.

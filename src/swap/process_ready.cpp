@@ -3,6 +3,7 @@
 // How the supervisor's thread finds out that a child is ready.
 
 #include <algorithm>
+#include <new>
 #include <type_traits>
 #include <variant>
 
@@ -21,6 +22,10 @@ constexpr int kFirstGaps = 32;  // the first gap between two looks is that part 
 }  // namespace
 
 void ProcessCore::be_started(const Orders& orders, TimePoint now, Sleep& sleep) {
+  if (!child_->has_begun_check) {
+    begin_check();
+    child_->has_begun_check = true;  // unless there was no memory for it: then at the next look
+  }
   const TimePoint late_at = saturated_add(child_->since, options_.start_timeout);
   if (is_ready(orders, now, sleep)) return become_ready(now);
   if (now >= late_at) return time_out_start(now);
@@ -108,9 +113,13 @@ void ProcessCore::begin_check() {
   check_.run_now();
 }
 
-void ProcessCore::end_check() {
+void ProcessCore::end_check() noexcept {
   if (!check_.is_active()) return;
-  static_cast<void>(check_.set_interval(Duration::max()));
+  try {
+    static_cast<void>(check_.set_interval(Duration::max()));
+  } catch (const std::bad_alloc&) {
+    // Calls go on until the next start has ended, and find nothing to check.
+  }
   std::optional<CancelSource> source;
   {
     const MutexLock lock(mutex_);

@@ -244,7 +244,6 @@ void ProcessCore::spawn(const Orders& orders) {
     counts_.pid = child.running.pid;
     child.first_line = ring_.lines();
   }
-  begin_check();
 }
 
 void ProcessCore::fail_start(std::uint64_t start, const absl::Status& status) {

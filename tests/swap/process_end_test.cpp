@@ -10,6 +10,7 @@
 
 #include <sys/wait.h>
 
+#include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/forked.hpp"
 #include "support/status_text.hpp"
@@ -177,6 +178,34 @@ TEST_CASE("Process: a host that waits for any child makes nothing hang", "[swap]
   ends = true;
   host.join();
   CHECK(children() == 0);
+}
+
+TEST_CASE("Process: a supervisor without memory sees the end of a child nevertheless", "[swap][process]") {
+  ProcessSupervisor supervisor;
+  Process other(supervisor, child({"wait"}));
+  std::optional<FailAllocation> failure;
+  // Resumes on the supervisor's thread, whose allocation it is that fails.
+  const auto fail_there = [&](std::uint64_t nth) -> Task<> {
+    static_cast<void>(co_await other.async_ensure_ready());
+    failure.emplace(nth);
+  };
+  for (std::uint64_t nth = 0; nth < 24; ++nth) {
+    Process starting(supervisor, sleeper());
+    Process ready(supervisor, server());
+    REQUIRE(ready.ensure_ready().ok());
+    JoinHandle<absl::Status> start = started(starting);
+    REQUIRE(eventually([&] { return starting.pid() != 0; }));
+    JoinHandle<> failing = spawn(Executor::inline_executor(), fail_there(nth));
+    failing.get();
+    kill(nth % 2 == 0 ? starting.pid() : ready.pid(), SIGKILL);
+    if (nth % 2 == 0) {
+      REQUIRE(eventually([&] { return starting.state() == kStopped; }));
+      CHECK(start.get().code() == absl::StatusCode::kUnavailable);
+    } else {
+      REQUIRE(eventually([&] { return ready.state() == kStopped; }));
+    }
+    CHECK(other.stop().ok());
+  }
 }
 
 #if PENSTOCK_TEST_FORKS
