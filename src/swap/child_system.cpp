@@ -15,15 +15,12 @@
 #include <csignal>
 #include <cstring>
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -306,6 +303,15 @@ bool group_runs(RunningChild& child) noexcept {
   return kill(-child.pid, 0) == 0 || errno != ESRCH;
 }
 
+void reap_orphans(const RunningChild& child) noexcept {
+  for (;;) {
+    siginfo_t info{};
+    if (waitid(P_PGID, static_cast<id_t>(child.pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0) return;
+    if (info.si_pid == 0 || info.si_pid == child.pid) return;
+    waitpid(info.si_pid, nullptr, WNOHANG);
+  }
+}
+
 void reap_group(RunningChild& child) noexcept {
   if (is_strangers(child)) return;
   for (pid_t reaped = 0; (reaped = waitpid(-child.pid, nullptr, WNOHANG)) > 0;) child.is_reaped |= reaped == child.pid;
@@ -316,56 +322,6 @@ bool adopt_orphans() noexcept { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 std::string signal_text(int signal) {
   const char* const description = sigdescr_np(signal);
   return fmt::format("signal {} ({})", signal, description != nullptr ? description : "unknown");
-}
-
-namespace {
-
-struct Address {
-  sockaddr_storage storage{};
-  socklen_t size = 0;
-};
-
-Address parsed(const std::string& address, unsigned port) noexcept {
-  Address made;
-  const auto number = htons(static_cast<std::uint16_t>(port));
-  sockaddr_in four{};
-  sockaddr_in6 six{};
-  if (inet_pton(AF_INET, address.c_str(), &four.sin_addr) == 1) {
-    four.sin_family = AF_INET;
-    four.sin_port = number;
-    made.size = sizeof(four);
-    std::memcpy(&made.storage, &four, sizeof(four));
-  } else if (inet_pton(AF_INET6, address.c_str(), &six.sin6_addr) == 1) {
-    six.sin6_family = AF_INET6;
-    six.sin6_port = number;
-    made.size = sizeof(six);
-    std::memcpy(&made.storage, &six, sizeof(six));
-  }
-  return made;
-}
-
-}  // namespace
-
-bool is_numeric_address(const std::string& address) noexcept { return parsed(address, 1).size != 0; }
-
-int begin_connect(const std::string& address, unsigned port, Descriptor& made) noexcept {
-  const Address to = parsed(address, port);
-  made = Descriptor(socket(to.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!made) return errno;
-  if (connect(made.number(), reinterpret_cast<const sockaddr*>(&to.storage), to.size) == 0) return 0;
-  return errno == EINPROGRESS || errno == EINTR ? 0 : errno;
-}
-
-int connect_error(const Descriptor& socket) noexcept {
-  int error = 0;
-  socklen_t size = sizeof(error);
-  return getsockopt(socket.number(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
-}
-
-int send_some(const Descriptor& socket, std::string_view bytes) noexcept {
-  const ssize_t size = send(socket.number(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-  if (size >= 0) return static_cast<int>(size);
-  return errno == EAGAIN || errno == EINTR ? 0 : -1;
 }
 
 #else
@@ -383,13 +339,10 @@ int spawn_child(const ChildCommand& /*command*/, RunningChild& /*child*/) { retu
 ChildExit end_of(RunningChild& /*child*/) noexcept { return {ChildEnd::kUnknown, 0}; }
 void signal_group(const RunningChild& /*child*/, int /*signal*/) noexcept {}
 bool group_runs(RunningChild& /*child*/) noexcept { return false; }
+void reap_orphans(const RunningChild& /*child*/) noexcept {}
 void reap_group(RunningChild& /*child*/) noexcept {}
 bool adopt_orphans() noexcept { return false; }
 std::string signal_text(int signal) { return fmt::format("signal {}", signal); }
-bool is_numeric_address(const std::string& /*address*/) noexcept { return true; }
-int begin_connect(const std::string& /*address*/, unsigned /*port*/, Descriptor& /*socket*/) noexcept { return ENOSYS; }
-int connect_error(const Descriptor& /*socket*/) noexcept { return ENOSYS; }
-int send_some(const Descriptor& /*socket*/, std::string_view /*bytes*/) noexcept { return -1; }
 
 #endif
 

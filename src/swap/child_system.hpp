@@ -98,6 +98,9 @@ void signal_group(const RunningChild& child, int signal) noexcept;
 /// process counts.
 bool group_runs(RunningChild& child) noexcept;
 
+/// Reaps orphans of the group that have come to us, while the child has not ended.
+void reap_orphans(const RunningChild& child) noexcept;
+
 /// Reaps the child, if it has ended, and those orphans of its group that have come to us.
 void reap_group(RunningChild& child) noexcept;
 
@@ -113,7 +116,7 @@ std::string error_text(int error);
 bool is_numeric_address(const std::string& address) noexcept;
 /// Begins a connection, without waiting. Returns 0, or the error number.
 int begin_connect(const std::string& address, unsigned port, Descriptor& socket) noexcept;
-/// For one that can be written to: 0, or the error that it has failed of.
+/// For one that can be written to: 0, or the error that it has failed of; also that it is connected to itself.
 int connect_error(const Descriptor& socket) noexcept;
 /// Sends as much as fits. Returns how much, or -1.
 int send_some(const Descriptor& socket, std::string_view bytes) noexcept;

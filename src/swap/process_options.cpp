@@ -35,6 +35,8 @@ void check_place(detail::OptionViolations& violations, const std::string& addres
 void check(detail::OptionViolations& /*violations*/, const ReadyAtOnce& /*probe*/) {}
 void check(detail::OptionViolations& violations, const ReadyOnLine& probe) {
   violations.require(!probe.text.empty(), "ready.text", "of at least 1 byte", "none");
+  violations.require(probe.text.find('\n') == std::string::npos, "ready.text", "a part of one line",
+                     quoted(probe.text));
 }
 void check(detail::OptionViolations& violations, const ReadyOnConnect& probe) {
   check_place(violations, probe.address, probe.port);
@@ -102,6 +104,9 @@ absl::Status ProcessOptions::validate() const {
                      log_bytes);
   violations.require(line_bytes >= kMinLineBytes && line_bytes <= log_bytes / 4, "line_bytes", "in [16, log_bytes / 4]",
                      line_bytes);
+  if (const auto* const line = std::get_if<ReadyOnLine>(&ready)) {
+    violations.require(line->text.size() <= line_bytes, "ready.text", "of at most line_bytes", line->text.size());
+  }
   return violations.status(fmt::format("process '{}'", detail::shortened(name, kMaxNameBytes)));
 }
 

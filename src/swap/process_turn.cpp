@@ -18,6 +18,7 @@ namespace {
 
 constexpr int kKillSignal = 9;
 constexpr Duration kLookInterval = std::chrono::milliseconds(20);      // for the end of a child without a descriptor
+constexpr Duration kOrphanInterval = std::chrono::seconds(1);          // for orphans of a child that runs
 constexpr Duration kMaxGroupInterval = std::chrono::milliseconds(50);  // for the end of a group, which has none
 
 absl::StatusCode code_of(int error) noexcept {
@@ -140,10 +141,10 @@ void ProcessCore::answer(std::uint64_t start, const absl::Status& result, WakeLi
     ProcessWait& wait = *static_cast<ProcessWait*>(here.slot);
     const absl::Status* with = nullptr;
     if (wait.start != 0) {
-      if (wait.start <= aborted_through_) {
-        with = shuts_down_ ? &gone_ : &aborted_;
-      } else if (wait.start == start) {
+      if (wait.start == start) {
         with = &result;
+      } else if (wait.start <= aborted_through_) {
+        with = shuts_down_ ? &gone_ : &aborted_;
       }
     } else if (wait.stop <= stopped_) {
       with = &fine;
@@ -195,6 +196,10 @@ void ProcessCore::await_events(Sleep& sleep) {
       places_.watch = sleep.until(Interest{running.watch.number(), false, false});
     } else {
       sleep.at_most(kLookInterval);
+    }
+    if (supervisor_->options().adopts_orphans) {
+      reap_orphans(running);
+      sleep.at_most(kOrphanInterval);
     }
   }
   if (running.output) places_.streams[0] = sleep.until(Interest{running.output.number(), false, false});

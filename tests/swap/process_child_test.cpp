@@ -9,7 +9,6 @@
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/resource.h>
 
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/core/manual_clock.hpp"
@@ -320,5 +319,9 @@ TEST_CASE("Process: orphans of a group are reaped where the supervisor adopts th
   CHECK(eventually([&] { return children() == 2; }));  // ours, and the orphan
   CHECK(process.stop().ok());
   CHECK(children() == 0);
+  Process leader(supervisor, child({"fork", "fork-end", "done", "print", "up", "wait"}, ReadyOnLine{"up"}));
+  REQUIRE(leader.ensure_ready().ok());
+  CHECK(eventually([&] { return children() == 1; }));  // also while their leader runs
+  CHECK(leader.stop().ok());
   prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);  // or the orphans of other tests come to this program, too
 }

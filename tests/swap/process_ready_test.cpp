@@ -50,6 +50,26 @@ TEST_CASE("Process: ready when it accepts a connection", "[swap][process]") {
   CHECK(process.ensure_ready().ok());
 }
 
+TEST_CASE("Process: a look that meets itself is no answer", "[swap][process]") {
+  // A port of those that the system gives to who connects: of so many looks one is given the port that it asks.
+  ProcessSupervisor supervisor;
+  ProcessOptions options = child({"wait"}, ReadyOnConnect{.port = free_port()});
+  options.probe_interval = 1us;
+  options.start_timeout = 1s;
+  Process process(supervisor, options);
+  CHECK(process.ensure_ready().code() == absl::StatusCode::kDeadlineExceeded);
+  CHECK(process.stats().ready == 0);
+}
+
+TEST_CASE("Process: a line that cannot come is no way to be ready", "[swap][process]") {
+  ProcessOptions options = child({"wait"}, ReadyOnLine{"up\nand running"});
+  CHECK_THAT(text_of(options.validate()), ContainsSubstring("options.ready.text"));
+  options.ready = ReadyOnLine{std::string(options.line_bytes, 'x')};
+  CHECK(options.validate().ok());
+  options.ready = ReadyOnLine{std::string(options.line_bytes + 1, 'x')};
+  CHECK_THAT(text_of(options.validate()), ContainsSubstring("options.ready.text"));
+}
+
 TEST_CASE("Process: ready when it answers with a success", "[swap][process]") {
   const std::uint16_t port = free_port();
   ProcessSupervisor supervisor;

@@ -25,7 +25,7 @@ struct ReadyAtOnce {};
 
 /// Ready once it has written a line with `text` in it, to standard output or standard error.
 struct ReadyOnLine {
-  std::string text = {};  ///< at least 1 byte
+  std::string text = {};  ///< 1 to `line_bytes` bytes, without a newline
 };
 
 /// Ready once it accepts a TCP connection, which is closed again.
