@@ -5,6 +5,7 @@
 #include "process_core.hpp"
 
 #include <algorithm>
+#include <new>
 #include <stdexcept>
 #include <system_error>
 
@@ -84,19 +85,22 @@ void ProcessCore::destroy() noexcept {
     gives_up_ = true;
   }
   supervisor_->wake();
-  bool may_call = true;
   {
     const MutexLock lock(mutex_);
     while (state_ != ModelState::kShutdown || has_child_ || step_count_ != 0) {
       static_cast<void>(idle_.wait(mutex_));
     }
-    may_call = !is_telling_ || teller_ != world::this_thread_id();
+    // Who destroys it within one of its calls is not called any more.
+    tells_ = !is_telling_ || teller_ != world::this_thread_id();
   }
   supervisor_->remove(*this);
   check_.stop();
   listeners_.stop();
-  // What they have not been told of; unless this is one of their calls, which is not called inside of itself.
-  if (may_call) call_listeners();
+  try {
+    call_listeners();  // with what they have not been told of
+  } catch (const std::bad_alloc&) {
+    // There is no memory for a line to tell.
+  }
 }
 
 // --- what is wanted ---
@@ -107,8 +111,9 @@ bool ProcessCore::enter(const ProcessWish& wish, const Context& ctx, ProcessWait
     wait.result = absl::FailedPreconditionError(fmt::format("process '{}': in a forked child", options_.name));
     return false;
   }
-  const OpStatus ended = node == nullptr ? OpStatus::kOk : ctx.status();
   const bool wants_ready = wish.kind == Kind::kReady;
+  // Who has no time to wait starts nothing, but stops it.
+  const OpStatus ended = wants_ready && node != nullptr ? ctx.status() : OpStatus::kOk;
   // Once it is listed, this may be gone before the thread was woken.
   const std::shared_ptr<ProcessCore> self = shared_from_this();
   bool has_to_wait = false;
@@ -136,8 +141,7 @@ bool ProcessCore::enter(const ProcessWish& wish, const Context& ctx, ProcessWait
     if (node != nullptr) return true;
   }
   if (ended != OpStatus::kOk) {
-    if (!wants_ready && !is_running(state())) return false;
-    wait.start = wants_ready ? 1 : 0;
+    wait.start = 1;
     wait.result = late(ctx, wait, ended);
     return false;
   }
@@ -154,6 +158,11 @@ absl::Status ProcessCore::leave(const Context& ctx, ProcessWait& wait, WaitNode&
   }
   if (outcome >= Waiter::kServed) return std::move(wait.result);
   return late(ctx, wait, to_op_status(outcome));
+}
+
+void ProcessCore::abandon(WaitNode& node) noexcept {
+  const MutexLock lock(mutex_);
+  waits_.remove(node);
 }
 
 absl::Status ProcessCore::late(const Context& ctx, const ProcessWait& wait, OpStatus how) const {
@@ -283,11 +292,14 @@ absl::Status leave(ProcessCore& core, const Context& ctx, ProcessWait& wait, Wai
   return core.leave(ctx, wait, node, outcome);
 }
 
+void abandon(ProcessCore& core, WaitNode& node) noexcept { core.abandon(node); }
+
 absl::Status await(ProcessCore& core, const ProcessWish& wish, const Context& ctx) {
   Waiter waiter(ctx);
   ProcessWait wait;
   WaitNode node(waiter, &wait);
   if (!core.enter(wish, ctx, wait, &node)) return std::move(wait.result);
+  PENSTOCK_CHECK(!core.is_own_thread(), "nobody waits for a process on its supervisor's thread");
   const Waiter::Outcome outcome = waiter.wait();
   return core.leave(ctx, wait, node, outcome);
 }

@@ -88,6 +88,7 @@ class ProcessCore : public std::enable_shared_from_this<ProcessCore> {
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status leave(const Context& ctx, ProcessWait& wait, WaitNode& node, Waiter::Outcome outcome)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  void abandon(WaitNode& node) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   /// From now on the thread calls `report` with each state, and first with the present one.
   void report_to(Report report) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -219,6 +220,7 @@ class ProcessCore : public std::enable_shared_from_this<ProcessCore> {
   std::deque<ProcessTransition> untold_ ABSL_GUARDED_BY(mutex_);
   bool is_telling_ ABSL_GUARDED_BY(mutex_) = false;  // a listener is being called
   world::ThreadId teller_ ABSL_GUARDED_BY(mutex_);
+  bool tells_ ABSL_GUARDED_BY(mutex_) = true;  // until a listener has destroyed the process
   ProcessStats counts_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const Report> report_ ABSL_GUARDED_BY(mutex_);
   bool reports_state_ ABSL_GUARDED_BY(mutex_) = false;  // to who has not heard of it yet

@@ -83,6 +83,7 @@ bool ProcessCore::call_one() {
   ProcessLine line;
   {
     const MutexLock lock(mutex_);
+    if (!tells_) return false;
     if (!untold_.empty()) {
       transition = std::move(untold_.front());
       untold_.pop_front();

@@ -41,7 +41,7 @@ SupervisorCore::SupervisorCore(ProcessSupervisorOptions options)
     : options_(std::move(options)),
       process_(fork_generation()),
       bell_(make_bell()),
-      callers_({.name = options_.name, .clock = options_.clock}),
+      callers_(std::in_place, PeriodicRunnerOptions{.name = options_.name, .clock = options_.clock}),
       alarm_([](Timer& timer) noexcept { static_cast<Alarm&>(timer).self.wake(); }, *this) {
   clock().start_timers();
   if (options_.adopts_orphans && !adopt_orphans()) {
@@ -59,6 +59,7 @@ void SupervisorCore::stop() noexcept {
   }
   wake();
   thread_.join();
+  callers_.reset();
   clock().disarm(alarm_);
 }
 

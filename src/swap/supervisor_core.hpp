@@ -58,7 +58,7 @@ class SupervisorCore {
   explicit SupervisorCore(ProcessSupervisorOptions options);
   SupervisorCore(const SupervisorCore&) = delete;
   SupervisorCore& operator=(const SupervisorCore&) = delete;
-  /// Ends the thread.
+  /// Ends the thread, and waits for calls of listeners that have destroyed their process.
   void stop() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
 
   /// Throws: std::bad_alloc.
@@ -70,7 +70,7 @@ class SupervisorCore {
   [[nodiscard]] const ProcessSupervisorOptions& options() const noexcept { return options_; }
   [[nodiscard]] Clock& clock() const noexcept { return *options_.clock; }
   /// Where callbacks and checks of the user's run.
-  [[nodiscard]] PeriodicRunner& callers() noexcept { return callers_; }
+  [[nodiscard]] PeriodicRunner& callers() noexcept { return *callers_; }
   [[nodiscard]] std::size_t size() const ABSL_LOCKS_EXCLUDED(mutex_);
   [[nodiscard]] bool is_forked() const noexcept;
   [[nodiscard]] bool is_own_thread() const noexcept { return thread_.get_id() == world::this_thread_id(); }
@@ -91,7 +91,7 @@ class SupervisorCore {
   const ProcessSupervisorOptions options_;
   const std::uint32_t process_;  // the fork generation
   const Descriptor bell_;
-  PeriodicRunner callers_;
+  std::optional<PeriodicRunner> callers_;  // until stop(): the last user of this may be one of its calls
 
   mutable Mutex mutex_;  // nothing else is locked while it is held
   std::vector<ProcessPtr> processes_ ABSL_GUARDED_BY(mutex_);

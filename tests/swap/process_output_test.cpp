@@ -3,12 +3,15 @@
 // What children write: kept, told, and never a reason for them to wait.
 
 #include <atomic>
+#include <memory>
 #include <stdexcept>
+#include <thread>
 
 #include "support/catch.hpp"
 #include "support/gate.hpp"
 #include "support/recorder.hpp"
 #include "support/status_text.hpp"
+#include "support/threads.hpp"
 #include "swap/process_support.hpp"
 
 using namespace penstock;
@@ -140,6 +143,53 @@ TEST_CASE("Process: a listener may destroy the process", "[swap][process]") {
   CHECK(eventually([&] { return is_gone.load(); }));
   CHECK(eventually([&] { return supervisor.size() == 0; }));
   CHECK(children() == 0);
+}
+
+TEST_CASE("Process: a listener that has destroyed the process is not called any more", "[swap][process]") {
+  ProcessSupervisor supervisor({.name = "mute"});
+  std::unique_ptr<Process> process;
+  std::atomic<bool> is_gone{false};
+  std::atomic<int> heard_after{0};
+  ProcessOptions options = server();
+  options.on_line = [&](const ProcessLine&) { heard_after += is_gone ? 1 : 0; };
+  options.on_transition = [&](const ProcessTransition& step) {
+    heard_after += is_gone ? 1 : 0;
+    if (step.to != kReady) return;
+    process.reset();
+    is_gone = true;
+  };
+  process = std::make_unique<Process>(supervisor, options);
+  static_cast<void>(process->try_ensure_ready());
+  REQUIRE(eventually([&] { return is_gone.load(); }));
+  // On the same thread, later: another one's listener.
+  Process other(supervisor, server());
+  CHECK(other.ensure_ready().ok());
+  CHECK(other.stop().ok());
+  CHECK(heard_after == 0);
+}
+
+TEST_CASE("Process: the supervisor waits for a listener that has destroyed its process", "[swap][process]") {
+  auto supervisor = std::make_unique<ProcessSupervisor>(ProcessSupervisorOptions{.name = "patient"});
+  std::unique_ptr<Process> process;
+  Gate gate;
+  std::atomic<bool> has_returned{false};
+  ProcessOptions options = server();
+  options.on_transition = [&](const ProcessTransition& step) {
+    if (step.to != kReady) return;
+    process.reset();
+    gate.pass();
+    has_returned = true;
+  };
+  process = std::make_unique<Process>(*supervisor, options);
+  static_cast<void>(process->try_ensure_ready());
+  REQUIRE(gate.await(1));
+  std::thread opener([&] {
+    static_cast<void>(eventually([] { return threads_of("patient/watch") == 0; }));
+    gate.open();
+  });
+  supervisor.reset();
+  CHECK(has_returned);
+  opener.join();
 }
 
 TEST_CASE("Process: a listener that is too slow misses the oldest transitions", "[swap][process]") {

@@ -10,8 +10,11 @@
 
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/core/manual_clock.hpp"
+#include "penstock/core/run_loop.hpp"
 #include "penstock/core/task.hpp"
+#include "support/allocations.hpp"
 #include "support/catch.hpp"
+#include "support/detached.hpp"
 #include "support/recorder.hpp"
 #include "support/status_text.hpp"
 #include "swap/process_support.hpp"
@@ -37,6 +40,8 @@ struct Watched {
   ProcessSupervisor supervisor;
   std::optional<Process> process;
 };
+
+Detached waits_on(RunLoop& /*loop*/, Process& process) { static_cast<void>(co_await process.async_ensure_ready()); }
 
 }  // namespace
 
@@ -253,6 +258,32 @@ TEST_CASE("Process: a context that has ended starts nothing", "[swap][process]")
   CHECK(process.ensure_ready(Context::background().with_timeout(0s)).code() == absl::StatusCode::kDeadlineExceeded);
   CHECK(process.state() == kStopped);
   CHECK(process.stop(Context::background().with_timeout(0s)).ok());
+}
+
+TEST_CASE("Process: a stop that has no time to wait stops it nevertheless", "[swap][process]") {
+  auto [ctx, source] = Context::background().with_cancel();
+  source.cancel();
+  ProcessSupervisor supervisor;
+  Process process(supervisor, server());
+  REQUIRE(process.ensure_ready().ok());
+  CHECK(process.stop(ctx).code() == absl::StatusCode::kCancelled);
+  CHECK(process.stop().ok());
+  CHECK(process.stats().stops == 1);
+  REQUIRE(process.ensure_ready().ok());
+  const auto shut_down = [&, &late = ctx]() -> Task<absl::Status> { co_return co_await process.async_shutdown(late); };
+  CHECK(sync_wait(shut_down()).code() == absl::StatusCode::kCancelled);
+  CHECK(eventually([&] { return process.state() == kShutdown; }));
+}
+
+TEST_CASE("Process: a coroutine may be destroyed while it waits, also without memory", "[swap][process]") {
+  ProcessSupervisor supervisor;
+  Process process(supervisor, sleeper());
+  RunLoop loop;
+  CHECK(failures_of([&] {
+          const Detached waiting = waits_on(loop, process);
+          waiting.handle.destroy();
+        }) > 0);
+  CHECK(process.state() == kStarting);
 }
 
 TEST_CASE("Process: the end of its lifetime shuts it down, also during a start (P07)", "[swap][process]") {

@@ -14,7 +14,8 @@
 /// A child is the leader of a session and a process group of its own, so a signal that is meant for it reaches all that
 /// it has started, but for what has left the group; and none that is meant for the host's group reaches it. To stop one
 /// is to send `stop_signal` to the group, and SIGKILL to what is left of it after `graceful_timeout`; it has stopped
-/// when nobody of the group runs any more. When it ends by itself the rest of its group is killed.
+/// when nobody of the group runs any more. When it ends by itself the rest of its group is killed. A host that is
+/// killed leaves its children running: they find out when their output has no reader any more.
 
 #include <cstddef>
 #include <functional>
@@ -62,7 +63,8 @@ class Process {
   Process(ProcessSupervisor& supervisor, ProcessOptions options);
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
-  /// Shuts down. Who waits gets its answer. What callbacks have not been told yet they are told here.
+  /// Shuts down. Who waits gets its answer. What callbacks have not been told yet they are told here; but if it is one
+  /// of them that destroys it, they are not called any more.
   /// Blocks: as `shutdown`, and while a callback runs, but for the one it is called from; for a child that the system
   ///         does not end, until `kill_timeout` has passed. Not called on the supervisor's thread.
   ~Process();

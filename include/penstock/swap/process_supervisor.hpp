@@ -56,7 +56,8 @@ class ProcessSupervisor {
   explicit ProcessSupervisor(ProcessSupervisorOptions options = {});
   ProcessSupervisor(const ProcessSupervisor&) = delete;
   ProcessSupervisor& operator=(const ProcessSupervisor&) = delete;
-  /// Ends the thread. All its processes have been destroyed.
+  /// Ends the thread. All its processes have been destroyed. Not called on that thread, nor by a callback of a process.
+  /// Blocks: while a callback runs that has destroyed its process.
   ~ProcessSupervisor();
 
   [[nodiscard]] const std::string& name() const noexcept;

@@ -44,6 +44,9 @@ bool enter(ProcessCore& core, const ProcessWish& wish, const Context& ctx, Proce
 /// For a wait that was listed, and has been claimed: what came of it. Throws: std::bad_alloc.
 absl::Status leave(ProcessCore& core, const Context& ctx, ProcessWait& wait, WaitNode& node, Waiter::Outcome outcome);
 
+/// For a wait whose result nobody wants: takes `node` off, if it is still listed.
+void abandon(ProcessCore& core, WaitNode& node) noexcept;
+
 /// The wait of a thread. Throws: std::bad_alloc; std::system_error if the clock of `ctx` needs a timer thread and
 /// cannot start it.
 absl::Status await(ProcessCore& core, const ProcessWish& wish, const Context& ctx);
@@ -58,8 +61,8 @@ class [[nodiscard]] ProcessAwaiter {
   ~ProcessAwaiter() {
     // The coroutine is being destroyed where it is suspended.
     if (suspended_.has_value()) {
-      const Waiter::Outcome outcome = suspended_->call_off();
-      static_cast<void>(leave(*core_, ctx_, wait_, suspended_->node(), outcome));
+      static_cast<void>(suspended_->call_off());
+      abandon(*core_, suspended_->node());
     }
   }
 
