@@ -21,9 +21,9 @@
 #include <optional>
 #include <vector>
 
+#include "indexed_heap.hpp"
 #include "penstock/swap/eviction_planner.hpp"
 #include "penstock/swap/swap_model.hpp"
-#include "indexed_heap.hpp"
 #include "ticket_store.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {

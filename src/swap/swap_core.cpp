@@ -46,17 +46,18 @@ SwapCore::SwapCore(SwapSchedulerOptions options)
   const std::vector<std::uint32_t> one_heap(models_.size());
   if (std::any_of(all.begin(), all.end(), is_unloaded)) idle_ = {1, one_heap};
   if (setup_->options.batching.min_residency > Duration::zero()) residents_ = {1, one_heap};
-  waiting_.reserve(models_.size());
-  left_behind_.reserve(models_.size());
-  parked_.reserve(models_.size());
-  walk_.reserve(models_.size());
-  passed_.reserve(models_.size());
-  if (has_claims()) holders_.reserve(2 * models_.size());
+  take_room();
   if (const PairwiseEviction* const relation = setup_->planner->pairwise(); relation != nullptr) {
     index_.emplace(*relation, models_.size());
-  } else {
-    live_.reserve(models_.size());
   }
+}
+
+void SwapCore::take_room() {
+  const std::size_t models = models_.size();
+  for (std::vector<std::uint32_t>* const each : {&waiting_, &left_behind_, &parked_, &passed_}) each->reserve(models);
+  live_.reserve(models);
+  walk_.reserve(models);
+  if (has_claims()) holders_.reserve(2 * models);
 }
 
 void SwapCore::refresh(std::uint32_t at) noexcept {

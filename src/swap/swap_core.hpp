@@ -22,11 +22,11 @@
 #include <utility>
 #include <vector>
 
-#include "penstock/swap/detail/ranked_queue.hpp"
-#include "penstock/swap/swap_scheduler.hpp"
 #include "indexed_heap.hpp"
 #include "model_queue.hpp"
 #include "pairwise_index.hpp"
+#include "penstock/swap/detail/ranked_queue.hpp"
+#include "penstock/swap/swap_scheduler.hpp"
 #include "ticket_store.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -70,6 +70,8 @@ inline constexpr std::int32_t kNoClaimPriority = std::numeric_limits<std::int32_
 class SwapCore {
  public:
   explicit SwapCore(SwapSchedulerOptions options);
+  /// For a copy: the room that no event must have to ask for, which vectors do not copy. Throws: std::bad_alloc.
+  void take_room();
 
   [[nodiscard]] const SwapSetup& setup() const noexcept { return *setup_; }
 

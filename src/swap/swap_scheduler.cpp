@@ -9,10 +9,12 @@ namespace penstock::inline PENSTOCK_ABI {
 
 SwapScheduler::SwapScheduler(SwapSchedulerOptions options)
     : core_(std::make_unique<detail::SwapCore>(std::move(options))) {}
-SwapScheduler::SwapScheduler(const SwapScheduler& other) : core_(std::make_unique<detail::SwapCore>(*other.core_)) {}
+SwapScheduler::SwapScheduler(const SwapScheduler& other) : core_(std::make_unique<detail::SwapCore>(*other.core_)) {
+  core_->take_room();
+}
 SwapScheduler::SwapScheduler(SwapScheduler&&) noexcept = default;
 SwapScheduler& SwapScheduler::operator=(const SwapScheduler& other) {
-  if (this != &other) core_ = std::make_unique<detail::SwapCore>(*other.core_);
+  if (this != &other) *this = SwapScheduler(other);
   return *this;
 }
 SwapScheduler& SwapScheduler::operator=(SwapScheduler&&) noexcept = default;

@@ -10,10 +10,10 @@
 #include <memory>
 #include <vector>
 
+#include "indexed_heap.hpp"
 #include "penstock/core/clock.hpp"
 #include "penstock/swap/swap_model.hpp"
 #include "penstock/swap/swap_scheduler.hpp"
-#include "indexed_heap.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 

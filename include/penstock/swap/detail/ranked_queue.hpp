@@ -10,9 +10,9 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "penstock/core/detail/check.hpp"
+#include "penstock/swap/detail/node_store.hpp"
 #include "penstock/version.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -156,44 +156,6 @@ class RankedQueue {
   struct Step {
     std::uint32_t inner = kNone;
     std::size_t at = 0;
-  };
-
-  // Nodes by number, in blocks that do not move.
-  template <class Node>
-  class Store {
-   public:
-    void reserve(std::size_t more) {
-      while (spare_ < more) {
-        auto id = static_cast<std::uint32_t>(blocks_.size() * kBlock);
-        blocks_.emplace_back(kBlock);
-        for (std::uint32_t left = kBlock; left != 0; --left) give(id++);
-      }
-    }
-    [[nodiscard]] std::uint32_t take() noexcept {
-      const std::uint32_t id = free_;
-      Node& node = (*this)[id];
-      free_ = node.parent;
-      --spare_;
-      node.parent = kNone;
-      node.count = 0;
-      return id;
-    }
-    void give(std::uint32_t id) noexcept {
-      (*this)[id].parent = free_;
-      free_ = id;
-      ++spare_;
-    }
-    [[nodiscard]] Node& operator[](std::uint32_t id) noexcept { return blocks_[id / kBlock][id % kBlock]; }
-    [[nodiscard]] const Node& operator[](std::uint32_t id) const noexcept { return blocks_[id / kBlock][id % kBlock]; }
-    [[nodiscard]] std::size_t memory_bytes() const noexcept {
-      return blocks_.size() * kBlock * sizeof(Node) + blocks_.capacity() * sizeof(blocks_[0]);
-    }
-
-   private:
-    static constexpr std::uint32_t kBlock = 16;
-    std::vector<std::vector<Node>> blocks_;
-    std::uint32_t free_ = kNone;  // the first of those not in use, each of which names the next as its parent
-    std::size_t spare_ = 0;       // how many those are
   };
 
   template <class Node>
@@ -393,8 +355,8 @@ class RankedQueue {
     }
   }
 
-  Store<Leaf> leaves_;
-  Store<Inner> inners_;
+  NodeStore<Leaf> leaves_;
+  NodeStore<Inner> inners_;
   std::size_t size_ = 0;
   std::size_t height_ = 0;  // inner nodes from the root to a leaf
   std::uint32_t root_ = kNone;
