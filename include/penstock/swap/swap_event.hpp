@@ -73,11 +73,12 @@ using SwapEvent = std::variant<RequestEvent, CancelEvent, GrantRefusedEvent, Ser
 /// The name of the event, such as "serve_done".
 std::string_view name_of(const SwapEvent& event) noexcept;
 
-/// Tells `scheduler` of `event`.
+/// Tells `scheduler`, a `SwapScheduler` or what has the same events, of `event`.
 ///
 /// Returns: what its function returned, as a number: that of the ticket; 1 for true; that of the stop, 0 for none; 0 if
 /// it returns nothing.
-std::uint64_t apply(SwapScheduler& scheduler, const SwapEvent& event, TimePoint now, SwapActions& out);
+template <class Scheduler>
+std::uint64_t apply(Scheduler& scheduler, const SwapEvent& event, TimePoint now, SwapActions& out);
 
 /// Watches each event that a scheduler is told of, and what it brought about: a decision log, a test, a trace.
 ///
@@ -91,5 +92,53 @@ class SwapObserver {
   virtual void on_decision(const SwapEvent& event, TimePoint now, std::uint64_t result, const SwapActions& actions,
                            std::size_t first) noexcept = 0;
 };
+
+// --- implementation ---
+
+namespace detail {
+
+/// Calls the function of the scheduler that an event stands for.
+template <class Scheduler>
+struct ApplyEvent {
+  Scheduler& scheduler;
+  TimePoint now;
+  SwapActions& out;
+
+  std::uint64_t operator()(const RequestEvent& event) const {
+    return static_cast<std::uint64_t>(scheduler.on_request(event.request, now, out));
+  }
+  std::uint64_t operator()(const CancelEvent& event) const { return scheduler.on_cancel(event.ticket, now, out); }
+  std::uint64_t operator()(const GrantRefusedEvent& event) const {
+    return scheduler.on_grant_refused(event.ticket, now, out);
+  }
+  std::uint64_t operator()(const ServeDoneEvent& event) const {
+    return scheduler.on_serve_done(event.ticket, now, out);
+  }
+  std::uint64_t operator()(const SwapDoneEvent& event) const {
+    return scheduler.on_swap_done(event.swap, event.succeeded, now, out);
+  }
+  std::uint64_t operator()(const ModelStateEvent& event) const {
+    return scheduler.on_model_state(event.model, event.state, now, out);
+  }
+  std::uint64_t operator()(const UnloadEvent& event) const {
+    return static_cast<std::uint64_t>(scheduler.on_unload(event.models, event.timeout, now, out).value_or(StopId{}));
+  }
+  std::uint64_t operator()(const StoppedEvent& event) const { return scheduler.on_stopped(event.stop, now, out); }
+  std::uint64_t operator()(const TimerEvent&) const {
+    scheduler.on_timer(now, out);
+    return 0;
+  }
+  std::uint64_t operator()(const ShutdownEvent&) const {
+    scheduler.on_shutdown(now, out);
+    return 0;
+  }
+};
+
+}  // namespace detail
+
+template <class Scheduler>
+std::uint64_t apply(Scheduler& scheduler, const SwapEvent& event, TimePoint now, SwapActions& out) {
+  return std::visit(detail::ApplyEvent<Scheduler>{scheduler, now, out}, event);
+}
 
 }  // namespace penstock::inline PENSTOCK_ABI
