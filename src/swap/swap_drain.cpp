@@ -79,7 +79,7 @@ bool SwapCore::plan(std::uint32_t at, ModelId also) {
 bool SwapCore::pass(std::uint32_t at, SwapReason start_reason) {
   const std::uint32_t model = tickets_[at].model;
   const Verdict verdict = judge(model);
-  const bool may_be_held = verdict == Verdict::kJoin || verdict == Verdict::kGrant || verdict == Verdict::kStart;
+  const bool may_be_held = verdict == Verdict::kGrant || verdict == Verdict::kStart;
   if (may_be_held && has_claims() && is_restrained(at, verdict)) return false;
   switch (verdict) {
     case Verdict::kUnknown:
