@@ -22,7 +22,7 @@ namespace {
 /// A runner is many steps: its schedules with two preemptions are for the long runs.
 void must_pass(checker::Options options, const checker::Scenario& scenario) {
   options.preemptions = 1;
-  options.executions = 10'000;
+  options.executions = 2'000;
   checker::must_pass(options, scenario);
 }
 
