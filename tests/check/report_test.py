@@ -16,6 +16,7 @@ sys.path.insert(0, driver)
 
 import chart  # noqa: E402
 import figures  # noqa: E402
+import growth  # noqa: E402
 import micro  # noqa: E402
 import progress  # noqa: E402
 import rounds  # noqa: E402
@@ -116,7 +117,7 @@ assert text[-1] == "group: geometric mean of 2 ratios 1.22, worst 3.00 (group/x:
 with open(f"{project}/benchmarks/versus/CMakeLists.txt", encoding="utf-8") as file:
     build = file.read()
 always = {"penstock", "condvar", "locked", "everyday", "new", "threads", "penstock_batches", "penstock_memory",
-          "penstock_limiter", "condvar_unbounded"}
+          "penstock_limiter", "condvar_unbounded", "reference"}
 names = []
 for component in sorted(glob.glob(f"{project}/benchmarks/versus/*/cells.py")):
     spec = importlib.util.spec_from_file_location("cells", component)
@@ -140,6 +141,18 @@ assert list(svgs) == ["group.svg"], svgs.keys()
 texts = [element.text for element in xml.etree.ElementTree.fromstring(svgs["group.svg"]).iter() if element.text]
 assert "atomic <add> 7" in texts and "x:2" in texts and "less" in texts and not any("wake" in t for t in texts), texts
 assert chart.chart("t", "ns", [("a", [("b", 0)])]) == ""
+
+# Growth: a panel for each size of which there are three while the others stay the same, a line for who has two.
+sizes = [(10, 5), (100, 5), (1000, 5), (100, 50), (100, 500)]
+rows = [figures.row(f"a_growth/x/queued:{queued}/models:{models}", "ns per item", [float(queued)], "peer", [9.0 * models])
+        for queued, models in sizes]
+rows.append(figures.row("a_growth/x/queued:10000/models:5", "ns per item", [1e4], "late", [1.0]))
+assert growth.sizes_of("a/x/queued:1") is None and growth.sizes_of("a_growth/x") is None
+svgs = dict(growth.growths(rows + [figures.row("b/c:1", "ns", [1.0])]))
+assert list(svgs) == ["a_growth.svg"], svgs.keys()
+texts = [element.text for element in xml.etree.ElementTree.fromstring(svgs["a_growth.svg"]).iter() if element.text]
+assert [t for t in texts if t.startswith("x: ")] == ["x: ns per item, 5 models", "x: ns per item, 100 queued"], texts
+assert "peer" in texts and "late" not in texts and dict(growth.growths(rows[:2])) == {}, texts
 assert chart.title_of("throughput/bytes:8/capacity:1") == "throughput/bytes:8" and chart.title_of("idle") == "idle"
 
 

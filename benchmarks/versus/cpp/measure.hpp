@@ -56,8 +56,9 @@ inline void check(bool condition, const char* what) {
 struct Arguments {
   std::string workload;
   std::map<std::string, std::size_t, std::less<>> numbers = {
-      {"batch", 64},     {"bytes", 8}, {"capacity", 100}, {"channels", 2},   {"consumers", 1}, {"gap_us", 50},
-      {"items", 100000}, {"ns", 1000}, {"pinned", 0},     {"processors", 2}, {"producers", 1}, {"workers", 2}};
+      {"batch", 64},     {"bytes", 8},      {"capacity", 100}, {"channels", 2}, {"consumers", 1},
+      {"gap_us", 50},    {"items", 100000}, {"models", 10},    {"ns", 1000},    {"pinned", 0},
+      {"processors", 2}, {"producers", 1},  {"queued", 10},    {"workers", 2}};
 
   std::size_t operator[](std::string_view name) const { return numbers.find(name)->second; }
 

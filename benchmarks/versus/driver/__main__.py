@@ -12,6 +12,7 @@ import micro
 from cell import Cell, Cost, Entrant
 from chart import charts
 from figures import for_json, rows_of
+from growth import growths
 from progress import Progress
 from rounds import FULL_ROUNDS, Pace, measure
 from table import amount, table
@@ -122,7 +123,7 @@ def report(arguments, rows, limits, notes, failures, took):
         print("limits of this machine: " + ", ".join(f"{label} {amount(value, 'ns')}" for label, value in limits))
     for note in notes:
         print(note)
-    written = dict(charts(rows, limits))
+    written = {**dict(charts(rows, limits)), **dict(growths(rows))}
     for name, svg in written.items():
         with open(os.path.join(arguments.output, name), "w", encoding="utf-8") as file:
             file.write(svg)

@@ -111,8 +111,8 @@ type Workload = func(Arguments) Figures
 // defaults of ../cpp/measure.hpp; `processors` is GOMAXPROCS, where 0 stands for all that there are.
 func Main(processors uint64, find func(name string, arguments Arguments) Workload) {
 	workload, numbers := "", Arguments{"batch": 64, "bytes": 8, "capacity": 100, "channels": 2, "consumers": 1,
-		"gap_us": 50, "items": 100000, "ns": 1000, "pinned": 0, "processors": processors, "producers": 1,
-		"result_channels": 0, "reuse": 0, "statement": 0, "workers": 2}
+		"gap_us": 50, "items": 100000, "models": 10, "ns": 1000, "pinned": 0, "processors": processors, "producers": 1,
+		"queued": 10, "result_channels": 0, "reuse": 0, "statement": 0, "workers": 2}
 	for _, argument := range os.Args[1:] {
 		name, text, _ := strings.Cut(argument, "=")
 		if _, known := numbers[name]; known {
