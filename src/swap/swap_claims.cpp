@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 
 // Claims: who has waited for `max_wait`, or matters as much as `claim_priority`, and is queued, holds one on all that
-// its model needs. It restrains everybody but those who came to hold one before it: they do not join, are not granted
-// on, and do not bring up what would be in its way. Holders come one after the other in the order of the times from
-// which on they hold, whatever their priorities, so nobody comes before one for ever.
+// its model needs. It restrains everybody but those who came to hold one before it: they are not granted
+// on, and do not bring up what would be in its way. They may join a swap that is under way: they are then granted with
+// whom it is for, and nobody waits for longer. (If not, each would have a swap of its own.) Holders come one after the
+// other in the order of the times from which on they hold, whatever their priorities, so nobody comes before one for
+// ever.
 //
 // While somebody holds a claim, a drain goes through the whole queue.
 
