@@ -88,7 +88,7 @@ bool ReferenceScheduler::collides(ModelId target) const {
 
 ReferenceScheduler::Row ReferenceScheduler::row_of(TicketId ticket) {
   const Row row = table_row_of(at(ticket).what.model);
-  if (!has_claims() || (row != Row::kJoin && row != Row::kGrant && row != Row::kStart)) return row;
+  if (!has_claims() || (row != Row::kGrant && row != Row::kStart)) return row;
   const std::vector<ModelId> evict = row == Row::kStart ? evict_ : std::vector<ModelId>();
   if (is_restrained(ticket, row, evict)) return Row::kRestrained;
   evict_ = evict;
