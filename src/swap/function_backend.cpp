@@ -143,7 +143,12 @@ class FunctionBackendCore {
   }
 
   absl::Status run_start(ModelId model, const Errand& errand) noexcept {
-    if (errand.task.context().is_done()) return errand.task.context().cause();
+    if (errand.task.context().is_done()) {
+      return contained(model, "start", [&] {
+        const absl::Status cause = errand.task.context().cause();
+        return absl::Status(cause.code(), cause.message());
+      });
+    }
     report(model, ModelState::kStarting);
     absl::Status status =
         contained(model, "start", [&] { return options_.start(models_[model], errand.task.context()); });
@@ -185,7 +190,7 @@ class FunctionBackendCore {
       const MutexLock lock(mutex_);
       if (errand.first_error.ok()) errand.first_error = std::move(status);
       if (--errand.left != 0) return;
-      stopped = errand.first_error;
+      stopped = std::move(errand.first_error);
     }
     if (!stopped.ok() || errand.task.target() == kNoModel) return std::move(errand.task).done(std::move(stopped));
     try {

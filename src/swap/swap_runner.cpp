@@ -27,8 +27,14 @@ absl::Status wait_for(detail::SwapRunnerCore& core, std::vector<ModelId> models,
 
 }  // namespace
 
+absl::Status detail::unshared(const absl::Status& status) {
+  absl::Status copy(status.code(), status.message());
+  status.ForEachPayload([&](auto type, const auto& payload) { copy.SetPayload(type, payload); });
+  return copy;
+}
+
 absl::Status detail::result_of(const SwapUnloadState& unload, Waiter::Outcome outcome) {
-  if (outcome >= Waiter::kServed) return unload.result;
+  if (outcome >= Waiter::kServed) return unload.result == nullptr ? absl::OkStatus() : unshared(*unload.result);
   return with_failure_stage(to_status(to_op_status(outcome), unload.subject + ": waiting for models to stop"), "swap");
 }
 

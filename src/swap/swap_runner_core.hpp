@@ -51,6 +51,13 @@
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
+/// What the back end said, for all whom it is about. Not a copy of the status for each of them: its count of references
+/// is kept where ThreadSanitizer does not see it.
+using SwapVerdict = std::shared_ptr<const absl::Status>;
+
+/// The same status, sharing nothing with it.
+absl::Status unshared(const absl::Status& status);
+
 struct SwapTicketState : SwapMail {
   enum class Phase : std::uint8_t { kPending, kGranted, kTaken, kRefused, kCancelled };
   // What a client says.
@@ -91,7 +98,7 @@ struct SwapTicketState : SwapMail {
   SwapReason reason{};
   Duration waited{};
   Duration retry_after{};
-  absl::Status error;
+  SwapVerdict error;
 
   // The runner's.
   std::shared_ptr<SwapTicketState> self;  // until the scheduler knows it, and of a stray
@@ -134,7 +141,7 @@ struct SwapUnloadState : SwapMail {
   const Duration timeout;
   std::string subject;  // for texts
   Happening ended;
-  absl::Status result;                    // written before that
+  SwapVerdict result;                     // written before that; null: OK
   std::shared_ptr<SwapUnloadState> self;  // the runner's, from the request until it has seen it
 };
 
@@ -249,7 +256,7 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   void hand_over(const std::shared_ptr<SwapTaskState>& task) noexcept;
   void end_task(SwapTaskState& task) noexcept;
   void begin_unload(SwapUnloadState& unload) noexcept;
-  void end_unload(SwapUnloadState& unload, absl::Status result) noexcept;
+  void end_unload(SwapUnloadState& unload, SwapVerdict result) noexcept;
   void begin_shutdown() noexcept;
   void stop_the_rest() noexcept;
 
@@ -284,7 +291,7 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   bool is_closing_ = false;
   const SwapTaskState* handing_over_ = nullptr;
   bool was_dropped_ = false;         // what is handed over
-  absl::Status error_;               // of the task whose end is carried out
+  SwapVerdict error_;                // of the task whose end is carried out
   SwapTicketState* lost_ = nullptr;  // grants that nobody was there for
   SwapTicketState** last_lost_ = &lost_;
   // By the low half of their ids, which is a place that the scheduler uses again.

@@ -76,11 +76,11 @@ void SwapRunnerCore::destroy() noexcept {
   swaps_.clear();
   stops_.clear();
   for (const auto& [id, unload] : unloads_) {
-    absl::Status result(absl::StatusCode::kUnavailable, {});
-    try {
-      result = absl::UnavailableError(fmt::format("{}: destroyed before its models had stopped", subject()));
-    } catch (...) {  // no memory for the text
-    }
+    SwapVerdict result;
+    insist([&] {
+      result = std::make_shared<const absl::Status>(
+          absl::UnavailableError(fmt::format("{}: destroyed before its models had stopped", subject())));
+    });
     end_unload(*unload, std::move(result));
   }
   unloads_.clear();

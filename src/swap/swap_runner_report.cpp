@@ -86,10 +86,10 @@ absl::Status SwapTicketState::refusal() const {
     const Duration after = retry_after > Duration::zero() ? retry_after : usual;
     return after > Duration::zero() ? with_retry_after(std::move(status), after) : status;
   };
-  if (reason == SwapReason::kSwapFailed && !error.ok()) {
-    absl::Status status(error.code(), fmt::format("{}: could not be brought up (waited {}): {}", subject,
-                                                  duration_text(waited), text_of(error)));
-    error.ForEachPayload([&](auto type, const auto& payload) { status.SetPayload(type, payload); });
+  if (reason == SwapReason::kSwapFailed && error != nullptr) {
+    absl::Status status(error->code(), fmt::format("{}: could not be brought up (waited {}): {}", subject,
+                                                   duration_text(waited), text_of(*error)));
+    error->ForEachPayload([&](auto type, const auto& payload) { status.SetPayload(type, payload); });
     if (!penstock::retry_after(status).has_value()) status = with_time(std::move(status), Duration::zero());
     return failure_stage(status).has_value() ? status : with_failure_stage(std::move(status), "swap");
   }

@@ -129,7 +129,10 @@ void SwapRunnerCore::end_task(SwapTaskState& ended) noexcept {
       ++(succeeded ? books.swaps_succeeded : books.swaps_failed);
     }
   }
-  error_ = task->result;
+  error_ = nullptr;
+  if (!succeeded) {
+    insist([&] { error_ = std::make_shared<const absl::Status>(std::move(task->result)); });
+  }
   if (is_swap) {
     handle(SwapDoneEvent{.swap = task->swap, .succeeded = succeeded});
   } else {
@@ -138,10 +141,10 @@ void SwapRunnerCore::end_task(SwapTaskState& ended) noexcept {
     if (waiting != unloads_.end()) {
       const std::shared_ptr<SwapUnloadState> unload = std::move(waiting->second);
       unloads_.erase(waiting);
-      end_unload(*unload, task->result);
+      end_unload(*unload, error_);
     }
   }
-  error_ = absl::OkStatus();
+  error_ = nullptr;
   if (is_closing_) stop_the_rest();
 }
 
@@ -153,10 +156,10 @@ void SwapRunnerCore::begin_unload(SwapUnloadState& asked) noexcept {
   const std::uint64_t stop = decide(UnloadEvent{.models = unload->models, .timeout = unload->timeout});
   if (stop != 0) unloads_.emplace(stop, unload);
   carry_out();
-  if (stop == 0) end_unload(*unload, absl::OkStatus());
+  if (stop == 0) end_unload(*unload, nullptr);
 }
 
-void SwapRunnerCore::end_unload(SwapUnloadState& unload, absl::Status result) noexcept {
+void SwapRunnerCore::end_unload(SwapUnloadState& unload, SwapVerdict result) noexcept {
   unload.result = std::move(result);
   unload.ended.happen();
 }
