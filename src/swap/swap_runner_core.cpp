@@ -41,7 +41,7 @@ SwapRunnerCore::SwapRunnerCore(SwapRunnerOptions options)
       model_mail_(models_.size()),
       scheduler_(options_.scheduler),
       model_books_(models_.size()),
-      backend_(options_.backend),
+      backend_(std::move(options_.backend)),
       has_waits_(models_.size()),
       stops_tried_(models_.size()) {}
 

@@ -260,7 +260,7 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   void begin_shutdown() noexcept;
   void stop_the_rest() noexcept;
 
-  const SwapRunnerOptions options_;
+  SwapRunnerOptions options_;  // never changes, but has no back end: that is backend_
   Clock& clock_;
   const std::uint32_t process_;
   const ModelTable models_;

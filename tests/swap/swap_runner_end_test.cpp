@@ -145,6 +145,15 @@ TEST_CASE("SwapRunner: tickets, leases and tasks may outlive it", "[swap][swap_r
   backend->succeed();  // the stop that the shutdown asked for
 }
 
+TEST_CASE("SwapRunner: it lets go of its back end, whose tasks may be out", "[swap][swap_runner]") {
+  std::optional<Machine> machine(std::in_place);
+  SwapTicket ticket = *machine->runner->submit("a");
+  machine->settle();  // the back end has the task
+  const std::weak_ptr<testing::ScriptedBackend> backend = machine->backend;
+  machine.reset();
+  CHECK(backend.expired());
+}
+
 TEST_CASE("SwapRunner: no thread outlives it", "[swap][swap_runner]") {
   { const Machine machine; }
   CHECK(eventually([] { return testing::threads_of("gpu") == 0; }));
