@@ -222,7 +222,8 @@ void SwapCore::drain_general() {
   passed_.clear();
   for (const std::uint32_t each : waiting_) push(tickets_[models_[each].queue.first(tickets_)].key, each);
   while (!walk_.empty()) {
-    const auto [here, number] = walk_.front();
+    const OrderKey here = walk_.front().key;
+    const std::uint32_t number = walk_.front().item;
     std::pop_heap(walk_.begin(), walk_.end(), Later());
     walk_.pop_back();
     ModelRecord& model = models_[number];

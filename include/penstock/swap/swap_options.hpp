@@ -86,7 +86,8 @@ struct SwapSchedulerOptions {
 
   /// Once a request has waited for so long, nobody who came after it is let through to the models that are in its way,
   /// nor brings up one that would be: so it waits at most for that time, then for the longest service that was running,
-  /// then for its own swap, and for all that of those that did so before it. Positive, max(): never.
+  /// then for its own swap, and for all that of those that did so before it, whatever their priorities. While somebody
+  /// does, an event that may let somebody through costs O(length of the queue). Positive, max(): never.
   Duration max_wait = Duration::max();
   /// A request of at least this priority does so from its arrival on: smaller swaps do not take, one by one, what it
   /// needs at once. max(): none.
