@@ -15,7 +15,7 @@ void SwapCore::begin(TimePoint now, SwapActions& out) {
   out_ = &out;
   room(0);
   expire();
-  if (idle_.has_room()) unload_idle();
+  if (idle_.has_room() && !shut_down_) unload_idle();
   if (residents_.has_room()) {
     end_residencies();
     lift_residencies();

@@ -136,6 +136,7 @@ void SwapCore::call_off_unwanted() {
 }
 
 TimePoint SwapCore::next_due() const noexcept {
+  if (shut_down_) return TimePoint::max();
   if (must_drain_) return now_;
   TimePoint due = deadlines_.empty() ? TimePoint::max() : deadlines_.front().key.first;
   if (idle_.has_room() && !idle_.empty(0)) due = std::min(due, idle_.first(0).key.first);

@@ -108,10 +108,8 @@ bool ReferenceScheduler::is_restrained(TicketId ticket, Row row, const std::vect
     const ModelId needed = at(holder).what.model;
     if (!plan(needed)) continue;
     const std::vector<ModelId> needs = evict_;
-    if (row != Row::kStart) {
-      if (is_in(model, needs)) return true;
-      continue;
-    }
+    if (is_in(model, needs)) return true;
+    if (row != Row::kStart) continue;
     if (is_in(needed, evict)) return true;
     if (std::any_of(evict.begin(), evict.end(), [&](ModelId each) { return is_in(each, needs); })) return true;
     if (plan(needed, model) && !std::includes(needs.begin(), needs.end(), evict_.begin(), evict_.end())) return true;

@@ -97,22 +97,25 @@ TEMPLATE_LIST_TEST_CASE("SwapScheduler: X05 nor does who comes later", "[swap][c
   CHECK(script.request('x') == "");
   CHECK(script.queue() == "hlx");
   CHECK(script.served(1) == "S h[x y]");
-  CHECK(script.up('h') == "G 2");
-  CHECK(script.served(2) == "S l[h] S x");
+  CHECK(script.up('h') == "G 2 S x");  // which evicts nobody
+  CHECK(script.served(2) == "");       // as x is being brought up, and l would evict it
+  CHECK(script.up('x') == "G 4");
+  CHECK(script.served(4) == "S l[h x]");
 }
 
-TEMPLATE_LIST_TEST_CASE("SwapScheduler: nobody joins a swap to what a claim has to evict", "[swap][conformance]",
-                        Ways) {
+TEMPLATE_LIST_TEST_CASE("SwapScheduler: a claim lets join, and nobody after that", "[swap][conformance]", Ways) {
   Script<TestType> script({.models = "abc", .evict = {"b:a"}, .options = with_max_wait(10s)});
   CHECK(script.requests("ab") == "S a");
   script.set_time(10s);
-  CHECK(script.request('a') == "");
+  CHECK(script.request('a') == "");     // joins: it is granted with who was there before it
   CHECK(script.request('c') == "S c");  // which is in nobody's way
-  CHECK(script.queue() == "ba");
-  CHECK(script.up('a') == "G 1");
+  CHECK(script.queue() == "b");
+  CHECK(script.up('a') == "G 1 G 3");
   CHECK(script.request('a') == "");
-  CHECK(script.served(1) == "S b[a]");
-  CHECK(script.queue() == "aa");
+  CHECK(script.queue() == "ba");
+  CHECK(script.served(1) == "");
+  CHECK(script.served(3) == "S b[a]");
+  CHECK(script.queue() == "a");
 }
 
 TEMPLATE_LIST_TEST_CASE("SwapScheduler: a claim ends with who holds it", "[swap][conformance]", Ways) {

@@ -66,8 +66,8 @@ TEST_CASE("SwapScheduler: decides as the reference does, with other orders, boun
   hunt(WorldKind::kPolicy, 300'000);
 }
 
-TEST_CASE("SwapScheduler: decides as the reference does, with claims and idle models", "[swap][fuzz]") {
-  hunt(WorldKind::kClaim, 200'000);
+TEST_CASE("SwapScheduler: decides as the reference does, with idle models and learned times", "[swap][fuzz]") {
+  hunt(WorldKind::kIdle, 200'000);
 }
 
 TEST_CASE("SwapScheduler: decides as the reference does, with queues of thousands", "[swap][fuzz]") {

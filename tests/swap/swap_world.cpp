@@ -17,6 +17,8 @@
 namespace penstock::testing {
 namespace {
 
+bool uses_time(WorldKind kind) { return kind == WorldKind::kIdle || kind == WorldKind::kClaim; }
+
 /// Any pairwise relation that keeps the law of kinds: classes of one kind are alike to all others.
 class RandomPairwise final : public EvictionPlanner, public PairwiseEviction {
  public:
@@ -198,7 +200,7 @@ void choose_general(World& world, Random& random) {
   switch (random.below(8)) {
     case 7:
       world.planner = "budget";
-      world.options.planner = random_budget(random, world.options.models, world.kind == WorldKind::kClaim);
+      world.options.planner = random_budget(random, world.options.models, uses_time(world.kind));
       break;
     case 5:
     case 6:
@@ -248,7 +250,7 @@ void choose_policies(World& world, Random& random) {
 World make_world(WorldKind kind, std::uint64_t seed) {
   Random random(seed * 2 + 1);
   World world{.seed = seed, .kind = kind, .options = {}, .planner = {}};
-  std::size_t models = random.between(1, kind == WorldKind::kPolicy || kind == WorldKind::kClaim ? 8 : 10);
+  std::size_t models = random.between(1, kind == WorldKind::kPolicy || uses_time(kind) ? 8 : 10);
   world.steps = random.between(20, 220);
   world.most_queued = random.between(3, 50);
   if (kind == WorldKind::kDeep) {
@@ -270,7 +272,7 @@ World make_world(WorldKind kind, std::uint64_t seed) {
     if (has_priorities) model.priority = static_cast<std::int32_t>(random.below(5)) - 2;
     if (has_limits) model.concurrency_limit = static_cast<std::int32_t>(random.below(4));
     if (kind == WorldKind::kDeep && random.chance(60)) model.concurrency_limit = 100'000;
-    if (kind == WorldKind::kClaim && random.chance(20)) {
+    if (uses_time(kind) && random.chance(20)) {
       model.idle_unload = std::chrono::microseconds(random.between(50, 3000));
     }
     options.models.push_back(model);
@@ -279,10 +281,10 @@ World make_world(WorldKind kind, std::uint64_t seed) {
   options.conduct = random.chance(50) ? SwapConduct::kCured : SwapConduct::kPublished;
   world.has_rough_ends = random.chance(60);
   const int general = kind == WorldKind::kGeneral ? 100 : kind == WorldKind::kPairwise ? 0 : 30;
-  const bool is_general = random.chance(kind == WorldKind::kClaim ? 60 : general);
+  const bool is_general = random.chance(uses_time(kind) ? 60 : general);
   is_general ? choose_general(world, random) : choose_pairwise(world, random);
   options.planner = watched(std::move(options.planner), world.bad_questions);
-  if (kind == WorldKind::kPolicy || (kind == WorldKind::kClaim && random.chance(50))) choose_policies(world, random);
+  if (kind == WorldKind::kPolicy || (uses_time(kind) && random.chance(50))) choose_policies(world, random);
   if (kind == WorldKind::kClaim) {
     if (random.chance(70)) options.max_wait = std::chrono::microseconds(random.between(1, 3000));
     if (random.chance(40)) options.claim_priority = static_cast<std::int32_t>(random.below(5));

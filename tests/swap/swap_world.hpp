@@ -39,7 +39,8 @@ enum class WorldKind {
   kPairwise,  ///< up to 10 models, groups and relations
   kGeneral,   ///< up to 10 models, planners that are asked: not monotone, by history, with faults
   kPolicy,    ///< up to 8 models, any planner, deadlines and other orders and bounds
-  kClaim,     ///< the same, with claims, idle models, and budgets by what was learned of start times
+  kIdle,      ///< models that go when nobody uses them, learned times
+  kClaim,     ///< the same, and claims
   kDeep,      ///< queues of thousands
   kWide,      ///< hundreds of models
 };
