@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: MIT
 // provider_road [--seeds=N] [--json=FILE]: simulates, and prints what came of it; the same each time.
 
-#include <charconv>
 #include <cstdint>
-#include <cstdio>
-#include <exception>
-#include <fstream>
-#include <string>
-#include <string_view>
 #include <vector>
 
+#include "program.hpp"
 #include "report.hpp"
 
 namespace {
 
-int run(std::uint64_t seeds, const std::string& file) {
+simulation::Report study(std::uint64_t seeds) {
   std::vector<simulation::ScenarioStudy> studies;
   for (const simulation::Scenario& scenario : simulation::scenarios()) {
     studies.push_back(simulation::study(scenario, seeds));
@@ -22,37 +17,10 @@ int run(std::uint64_t seeds, const std::string& file) {
   const std::vector<simulation::DriftStudy> drifts = simulation::drift_studies();
   std::vector<simulation::BurstStudy> bursts;
   for (const simulation::BurstLoad& load : simulation::burst_loads()) bursts.push_back(simulation::study(load, seeds));
-  std::fputs((simulation::as_table(studies, drifts) + "\n" + simulation::as_table(bursts)).c_str(), stdout);
-  if (file.empty()) return 0;
-  std::ofstream out(file);
-  out << simulation::as_json(studies, drifts, bursts, seeds);
-  out.close();
-  if (out) return 0;
-  std::fprintf(stderr, "provider_road: cannot write '%s'\n", file.c_str());
-  return 1;
+  return {.table = simulation::as_table(studies, drifts) + "\n" + simulation::as_table(bursts),
+          .json = simulation::as_json(studies, drifts, bursts, seeds)};
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  std::uint64_t seeds = 5;
-  std::string file;
-  for (int i = 1; i != argc; ++i) {
-    const std::string_view argument = argv[i];
-    if (argument.starts_with("--json=")) {
-      file = argument.substr(7);
-      continue;
-    }
-    const char* const end = argument.data() + argument.size();
-    if (!argument.starts_with("--seeds=") || std::from_chars(argument.data() + 8, end, seeds).ptr != end || seeds < 1) {
-      std::fprintf(stderr, "usage: provider_road [--seeds=N] [--json=FILE]\n");
-      return 64;
-    }
-  }
-  try {
-    return run(seeds, file);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "provider_road: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return simulation::run_program(argc, argv, "provider_road", study); }
