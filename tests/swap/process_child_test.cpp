@@ -32,19 +32,6 @@ std::vector<std::string> said_by(ProcessOptions options) {
   return texts(process.log());
 }
 
-/// Signals of this program, set for a scope.
-class Disposition {
- public:
-  Disposition(int signal, void (*handler)(int)) : signal_(signal), before_(std::signal(signal, handler)) {}
-  Disposition(const Disposition&) = delete;
-  Disposition& operator=(const Disposition&) = delete;
-  ~Disposition() { std::signal(signal_, before_); }
-
- private:
-  int signal_;
-  void (*before_)(int);
-};
-
 }  // namespace
 
 TEST_CASE("Process: a child has three descriptors, whatever the host has open", "[swap][process]") {

@@ -22,22 +22,6 @@ using namespace penstock::testing;
 using namespace std::chrono_literals;
 using enum penstock::ModelState;
 
-namespace {
-
-class Disposition {
- public:
-  Disposition(int signal, void (*handler)(int)) : signal_(signal), before_(std::signal(signal, handler)) {}
-  Disposition(const Disposition&) = delete;
-  Disposition& operator=(const Disposition&) = delete;
-  ~Disposition() { std::signal(signal_, before_); }
-
- private:
-  int signal_;
-  void (*before_)(int);
-};
-
-}  // namespace
-
 TEST_CASE("Process: to kill the child is noticed in each state", "[swap][process]") {
   const bool uses_pidfd = GENERATE(true, false);
   ProcessSupervisor supervisor({.uses_pidfd = uses_pidfd});

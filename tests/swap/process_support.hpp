@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,19 @@
 #include "support/eventually.hpp"
 
 namespace penstock::testing {
+
+/// What this program does about a signal, set for a scope.
+class Disposition {
+ public:
+  Disposition(int signal, void (*handler)(int)) : signal_(signal), before_(std::signal(signal, handler)) {}
+  Disposition(const Disposition&) = delete;
+  Disposition& operator=(const Disposition&) = delete;
+  ~Disposition() { std::signal(signal_, before_); }
+
+ private:
+  int signal_;
+  void (*before_)(int);
+};
 
 /// A process that does what `does` says (support/child.cpp), named "model".
 inline ProcessOptions child(std::vector<std::string> does, ReadinessProbe ready = ReadyAtOnce{}) {
@@ -56,9 +70,10 @@ inline JoinHandle<absl::Status> started(Process& process) {
 class Fifo {
  public:
   Fifo() {
-    char folder[] = "/tmp/penstock-XXXXXX";
-    folder_ = mkdtemp(folder) != nullptr ? folder : "";
-    mkfifo(path().c_str(), 0600);
+    folder_ = (std::filesystem::temp_directory_path() / "penstock-XXXXXX").string();
+    if (mkdtemp(folder_.data()) == nullptr || mkfifo(path().c_str(), 0600) != 0) {
+      throw std::system_error(errno, std::generic_category(), folder_);
+    }
   }
   Fifo(const Fifo&) = delete;
   Fifo& operator=(const Fifo&) = delete;
