@@ -87,6 +87,7 @@ class Fifo {
 
   /// Lets go on who waits. Returns whether somebody did.
   [[nodiscard]] bool try_release() const {
+    const Disposition keep(SIGPIPE, SIG_IGN);  // who waits may end before the byte is there
     const int fifo = open(path().c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     if (fifo < 0) return false;
     const bool written = write(fifo, "x", 1) == 1;
