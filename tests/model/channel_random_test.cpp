@@ -26,19 +26,20 @@ namespace world = penstock::detail::world;
 
 namespace {
 
-constexpr std::uint64_t kSchedules = 5'000'000;
+/// How many of each program; ten times as many with PENSTOCK_LONG=1.
+std::uint64_t schedules() { return std::getenv("PENSTOCK_LONG") != nullptr ? 5'000'000 : 500'000; }
 
-/// Runs that many, and says so. With PENSTOCK_MODEL_REPLAY=<schedule> in the environment only that one.
+/// Runs so many, and says so. With PENSTOCK_MODEL_REPLAY=<schedule> in the environment only that one.
 void must_pass_at_random(const char* name, const checker::Scenario& scenario) {
   if (const char* const schedule = std::getenv("PENSTOCK_MODEL_REPLAY")) {
     return checker::expect_passed(checker::replay(schedule, scenario));
   }
   // The spin locks here spin for ever, so it is no use to watch one do so for long.
   const checker::Result result =
-      checker::random({.name = name, .executions = kSchedules, .random_values = true, .spin_limit = 20}, scenario);
+      checker::random({.name = name, .executions = schedules(), .random_values = true, .spin_limit = 20}, scenario);
   INFO(result.describe());
   REQUIRE(result.passed());
-  REQUIRE(result.executions >= kSchedules);
+  REQUIRE(result.executions >= schedules());
   std::printf("%s\n", result.describe().c_str());
 }
 
@@ -209,7 +210,7 @@ void send_or_receive(Channel<int>& mine, Channel<int>& theirs, int value, Log& t
 
 }  // namespace
 
-TEST_CASE("Channel: 5000000 random schedules of senders and receivers", "[model][channel][random]") {
+TEST_CASE("Channel: random schedules of senders and receivers", "[model][channel][random]") {
   must_pass_at_random("channel, any balanced program", [] {
     Channel<int> channel(world::random_below(3));
     const Context& endless = Context::background();
@@ -235,7 +236,7 @@ TEST_CASE("Channel: 5000000 random schedules of senders and receivers", "[model]
   });
 }
 
-TEST_CASE("Channel: 5000000 random schedules with a close or a cancellation", "[model][channel][random]") {
+TEST_CASE("Channel: random schedules with a close or a cancellation", "[model][channel][random]") {
   must_pass_at_random("channel, any program that is ended", [] {
     Channel<int> channel(world::random_below(3));
     const Context::Cancellable ending = Context::background().with_cancel();
@@ -257,7 +258,7 @@ TEST_CASE("Channel: 5000000 random schedules with a close or a cancellation", "[
   });
 }
 
-TEST_CASE("Select: 5000000 random schedules of selects over two channels", "[model][channel][select][random]") {
+TEST_CASE("Select: random schedules of selects over two channels", "[model][channel][select][random]") {
   must_pass_at_random("select, any program", [] {
     Channel<int> left(world::random_below(2));
     Channel<int> right(world::random_below(2));
@@ -293,7 +294,7 @@ TEST_CASE("Select: 5000000 random schedules of selects over two channels", "[mod
   });
 }
 
-TEST_CASE("Channel: 5000000 random schedules of coroutines and a thread", "[model][channel][random]") {
+TEST_CASE("Channel: random schedules of coroutines and a thread", "[model][channel][random]") {
   must_pass_at_random("channel, any program of coroutines", [] {
     Channel<int> channel(world::random_below(3));
     std::array<int, 2> early{0, 1};
