@@ -33,7 +33,7 @@ namespace penstock::testing {
 class TestPool {
  public:
   TestPool(WorkerPoolOptions options, Gate* gate) : gate_(gate) {
-    if (options.name.empty()) options.name = "p";
+    if (options.name.empty()) options.name.push_back('p');
     const WorkerPoolOptions defaults;
     for (Duration WorkerPoolOptions::*limit :
          {&WorkerPoolOptions::enqueue_timeout, &WorkerPoolOptions::queue_wait_limit,
