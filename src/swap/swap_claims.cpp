@@ -111,7 +111,8 @@ bool SwapCore::restrains_asked(std::uint32_t holder, std::uint32_t model, bool s
   if (!plan(holder)) return false;
   const std::vector<ModelId> needs = victims_;
   const auto is_needed = [&](ModelId each) { return std::binary_search(needs.begin(), needs.end(), each); };
-  if (!starts) return is_needed(ModelId{model});
+  if (is_needed(ModelId{model})) return true;
+  if (!starts) return false;
   if (std::binary_search(evict.begin(), evict.end(), ModelId{holder})) return true;
   if (std::any_of(evict.begin(), evict.end(), is_needed)) return true;
   // And were `model` running, too?

@@ -15,6 +15,7 @@ void SwapCore::begin(TimePoint now, SwapActions& out) {
   out_ = &out;
   room(0);
   expire();
+  if (must_drain_) drain();
   if (idle_.has_room() && !shut_down_) unload_idle();
   if (residents_.has_room()) {
     end_residencies();

@@ -129,6 +129,32 @@ TEMPLATE_LIST_TEST_CASE("SwapScheduler: a claim ends with who holds it", "[swap]
   SECTION("unloaded") { CHECK(script.unload("h") == "E 2 unloaded stop[h] S l[x]"); }
 }
 
+TEMPLATE_LIST_TEST_CASE("SwapScheduler: what a claim needs gone is not brought up, even if it runs",
+                        "[swap][conformance]", Ways) {
+  Script<TestType> script({.models = "hmx",
+                           .evict = {"h:mx"},
+                           .ready = "x",
+                           .priority = {{'h', 100}},
+                           .options = with_claim_priority(100)});
+  CHECK(script.requests("xh") == "G 1");
+  CHECK(script.state('m', ModelState::kStarting) == "");  // by itself
+  CHECK(script.request('m') == "");
+  CHECK(script.served(1) == "S h[m x]");
+  CHECK(script.up('h') == "G 2 S m");
+}
+
+TEMPLATE_LIST_TEST_CASE("SwapScheduler: a claim that ends in time lets others go before idle models are stopped",
+                        "[swap][conformance]", Ways) {
+  SwapSchedulerOptions options = with_claim_priority(100);
+  options.models = {{.name = "i", .idle_unload = 10s}};
+  Script<TestType> script(
+      {.models = "hxy", .evict = {"h:xy", "y:i"}, .ready = "ix", .priority = {{'h', 100}}, .options = options});
+  CHECK(script.request('x') == "G 1");
+  CHECK(script.request('h', {.deadline = 10s}) == "");
+  CHECK(script.request('y') == "");
+  CHECK(script.at(10s) == "E 2 expired S y[i] wake never");
+}
+
 TEMPLATE_LIST_TEST_CASE("SwapScheduler: of two claims the older one goes first", "[swap][conformance]", Ways) {
   // b and c need what the other one has.
   Script<TestType> script(

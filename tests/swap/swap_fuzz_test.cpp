@@ -70,6 +70,10 @@ TEST_CASE("SwapScheduler: decides as the reference does, with idle models and le
   hunt(WorldKind::kIdle, 200'000);
 }
 
+TEST_CASE("SwapScheduler: decides as the reference does, with claims", "[swap][fuzz]") {
+  hunt(WorldKind::kClaim, 200'000);
+}
+
 TEST_CASE("SwapScheduler: decides as the reference does, with queues of thousands", "[swap][fuzz]") {
   hunt(WorldKind::kDeep, 60'000);
 }

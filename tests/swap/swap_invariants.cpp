@@ -29,6 +29,7 @@ SwapInvariants::SwapInvariants(const SwapSchedulerOptions& options)
 void SwapInvariants::saw_event(const SwapEvent& event, std::uint64_t result, const SwapActions& actions,
                                std::size_t first) {
   last_join_answered_ = 0;
+  for (Model& each : models_) each.state_before = each.state;
   begin(event, result);
   for (std::size_t i = first; i != actions.size(); ++i) {
     const SwapAction& action = actions[i];
@@ -94,7 +95,10 @@ void SwapInvariants::begin(const SwapEvent& event, std::uint64_t result) {
   if (const auto* const change = std::get_if<ModelStateEvent>(&event)) {
     Model* const model = find(change->model);
     if ((model != nullptr) != (result != 0)) violated("a state was answered wrongly", change->model);
-    if (model != nullptr) model->state = change->state;
+    if (model != nullptr) {
+      model->state_before = model->state;
+      model->state = change->state;
+    }
   }
 }
 
@@ -108,7 +112,8 @@ void SwapInvariants::did(const StartSwap& action, std::span<const ModelId> evict
       violated("I2: a victim that makes no sense", evict[i]);
     } else {
       if (victim->in_flight > 0) violated("I2: a victim that serves", evict[i]);
-      if (!is_running(victim->state)) violated("I2: a victim that does not run", evict[i]);
+      if (!is_running(victim->state) && !is_running(victim->state_before))
+        violated("I2: a victim that does not run", evict[i]);
     }
   }
   for (const auto& [id, swap] : swaps_) {
@@ -143,11 +148,15 @@ void SwapInvariants::did(const GrantTicket& action) {
   if (shut_down_) violated("I1: a grant after the end", action.ticket);
   if (model->in_flight >= model->limit) violated("I8: more are granted than may", action.model);
   const bool must_be_ready = action.reason == SwapReason::kReady || options_.conduct == SwapConduct::kCured;
-  if (must_be_ready && model->state != ModelState::kReady) violated("I1: a grant of what is not ready", action.ticket);
+  if (must_be_ready && model->state != ModelState::kReady && model->state_before != ModelState::kReady) {
+    violated("I1: a grant of what is not ready", action.ticket);
+  }
   if (const auto found = tickets_.find(action.ticket);
       found != tickets_.end() && action.reason == SwapReason::kSwapped) {
-    if (found->second.joined_at < last_join_answered_) violated("I5: granted before who joined first", action.ticket);
-    last_join_answered_ = found->second.joined_at;
+    // Who joined in this very event, when something was due first, has not been seen joining.
+    const std::uint64_t joined_at = found->second.joined_at == 0 ? joins_ + 1 : found->second.joined_at;
+    if (joined_at < last_join_answered_) violated("I5: granted before who joined first", action.ticket);
+    last_join_answered_ = joined_at;
   }
   leaves(action.ticket, Place::kGranted);
 }
@@ -168,7 +177,7 @@ void SwapInvariants::did(const StopModels& action, std::span<const ModelId> mode
 void SwapInvariants::joined(TicketId id) {
   Ticket& ticket = tickets_.at(id);
   if (ticket.place != Place::kWaits) return violated("I1: joined a swap, having had an answer", id);
-  ticket.joined_at = is_plain() ? ++joins_ : joins_;
+  ticket.joined_at = is_plain() && !has_claims() ? ++joins_ : joins_;
   find(ticket.model)->queued.erase({ticket.number, id});
   for (auto& [swap_id, swap] : swaps_) {
     if (swap.target == ticket.model) swap.joined.push_back(id);

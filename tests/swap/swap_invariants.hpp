@@ -4,19 +4,20 @@
 /// \file
 /// What holds of any swap scheduler after every event, whatever its policies.
 ///
-/// | Law | What is checked |
-/// |-----|-------------------------------------------------------------------------------------------------------------|
-/// | I1  | each request gets one grant or one refusal, unless it is cancelled before; none is lost | | I2  | nothing is
-/// evicted that serves                                                                              | | I3  | no two
-/// swaps need the same model, nor does one need what an order to stop has; also of those called off     | | I4  | one
-/// swap per target at a time                                                                               | | I5  |
-/// who waits for a swap is granted in the order of joining; the queue is in the order of priority, then arrival| | I6
-/// | as many are in flight as were granted and have not ended                                                    | | I7
-/// | a planner is asked with models in ascending order, each once (`watched`)                                    | | I8
-/// | the limit holds, where it is enforced                                                                       | | I9
-/// | the counters add up; one wish to be woken per event, and it is the last action                              |
+/// | Law | What is checked                                                                                         |
+/// |-----|---------------------------------------------------------------------------------------------------------|
+/// | I1  | each request gets one grant or one refusal, unless it is cancelled before; none is lost                 |
+/// | I2  | nothing is evicted that serves                                                                          |
+/// | I3  | no two swaps need the same model, nor does one need what is being stopped; also of those called off     |
+/// | I4  | one swap per target at a time                                                                           |
+/// | I5  | who waits for a swap is granted in the order of joining; the queue is in order of priority and arrival  |
+/// | I6  | as many are in flight as were granted and have not ended                                                |
+/// | I7  | a planner is asked with models in ascending order, each once (`watched`)                                |
+/// | I8  | the limit holds, where it is enforced                                                                   |
+/// | I9  | the counters add up; one wish to be woken per event, and it is the last action                          |
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
@@ -86,6 +87,7 @@ class SwapInvariants {
   };
   struct Model {
     ModelState state = ModelState::kStopped;
+    ModelState state_before = ModelState::kStopped;  // this event, for what was due and came first
     std::size_t limit = 0;
     std::size_t in_flight = 0;
     std::size_t waiting = 0;                              // queued or joined
@@ -117,6 +119,10 @@ class SwapInvariants {
   /// The order of the queue is that of priority and arrival.
   [[nodiscard]] bool is_plain() const noexcept {
     return options_.order == QueueOrder::kArrival && options_.aging_step == Duration::zero();
+  }
+  /// Those of a model may go in another order: who has waited for too long before who came first by priority.
+  [[nodiscard]] bool has_claims() const noexcept {
+    return options_.max_wait != Duration::max() || options_.claim_priority != std::numeric_limits<std::int32_t>::max();
   }
   [[nodiscard]] Model* find(ModelId model) {
     return static_cast<std::size_t>(model) < models_.size() ? &models_[static_cast<std::size_t>(model)] : nullptr;
