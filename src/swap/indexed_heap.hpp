@@ -74,6 +74,25 @@ class HeapForest {
   [[nodiscard]] std::span<const HeapEntry<Key>> all(std::uint32_t heap) const noexcept {
     return std::span(entries_).subspan(heaps_[heap].begin, heaps_[heap].size);
   }
+  /// The first entry found with a key of at most `last` for which `is_it(entry)`, or null; in no order, but only those
+  /// with such keys are looked at, and their children.
+  template <class IsIt>
+  [[nodiscard]] const HeapEntry<Key>* find_up_to(std::uint32_t heap, const Key& last, IsIt&& is_it) const {
+    const std::span<const HeapEntry<Key>> all = this->all(heap);
+    for (std::size_t at = 0;;) {
+      if (at < all.size() && !(last < all[at].key)) {
+        if (is_it(all[at])) return &all[at];
+        at = 2 * at + 1;
+        continue;
+      }
+      // Right children are even, and so is the root: up, until there is a sibling to the right.
+      while (at % 2 == 0) {
+        if (at == 0) return nullptr;
+        at = at / 2 - 1;
+      }
+      ++at;
+    }
+  }
   /// Of an item that is in.
   [[nodiscard]] const HeapEntry<Key>& entry(std::uint32_t item) const noexcept {
     return entries_[heaps_[home_[item]].begin + places_[item]];

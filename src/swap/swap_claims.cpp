@@ -7,9 +7,11 @@
 // other in the order of the times from which on they hold, whatever their priorities, so nobody comes before one for
 // ever.
 //
+// All who wait for a model need the same, so the first claim on it stands for them: `claims_` has the models by that.
 // While somebody holds a claim, a drain goes through the whole queue.
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "swap_core.hpp"
@@ -20,14 +22,37 @@ bool SwapCore::has_claims() const noexcept {
   return options().max_wait != Duration::max() || options().claim_priority != kNoClaimPriority;
 }
 
-/// From when on a request holds a claim while it is queued; max(): never.
-TimePoint SwapCore::claims_since(std::uint32_t at) const noexcept {
-  return tickets_[at].is_urgent ? tickets_[at].since : saturated_add(tickets_[at].since, options().max_wait);
+/// From when on a request holds a claim while it is queued, and its number among all; max(): never.
+SwapCore::ClaimKey SwapCore::claim_of(std::uint32_t at) const noexcept {
+  const Ticket& ticket = tickets_[at];
+  return {ticket.is_urgent ? ticket.since : saturated_add(ticket.since, options().max_wait), ticket.key.sequence};
+}
+
+/// Of those who wait for a model, the first claim, whether it has begun or not.
+void SwapCore::settle_claim(std::uint32_t number) noexcept {
+  const ModelRecord& model = models_[number];
+  ClaimKey first{TimePoint::max(), 0};
+  for (const TicketsByAge* const list : {&model.urgent, &model.aging}) {
+    if (!list->empty()) first = std::min(first, claim_of(list->first()));
+  }
+  if (first.first == TimePoint::max()) {
+    claims_.erase(number);
+  } else if (!claims_.contains(number) || claims_.key(number) != first) {
+    claims_.put(number, first);
+  }
+  if (!maturing_.has_room()) return;
+  const ClaimKey oldest = model.aging.empty() ? ClaimKey{TimePoint::max(), 0} : claim_of(model.aging.first());
+  if (oldest.first > now_ && oldest.first != TimePoint::max()) {
+    maturing_.put(number, oldest);
+  } else {
+    maturing_.erase(number);
+  }
 }
 
 /// It is queued from now on.
 void SwapCore::watch_claim(std::uint32_t at) noexcept {
-  TicketsByAge& list = tickets_[at].is_urgent ? urgent_ : aging_;
+  ModelRecord& model = models_[tickets_[at].model];
+  TicketsByAge& list = tickets_[at].is_urgent ? model.urgent : model.aging;
   // By arrival; who has gone back to the queue is among the oldest.
   const auto is_older = [this](std::uint32_t a, std::uint32_t b) {
     return tickets_[a].key.sequence < tickets_[b].key.sequence;
@@ -38,101 +63,83 @@ void SwapCore::watch_claim(std::uint32_t at) noexcept {
     while (is_older(next, at)) next = tickets_[next].age.next;
   }
   list.insert(tickets_, at, next);
+  if (list.first() == at) settle_claim(tickets_[at].model);
 }
 
 void SwapCore::forget_claim(std::uint32_t at) noexcept {
-  (tickets_[at].is_urgent ? urgent_ : aging_).erase(tickets_, at);
+  ModelRecord& model = models_[tickets_[at].model];
+  TicketsByAge& list = tickets_[at].is_urgent ? model.urgent : model.aging;
+  const bool was_first = list.first() == at;
+  list.erase(tickets_, at);
+  if (was_first) settle_claim(tickets_[at].model);
 }
 
-bool SwapCore::has_holders() const noexcept {
-  if (!urgent_.empty()) return true;
-  return !aging_.empty() && claims_since(aging_.first()) <= now_;
+bool SwapCore::has_holders() const noexcept { return !claims_.empty(0) && claims_.first(0).key.first <= now_; }
+
+/// Whether a claim on `holder` keeps `model` from being granted on, or from being brought up and evicting `evict`.
+/// False if the planner throws.
+bool SwapCore::restrains(std::uint32_t holder, std::uint32_t model, bool starts,
+                         const std::vector<ModelId>& evict) const {
+  const auto is_in = [](ModelId each, const std::vector<ModelId>& all) {
+    return std::binary_search(all.begin(), all.end(), each);
+  };
+  if (index_) {
+    if (index_->evicts(holder, model)) return true;
+    return std::any_of(evict.begin(), evict.end(), [&](ModelId each) {
+      return each == ModelId{holder} || index_->evicts(holder, static_cast<std::uint32_t>(each));
+    });
+  }
+  std::vector<ModelId> needs;
+  if (!ask(holder, kNoModel, needs)) return false;
+  if (is_in(ModelId{model}, needs)) return true;
+  if (!starts) return false;
+  if (is_in(ModelId{holder}, evict)) return true;
+  if (std::any_of(evict.begin(), evict.end(), [&](ModelId each) { return is_in(each, needs); })) return true;
+  // And were `model` running, too?
+  std::vector<ModelId> then;
+  return ask(holder, ModelId{model}, then) && !std::includes(needs.begin(), needs.end(), then.begin(), then.end());
 }
 
-/// The models that claims are held for, each with the first of its claims.
-void SwapCore::find_holders() noexcept {
-  holders_.clear();
-  const auto add = [this](std::uint32_t at) {
-    const std::uint32_t model = tickets_[at].model;
-    if (!std::exchange(models_[model].is_marked, true)) {
-      holders_.push_back({.key = {claims_since(at), tickets_[at].key.sequence}, .item = model});
-    }
-  };
-  const auto unmark = [this] {
-    for (const auto& each : holders_) models_[each.item].is_marked = false;
-  };
-  for (std::uint32_t at = urgent_.first(); at != kNoIndex && holders_.size() != waiting_.size();
-       at = tickets_[at].age.next) {
-    add(at);
-  }
-  unmark();
-  const std::size_t urgent = holders_.size();
-  std::size_t seen = 0;
-  for (std::uint32_t at = aging_.first(); at != kNoIndex && seen != waiting_.size() && claims_since(at) <= now_;
-       at = tickets_[at].age.next) {
-    ModelRecord& model = models_[tickets_[at].model];
-    if (model.is_marked) continue;
-    add(at);
-    ++seen;
-  }
-  for (std::size_t i = urgent; i != holders_.size(); ++i) models_[holders_[i].item].is_marked = false;
+/// The model with a claim that what the table allows has to wait for; `kNoModel`: it need not.
+ModelId SwapCore::restrainer_of(std::uint32_t at, bool starts, const std::vector<ModelId>& evict, TimePoint now) const {
+  const std::uint32_t model = tickets_[at].model;
+  // Those who came to hold one after it do not count.
+  const ClaimKey last = std::min(claim_of(at), {now, std::numeric_limits<std::uint64_t>::max()});
+  const auto* const found = claims_.find_up_to(0, last, [&](const HeapEntry<ClaimKey>& each) {
+    return each.item != model && restrains(each.item, model, starts, evict);
+  });
+  return found == nullptr ? kNoModel : ModelId{found->item};
 }
 
 /// Whether what the table allows has to wait for somebody with a claim. `victims_` is what a start would evict.
 bool SwapCore::is_restrained(std::uint32_t at, Verdict verdict) {
   if (!has_holders()) return false;
-  find_holders();
-  const std::uint32_t model = tickets_[at].model;
-  const std::pair<TimePoint, std::uint64_t> own{claims_since(at), tickets_[at].key.sequence};
-  const bool holds = own.first <= now_ && own.first != TimePoint::max();
   const bool starts = verdict == Verdict::kStart;
-  if (starts && index_) {
+  if (index_) {
     victims_.clear();
-    index_->victims(model, victims_);
+    if (starts) index_->victims(tickets_[at].model, victims_);
   }
-  const std::vector<ModelId> evict = starts ? victims_ : std::vector<ModelId>();
-  const auto restrains = [&](std::uint32_t holder) {
-    if (!index_) return restrains_asked(holder, model, starts, evict);
-    if (index_->evicts(holder, model)) return true;
-    return std::any_of(evict.begin(), evict.end(), [&](ModelId each) {
-      return each == ModelId{holder} || index_->evicts(holder, static_cast<std::uint32_t>(each));
-    });
-  };
-  const bool is_held = std::any_of(holders_.begin(), holders_.end(), [&](const auto& holder) {
-    return holder.item != model && !(holds && own < holder.key) && restrains(holder.item);
-  });
-  victims_ = evict;
-  return is_held;
+  return restrainer_of(at, starts, victims_, now_) != kNoModel;
 }
 
-/// As `is_restrained`, where the planner has to be asked what a holder needs.
-bool SwapCore::restrains_asked(std::uint32_t holder, std::uint32_t model, bool starts,
-                               const std::vector<ModelId>& evict) {
-  if (!plan(holder)) return false;
-  const std::vector<ModelId> needs = victims_;
-  const auto is_needed = [&](ModelId each) { return std::binary_search(needs.begin(), needs.end(), each); };
-  if (is_needed(ModelId{model})) return true;
-  if (!starts) return false;
-  if (std::binary_search(evict.begin(), evict.end(), ModelId{holder})) return true;
-  if (std::any_of(evict.begin(), evict.end(), is_needed)) return true;
-  // And were `model` running, too?
-  return plan(holder, ModelId{model}) && !std::includes(needs.begin(), needs.end(), victims_.begin(), victims_.end());
-}
-
-/// Models that may stay for a while may not where a holder of a claim needs them gone.
+/// Models that may stay for a while may not where somebody who has waited for too long needs them gone.
 void SwapCore::lift_residencies() {
-  if (residents_.empty(0) || aging_.empty() || claims_since(aging_.first()) > now_) return;
-  find_holders();
-  for (const auto& holder : holders_) {
-    if (holder.key.first == TimePoint::max()) continue;
-    for (const ModelId each : victims_of(holder.item)) {
+  while (maturing_.has_room() && !maturing_.empty(0) && maturing_.first(0).key.first <= now_) {
+    maturing_.erase(maturing_.first(0).item);
+  }
+  if (residents_.empty(0) || !claims_.has_room() || !has_holders()) return;
+  (void)claims_.find_up_to(0, {now_, std::numeric_limits<std::uint64_t>::max()}, [this](const auto& claim) {
+    const TicketsByAge& aging = models_[claim.item].aging;
+    if (aging.empty() || claim_of(aging.first()).first > now_) return false;
+    for (const ModelId each : victims_of(claim.item)) {
       const auto number = static_cast<std::uint32_t>(each);
       if (!residents_.contains(number)) continue;
       residents_.erase(number);
       refresh(number);
       must_drain_ = true;
     }
-  }
+    return residents_.empty(0);
+  });
 }
 
 /// Request by request, in the order of the queue: two of a model may differ by their claims.

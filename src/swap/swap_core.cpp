@@ -46,6 +46,8 @@ SwapCore::SwapCore(SwapSchedulerOptions options)
   const std::vector<std::uint32_t> one_heap(models_.size());
   if (std::any_of(all.begin(), all.end(), is_unloaded)) idle_ = {1, one_heap};
   if (setup_->options.batching.min_residency > Duration::zero()) residents_ = {1, one_heap};
+  if (has_claims()) claims_ = {1, one_heap};
+  if (has_claims() && residents_.has_room()) maturing_ = {1, one_heap};
   take_room();
   if (const PairwiseEviction* const relation = setup_->planner->pairwise(); relation != nullptr) {
     index_.emplace(*relation, models_.size());
@@ -57,7 +59,6 @@ void SwapCore::take_room() {
   for (std::vector<std::uint32_t>* const each : {&waiting_, &left_behind_, &parked_, &passed_}) each->reserve(models);
   live_.reserve(models);
   walk_.reserve(models);
-  if (has_claims()) holders_.reserve(2 * models);
 }
 
 void SwapCore::refresh(std::uint32_t at) noexcept {

@@ -41,6 +41,8 @@ struct SwapSetup {
 struct ModelRecord {
   ModelQueue queue;
   TicketList joined;              // wait for its swap
+  TicketsByAge urgent;            // with claims only: all who are queued, by arrival; they hold theirs from then on
+  TicketsByAge aging;             // the others of them
   SwapId swap{};                  // brings it up; 0: none
   bool called_off = false;        // that swap: nobody joins it
   bool is_live = false;           // it runs, or is brought up
@@ -106,6 +108,7 @@ class SwapCore {
   struct Stop {
     std::vector<ModelId> models;
   };
+  using ClaimKey = std::pair<TimePoint, std::uint64_t>;
   /// What the decision table says about a request for a model.
   enum class Verdict : std::uint8_t { kUnknown, kJoin, kPlannerFailed, kGrant, kFull, kStay, kStart };
 
@@ -120,7 +123,8 @@ class SwapCore {
 
   // The decision table and the walk (swap_drain.cpp).
   [[nodiscard]] Verdict judge(std::uint32_t model);
-  [[nodiscard]] bool plan(std::uint32_t target, ModelId also = kNoModel);
+  [[nodiscard]] bool plan(std::uint32_t target);
+  [[nodiscard]] std::optional<std::size_t> ask(std::uint32_t target, ModelId also, std::vector<ModelId>& victims) const;
   [[nodiscard]] bool pass(std::uint32_t at, SwapReason start_reason);
   void start(std::uint32_t at, SwapReason reason);
   [[nodiscard]] bool pass_queued_of(std::uint32_t model);
@@ -157,13 +161,15 @@ class SwapCore {
   // Claims (swap_claims.cpp).
   [[nodiscard]] bool has_claims() const noexcept;
   [[nodiscard]] bool has_holders() const noexcept;
-  [[nodiscard]] TimePoint claims_since(std::uint32_t at) const noexcept;
+  [[nodiscard]] ClaimKey claim_of(std::uint32_t at) const noexcept;
+  void settle_claim(std::uint32_t model) noexcept;
   void watch_claim(std::uint32_t at) noexcept;
   void forget_claim(std::uint32_t at) noexcept;
-  void find_holders() noexcept;
+  [[nodiscard]] bool restrains(std::uint32_t holder, std::uint32_t model, bool starts,
+                               const std::vector<ModelId>& evict) const;
+  [[nodiscard]] ModelId restrainer_of(std::uint32_t at, bool starts, const std::vector<ModelId>& evict,
+                                      TimePoint now) const;
   [[nodiscard]] bool is_restrained(std::uint32_t at, Verdict verdict);
-  [[nodiscard]] bool restrains_asked(std::uint32_t holder, std::uint32_t model, bool starts,
-                                     const std::vector<ModelId>& evict);
   void lift_residencies();
   void drain_in_line();
 
@@ -179,7 +185,6 @@ class SwapCore {
   // Explanations and guesses (swap_explain.cpp, swap_eta.cpp).
   [[nodiscard]] SwapExplanation stopper_of(ModelId model) const noexcept;
   [[nodiscard]] SwapExplanation hold_of(ModelId model) const noexcept;
-  [[nodiscard]] SwapExplanation claim_against(std::uint32_t model, TimePoint now) const noexcept;
   [[nodiscard]] std::vector<ModelId> victims_of(std::uint32_t model) const;
   [[nodiscard]] Duration time_until_up(const ModelRecord& model, TimePoint now) const noexcept;
   [[nodiscard]] Duration wait_of(std::uint32_t model, const OrderKey& key, TimePoint now) const;
@@ -230,9 +235,8 @@ class SwapCore {
   bool live_grew_ = false;                  // since the parked ones were looked at
 
   std::vector<HeapEntry<std::pair<TimePoint, std::uint64_t>>> deadlines_;  // of those who wait, by arrival then
-  // With claims only: all who are queued, by arrival.
-  TicketsByAge urgent_;  // they hold theirs from their arrival on
-  TicketsByAge aging_;
+  HeapForest<ClaimKey> claims_;                                            // models, by the first claim on each
+  HeapForest<ClaimKey> maturing_;  // with residencies too: those of which nobody has waited for too long yet
 
   std::vector<std::size_t> tenant_queued_;
   std::vector<std::uint64_t> tenant_finish_;
@@ -249,11 +253,9 @@ class SwapCore {
   TimePoint now_{};
   SwapActions* out_ = nullptr;
   std::vector<ModelId> victims_;
-  std::vector<ModelId> running_;
   std::vector<ModelId> targets_;
-  std::vector<HeapEntry<OrderKey>> walk_;                                // a heap of models, by where they come next
-  std::vector<std::uint32_t> passed_;                                    // models that had to stay
-  std::vector<HeapEntry<std::pair<TimePoint, std::uint64_t>>> holders_;  // models, with the first of their claims
+  std::vector<HeapEntry<OrderKey>> walk_;  // a heap of models, by where they come next
+  std::vector<std::uint32_t> passed_;      // models that had to stay
   std::vector<std::uint32_t> in_line_;
 };
 

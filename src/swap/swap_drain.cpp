@@ -41,38 +41,44 @@ SwapCore::Verdict SwapCore::judge(std::uint32_t at) {
   return is_full(model) ? Verdict::kFull : Verdict::kGrant;
 }
 
-/// Asks the planner; `victims_` is its answer, without what makes no sense. With `also`, as if that were running. False
-/// if it threw.
-bool SwapCore::plan(std::uint32_t at, ModelId also) {
+/// Asks the planner; `victims_` is its answer, without what makes no sense. False if it threw.
+bool SwapCore::plan(std::uint32_t at) {
+  ++stats_.plans;
+  const std::optional<std::size_t> misfits = ask(at, kNoModel, victims_);
+  misfits ? stats_.planner_misfits += *misfits : ++stats_.planner_failures;
+  return misfits.has_value();
+}
+
+/// What has to go for a model, if `also` ran, too. Returns how much of the planner's answer made no sense; nothing if
+/// it threw.
+std::optional<std::size_t> SwapCore::ask(std::uint32_t at, ModelId also, std::vector<ModelId>& victims) const {
   const ModelId target{at};
   const ModelRecord& model = models_[at];
   const bool runs = is_running(model.state) && !(is_cured() && model.state == ModelState::kStopping);
+  std::vector<ModelId> changed;
   std::span<const ModelId> running = live_;
-  const bool adds = also != kNoModel && !record(also).is_live;
+  const bool adds = also != kNoModel && !models_[static_cast<std::size_t>(also)].is_live;
   if (adds || (model.is_live && !runs)) {
-    running_.assign(live_.begin(), live_.end());
-    if (!runs) std::erase(running_, target);
-    if (adds) running_.insert(std::upper_bound(running_.begin(), running_.end(), also), also);
-    running = running_;
+    changed = live_;
+    if (!runs) std::erase(changed, target);
+    if (adds) changed.insert(std::upper_bound(changed.begin(), changed.end(), also), also);
+    running = changed;
   }
-  ++stats_.plans;
-  victims_.clear();
+  victims.clear();
   try {
     setup_->planner->plan({.target = target, .running = running, .last_used = last_used_, .start_times = start_times_},
-                          victims_);
+                          victims);
   } catch (...) {
-    ++stats_.planner_failures;
-    victims_.clear();
-    return false;
+    victims.clear();
+    return std::nullopt;
   }
-  const std::size_t named = victims_.size();
-  std::sort(victims_.begin(), victims_.end());
-  victims_.erase(std::unique(victims_.begin(), victims_.end()), victims_.end());
-  std::erase_if(victims_, [&](ModelId each) {
+  const std::size_t named = victims.size();
+  std::sort(victims.begin(), victims.end());
+  victims.erase(std::unique(victims.begin(), victims.end()), victims.end());
+  std::erase_if(victims, [&](ModelId each) {
     return each == target || !std::binary_search(running.begin(), running.end(), each);
   });
-  stats_.planner_misfits += named - victims_.size();
-  return true;
+  return named - victims.size();
 }
 
 /// Does what the table says; false if the request has to wait in the queue.

@@ -20,15 +20,7 @@ std::vector<ModelId> SwapCore::victims_of(std::uint32_t number) const {
     index_->victims(number, victims);
     return victims;
   }
-  std::vector<ModelId> running = live_;
-  if (!is_running(models_[number].state)) std::erase(running, ModelId{number});
-  try {
-    setup_->planner->plan(
-        {.target = ModelId{number}, .running = running, .last_used = last_used_, .start_times = start_times_}, victims);
-  } catch (...) {
-    return {};
-  }
-  std::erase_if(victims, [&](ModelId each) { return !std::binary_search(live_.begin(), live_.end(), each); });
+  (void)ask(number, kNoModel, victims);
   return victims;
 }
 

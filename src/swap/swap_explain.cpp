@@ -64,18 +64,6 @@ SwapExplanation SwapCore::hold_of(ModelId id) const noexcept {
       .obstacle = SwapObstacle::kResidency, .model = id, .until = residents_.key(static_cast<std::uint32_t>(id)).first};
 }
 
-/// Whose claim keeps those of `number`, in whose way nothing else is.
-SwapExplanation SwapCore::claim_against(std::uint32_t number, TimePoint now) const noexcept {
-  for (const TicketsByAge* const list : {&urgent_, &aging_}) {
-    for (std::uint32_t at = list->first(); at != kNoIndex && claims_since(at) <= now; at = tickets_[at].age.next) {
-      const std::uint32_t holder = tickets_[at].model;
-      if (holder == number || (index_ && !index_->evicts(holder, number) && !index_->evicts(number, holder))) continue;
-      return {.obstacle = SwapObstacle::kClaim, .model = ModelId{holder}};
-    }
-  }
-  return {};
-}
-
 SwapExplanation SwapCore::explain(TicketId id, TimePoint now) const {
   const std::uint32_t at = tickets_.find(id);
   if (at == kNoIndex || tickets_[at].state == TicketState::kGranted) return {};
@@ -92,7 +80,12 @@ SwapExplanation SwapCore::explain(TicketId id, TimePoint now) const {
   if (model.state == ModelState::kReady && victims.empty() && is_full(model)) {
     return {.obstacle = SwapObstacle::kLimit, .model = ModelId{number}, .in_flight = model.in_flight};
   }
-  return claim_against(number, now);
+  if (claims_.has_room()) {
+    const bool starts = model.state != ModelState::kReady || !victims.empty();
+    const ModelId holder = restrainer_of(at, starts, victims, now);
+    if (holder != kNoModel) return {.obstacle = SwapObstacle::kClaim, .model = holder};
+  }
+  return {};
 }
 
 std::size_t SwapCore::memory_bytes() const noexcept {
@@ -100,8 +93,9 @@ std::size_t SwapCore::memory_bytes() const noexcept {
   std::size_t sum = sizeof(SwapCore) + tickets_.memory_bytes() + line_.memory_bytes() + bytes(models_) +
                     bytes(waiting_) + bytes(live_) + bytes(left_behind_) + bytes(parked_) + bytes(deadlines_) +
                     bytes(tenant_queued_) + bytes(tenant_finish_) + bytes(last_used_) + bytes(start_times_) +
-                    bytes(victims_) + bytes(running_) + bytes(targets_) + bytes(walk_) + bytes(passed_) +
-                    unknown_.memory_bytes() + idle_.memory_bytes() + residents_.memory_bytes();
+                    bytes(victims_) + bytes(targets_) + bytes(walk_) + bytes(passed_) + unknown_.memory_bytes() +
+                    idle_.memory_bytes() + residents_.memory_bytes() + claims_.memory_bytes() +
+                    maturing_.memory_bytes();
   if (index_) sum += index_->memory_bytes();
   // A node of a tree has three links and a colour beside its entry. A model is in at most one swap's list.
   constexpr std::size_t kNode = 4 * sizeof(void*);

@@ -142,7 +142,7 @@ TimePoint SwapCore::next_due() const noexcept {
   if (idle_.has_room() && !idle_.empty(0)) due = std::min(due, idle_.first(0).key.first);
   if (residents_.has_room() && !residents_.empty(0)) {
     due = std::min(due, residents_.first(0).key.first);
-    if (!aging_.empty() && claims_since(aging_.first()) > now_) due = std::min(due, claims_since(aging_.first()));
+    if (maturing_.has_room() && !maturing_.empty(0)) due = std::min(due, maturing_.first(0).key.first);
   }
   return due;
 }

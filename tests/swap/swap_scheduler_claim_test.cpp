@@ -107,5 +107,66 @@ TEST_CASE("SwapScheduler: a claim that is given up lets the others go on", "[swa
   CHECK(bench.is(busy, TicketState::kGranted));
 }
 
+TEST_CASE("SwapScheduler: explains whose claim is in the way, not one that came later", "[swap][swap_scheduler]") {
+  SwapSchedulerOptions options =
+      models_named({"big", "late", "x", "y"}, {.max_wait = seconds(10), .claim_priority = 100});
+  options.planner =
+      group_planner({.groups = {{.name = "big", .exclusive = true, .members = {"big"}},
+                                {.name = "late", .exclusive = true, .members = {"late"}},
+                                {.name = "small", .swap = false, .exclusive = true, .members = {"x", "y"}}}});
+  SwapBench bench(options);
+  bench.warm("x");
+  bench.ask("x");
+  bench.ask("big");
+  bench.at(seconds(10));
+  const TicketId held = bench.ask("y");
+  CHECK(bench.is(held, TicketState::kQueued));
+  bench.at(seconds(25));
+  bench.ask("late", {.priority = 100});
+  const SwapExplanation why = bench.scheduler.explain(held, bench.now);
+  CHECK(why.obstacle == SwapObstacle::kClaim);
+  CHECK(why.model == bench.id("big"));
+}
+
+TEST_CASE("SwapScheduler: each who has waited for too long ends residencies, also behind one who waits on",
+          "[swap][swap_scheduler]") {
+  SwapSchedulerOptions options = models_named({"a", "b", "c", "d"}, {.max_wait = seconds(10)});
+  options.batching.min_residency = seconds(100);
+  options.planner = group_planner({.groups = {{.name = "ab", .exclusive = false, .members = {"a", "b"}},
+                                              {.name = "cd", .exclusive = false, .members = {"c", "d"}}}});
+  SwapBench bench(options);
+  bench.warm("a");
+  bench.warm("c");
+  const TicketId busy = bench.ask("a");
+  bench.at(seconds(1));
+  bench.ask("b");
+  bench.at(seconds(5));
+  bench.ask("d");
+  CHECK(bench.last<WakeAt>() == std::nullopt);
+  bench.at(seconds(11));
+  bench.tick();
+  CHECK(bench.started() == std::nullopt);  // as a serves
+  CHECK(bench.last<WakeAt>()->when == TimePoint(std::chrono::hours(1)) + seconds(15));
+  bench.at(seconds(15));
+  bench.tick();
+  CHECK(bench.started() == "d");
+  bench.done(busy);
+  CHECK(bench.started() == "b");
+}
+
+TEST_CASE("SwapScheduler: what matters enough ends no residency", "[swap][swap_scheduler]") {
+  SwapSchedulerOptions options = models_named({"a", "b"}, {.max_wait = seconds(50), .claim_priority = 1});
+  options.batching.min_residency = seconds(100);
+  SwapBench bench(options);
+  bench.warm("a");
+  bench.ask("b");
+  bench.at(seconds(40));
+  const TicketId urgent = bench.ask("b", {.priority = 1});
+  CHECK(bench.is(urgent, TicketState::kQueued));
+  bench.at(seconds(50));
+  bench.tick();
+  CHECK(bench.started() == "b");
+}
+
 }  // namespace
 }  // namespace penstock

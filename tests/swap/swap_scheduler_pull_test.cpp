@@ -116,5 +116,22 @@ TEST_CASE("SwapSchedulerOptions: all that is wrong is told at once", "[swap][swa
   CHECK(SwapSchedulerOptions{}.validate().ok());
 }
 
+TEST_CASE("SwapScheduler: explains and guesses without what a planner names without sense", "[swap][swap_scheduler]") {
+  SwapSchedulerOptions options = models_named({"a"});
+  options.models[0].concurrency_limit = 1;
+  options.limit_at = LimitAt::kService;
+  options.planner = function_planner({.plan = [](const PlanInput& input, std::vector<ModelId>& evict) {
+    evict = {input.target, ModelId{7}, input.target};
+  }});
+  SwapBench bench(options);
+  bench.warm("a");
+  const TicketId busy = bench.ask("a");
+  const TicketId waits = bench.ask("a");
+  CHECK(bench.is(busy, TicketState::kGranted));
+  const SwapExplanation why = bench.scheduler.explain(waits, bench.now);
+  CHECK(why.obstacle == SwapObstacle::kLimit);
+  CHECK(why.in_flight == 1);
+}
+
 }  // namespace
 }  // namespace penstock
