@@ -28,7 +28,7 @@ void SwapCore::count_wait(const Ticket& ticket, bool waits) noexcept {
 /// What its requests have waited, by their tenants' weights, for each nanosecond of its start.
 double SwapCore::cost_of_waiting(std::uint32_t number) const noexcept {
   const ModelRecord& model = models_[number];
-  const std::uint64_t waited = model.waiting_weight * ticks(now_) - model.waiting_since;
+  const auto waited = static_cast<std::int64_t>(model.waiting_weight * ticks(now_) - model.waiting_since);
   const Duration start = std::max(start_times_[number], Duration(1));
   return static_cast<double>(waited) / static_cast<double>(start.count());
 }

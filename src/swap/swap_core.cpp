@@ -32,8 +32,7 @@ SwapCore::SwapCore(SwapSchedulerOptions options)
     : setup_(set_up(std::move(options))),
       models_(setup_->table.size()),
       unknown_(1, std::vector<std::uint32_t>(models_.size())),
-      tenant_queued_(setup_->options.tenants.size() + 1),
-      tenant_finish_(setup_->options.tenants.size() + 1),
+      tenants_(setup_->options.tenants.size() + 1),
       last_used_(models_.size()),
       start_times_(models_.size()) {
   for (std::size_t at = 0; at != models_.size(); ++at) {
@@ -56,7 +55,8 @@ SwapCore::SwapCore(SwapSchedulerOptions options)
 
 void SwapCore::take_room() {
   const std::size_t models = models_.size();
-  for (std::vector<std::uint32_t>* const each : {&waiting_, &left_behind_, &parked_, &passed_}) each->reserve(models);
+  for (std::vector<std::uint32_t>* const each : {&waiting_, &left_behind_, &parked_, &passed_, &unwanted_})
+    each->reserve(models);
   live_.reserve(models);
   walk_.reserve(models);
 }
@@ -124,7 +124,7 @@ void SwapCore::enqueue(std::uint32_t at) noexcept {
   model.queue.push(tickets_, at);
   if (has_claims()) watch_claim(at);
   if (options().batching.by_cost) count_wait(ticket, true);
-  ++tenant_queued_[ticket.tenant];
+  ++tenants_[ticket.tenant].queued;
   stats_.queued_high_water = std::max(stats_.queued_high_water, ++stats_.queued);
   refresh(ticket.model);
 }
@@ -148,7 +148,7 @@ void SwapCore::grant(std::uint32_t at, SwapReason reason) {
   take_out(at);
   forget_deadline(at);
   if (options().order == QueueOrder::kFairShare) {
-    virtual_time_ = std::max(virtual_time_, static_cast<std::uint64_t>(ticket.key.middle));
+    virtual_time_ = std::max(virtual_time_, ticket.key.middle);
   }
   ticket.state = TicketState::kGranted;
   ticket.since = now_;
@@ -179,12 +179,15 @@ void SwapCore::take_out(std::uint32_t at) noexcept {
     model.queue.erase(tickets_, at);
     if (has_claims()) forget_claim(at);
     if (options().batching.by_cost) count_wait(ticket, false);
-    --tenant_queued_[ticket.tenant];
+    --tenants_[ticket.tenant].queued;
     --stats_.queued;
   } else if (ticket.state == TicketState::kJoined) {
     model.joined.erase(tickets_, at);
     --stats_.joined;
-    if (model.joined.empty()) may_be_unwanted_ = true;
+    if (options().cancel_unwanted && model.joined.empty() && has_swap_to_join(model) &&
+        !std::exchange(model.is_listed_unwanted, true)) {
+      unwanted_.push_back(ticket.model);
+    }
   } else if (ticket.state == TicketState::kGranted) {
     --model.in_flight;
     --stats_.in_flight;

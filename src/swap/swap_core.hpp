@@ -12,6 +12,7 @@
 /// What decides whether a model's requests can go is in its `ModelRecord`; whoever changes a record calls `refresh`,
 /// which brings the index up to date.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -40,17 +41,18 @@ struct SwapSetup {
 
 struct ModelRecord {
   ModelQueue queue;
-  TicketList joined;              // wait for its swap
-  TicketsByAge urgent;            // with claims only: all who are queued, by arrival; they hold theirs from then on
-  TicketsByAge aging;             // the others of them
-  SwapId swap{};                  // brings it up; 0: none
-  bool called_off = false;        // that swap: nobody joins it
-  bool is_live = false;           // it runs, or is brought up
-  bool is_hot = false;            // and must not be stopped now
-  bool is_parked = false;         // ready, nothing in its way, and serving as many as it may
-  bool is_listed_parked = false;  // it is in `parked_`
-  bool has_left_behind = false;   // some are queued although its swap could be joined
-  bool is_marked = false;         // while a list of models is gone through
+  TicketList joined;                // wait for its swap
+  TicketsByAge urgent;              // with claims only: all who are queued, by arrival; they hold theirs from then on
+  TicketsByAge aging;               // the others of them
+  SwapId swap{};                    // brings it up; 0: none
+  bool called_off = false;          // that swap: nobody joins it
+  bool is_live = false;             // it runs, or is brought up
+  bool is_hot = false;              // and must not be stopped now
+  bool is_parked = false;           // ready, nothing in its way, and serving as many as it may
+  bool is_listed_parked = false;    // it is in `parked_`
+  bool has_left_behind = false;     // some are queued although its swap could be joined
+  bool is_listed_unwanted = false;  // it is in `unwanted_`
+  bool is_marked = false;           // while a list of models is gone through
   ModelState state = ModelState::kStopped;
   std::uint32_t in_flight = 0;
   std::uint32_t reserved = 0;  // queued, joined or in flight
@@ -58,7 +60,7 @@ struct ModelRecord {
   std::uint32_t stoppers = 0;           // swaps and stops that stop it
   std::uint32_t open_for = kNoIndex;    // the first of its queue, as the index has it
   std::uint32_t waiting_at = kNoIndex;  // its place in `waiting_`
-  std::uint32_t failures = 0;           // in a row
+  Duration pause{};                     // after the last failure; 0: it was none
   TimePoint backs_off_until = TimePoint::min();
   TimePoint used{};                  // when it became ready, or last served, the later
   Duration serve_time{};             // what a request takes, as far as is known
@@ -66,6 +68,15 @@ struct ModelRecord {
   std::uint64_t waiting_since = 0;   // the sum of the weights times the arrivals, in ticks, modulo 2^64
   bool has_come_once = false;        // its start time has been measured
 };
+
+/// From `from` until `to`, whatever these are; 0 if that comes first.
+[[nodiscard]] inline Duration time_between(TimePoint from, TimePoint to) noexcept {
+  if (to <= from) return Duration::zero();
+  const auto begin = static_cast<std::uint64_t>(from.time_since_epoch().count());
+  const auto end = static_cast<std::uint64_t>(to.time_since_epoch().count());
+  return Duration(
+      static_cast<Duration::rep>(std::min(end - begin, static_cast<std::uint64_t>(Duration::max().count()))));
+}
 
 inline constexpr std::int32_t kNoClaimPriority = std::numeric_limits<std::int32_t>::max();
 
@@ -108,6 +119,11 @@ class SwapCore {
   struct Stop {
     std::vector<ModelId> models;
   };
+  struct TenantShare {
+    std::size_t queued = 0;
+    std::int64_t finish = 0;  // of its last request, in virtual time
+    std::uint64_t rest = 0;   // what its weight left over
+  };
   using ClaimKey = std::pair<TimePoint, std::uint64_t>;
   /// What the decision table says about a request for a model.
   enum class Verdict : std::uint8_t { kUnknown, kJoin, kPlannerFailed, kGrant, kFull, kStay, kStart };
@@ -134,7 +150,7 @@ class SwapCore {
   void leave_behind(std::uint32_t model) noexcept;
   void join_left_behind() noexcept;
   void join_queued_of(std::uint32_t model) noexcept;
-  void grant_next_of(std::uint32_t model);
+  void grant_next_of(std::uint32_t model) noexcept;
 
   // Where a request is (swap_core.cpp). None but `grant` and `refuse` needs memory, which `room` has taken.
   void refresh(std::uint32_t model) noexcept;
@@ -223,8 +239,7 @@ class SwapCore {
   std::uint64_t swaps_begun_ = 0;
   std::uint64_t stops_begun_ = 0;
   bool shut_down_ = false;
-  bool must_drain_ = false;       // a drain ran out of memory
-  bool may_be_unwanted_ = false;  // a swap has lost the last one who waited for it
+  bool must_drain_ = false;  // a drain ran out of memory
 
   // One of both, as the planner is.
   std::optional<PairwiseIndex> index_;
@@ -232,15 +247,15 @@ class SwapCore {
   HeapForest<OrderKey> unknown_;            // models that are not known any more and have somebody queued
   std::vector<std::uint32_t> left_behind_;  // models of which `has_left_behind`
   std::vector<std::uint32_t> parked_;       // models that are, or were, parked
+  std::vector<std::uint32_t> unwanted_;     // models whose swap has lost the last one who waited for it
   bool live_grew_ = false;                  // since the parked ones were looked at
 
   std::vector<HeapEntry<std::pair<TimePoint, std::uint64_t>>> deadlines_;  // of those who wait, by arrival then
   HeapForest<ClaimKey> claims_;                                            // models, by the first claim on each
   HeapForest<ClaimKey> maturing_;  // with residencies too: those of which nobody has waited for too long yet
 
-  std::vector<std::size_t> tenant_queued_;
-  std::vector<std::uint64_t> tenant_finish_;
-  std::uint64_t virtual_time_ = 0;
+  std::vector<TenantShare> tenants_;
+  std::int64_t virtual_time_ = 0;
   std::uint64_t uses_ = 0;
   std::vector<std::uint64_t> last_used_;
   std::vector<Duration> start_times_;                          // as measured, or as set up

@@ -148,10 +148,14 @@ bool SwapCore::pass_queued_of(std::uint32_t model) {
 }
 
 /// One less is in flight, and more may be served: the next ones of `model`, and nobody else.
-void SwapCore::grant_next_of(std::uint32_t number) {
+void SwapCore::grant_next_of(std::uint32_t number) noexcept {
   ModelRecord& model = models_[number];
-  while (!model.queue.empty() && !is_full(model) && judge(number) == Verdict::kGrant) {
-    if (!pass(model.queue.first(tickets_), SwapReason::kNone)) return;
+  try {
+    while (!model.queue.empty() && !is_full(model) && judge(number) == Verdict::kGrant) {
+      if (!pass(model.queue.first(tickets_), SwapReason::kNone)) return;
+    }
+  } catch (const std::bad_alloc&) {
+    must_drain_ = true;
   }
 }
 

@@ -29,7 +29,7 @@ Duration SwapCore::time_until_up(const ModelRecord& model, TimePoint now) const 
   const auto found = swaps_.find(model.swap);
   if (found == swaps_.end()) return Duration::zero();
   const Duration whole = start_times_[static_cast<std::size_t>(found->second.target)];
-  return std::max(saturated_add(found->second.began, whole) - now, Duration::zero());
+  return time_between(now, saturated_add(found->second.began, whole));
 }
 
 /// What is in the way now, then all models whose turn comes before and that take its place, then its own start.

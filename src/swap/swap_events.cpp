@@ -26,9 +26,9 @@ void SwapCore::begin(TimePoint now, SwapActions& out) {
 
 void SwapCore::finish() noexcept {
   try {
-    if (may_be_unwanted_) call_off_unwanted();
+    if (!unwanted_.empty()) call_off_unwanted();
   } catch (const std::bad_alloc&) {
-    may_be_unwanted_ = true;  // with the next event, then
+    // With the next event, then.
   }
   if (const TimePoint due = next_due(); due != told_) {
     told_ = due;
@@ -55,7 +55,7 @@ TicketId SwapCore::on_request(const SwapRequest& request, TimePoint now, SwapAct
   if (const std::optional<SwapReason> reason = refusal_of(request)) {
     ++stats_.refused[static_cast<std::size_t>(*reason)];
     Duration retry_after{};
-    if (*reason == SwapReason::kBackingOff) retry_after = record(request.model).backs_off_until - now;
+    if (*reason == SwapReason::kBackingOff) retry_after = time_between(now, record(request.model).backs_off_until);
     out.add(RejectTicket{.ticket = id, .model = request.model, .reason = *reason, .retry_after = retry_after});
     tickets_.give(at);
     finish();
@@ -154,7 +154,7 @@ bool SwapCore::on_swap_done(SwapId id, bool succeeded, TimePoint now, SwapAction
     ++stats_.swaps_cancelled;
   } else if (is_up) {
     ++stats_.swaps_succeeded;
-    model.failures = 0;
+    model.pause = Duration::zero();
     has_come(number, swap.began);
     while (!model.joined.empty()) grant(model.joined.first(), SwapReason::kSwapped);
   } else {

@@ -92,10 +92,9 @@ std::size_t SwapCore::memory_bytes() const noexcept {
   const auto bytes = [](const auto& held) { return held.capacity() * sizeof(held[0]); };
   std::size_t sum = sizeof(SwapCore) + tickets_.memory_bytes() + line_.memory_bytes() + bytes(models_) +
                     bytes(waiting_) + bytes(live_) + bytes(left_behind_) + bytes(parked_) + bytes(deadlines_) +
-                    bytes(tenant_queued_) + bytes(tenant_finish_) + bytes(last_used_) + bytes(start_times_) +
-                    bytes(victims_) + bytes(targets_) + bytes(walk_) + bytes(passed_) + unknown_.memory_bytes() +
-                    idle_.memory_bytes() + residents_.memory_bytes() + claims_.memory_bytes() +
-                    maturing_.memory_bytes();
+                    bytes(tenants_) + bytes(unwanted_) + bytes(last_used_) + bytes(start_times_) + bytes(victims_) +
+                    bytes(targets_) + bytes(walk_) + bytes(passed_) + unknown_.memory_bytes() + idle_.memory_bytes() +
+                    residents_.memory_bytes() + claims_.memory_bytes() + maturing_.memory_bytes();
   if (index_) sum += index_->memory_bytes();
   // A node of a tree has three links and a colour beside its entry. A model is in at most one swap's list.
   constexpr std::size_t kNode = 4 * sizeof(void*);

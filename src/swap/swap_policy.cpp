@@ -12,6 +12,10 @@
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
+// The service of one request of weight 1: so small that its times do not overflow within 2^43 requests, and what
+// weights leave over is carried on.
+constexpr std::uint64_t kShare = std::uint64_t{1} << 20;
+
 using Limits = std::numeric_limits<std::int64_t>;
 
 std::int64_t saturated_difference(std::int64_t a, std::int64_t b) noexcept {
@@ -49,7 +53,7 @@ std::optional<SwapReason> SwapCore::refusal_of(const SwapRequest& request) const
 std::optional<SwapReason> SwapCore::bound_of(const Ticket& ticket) const noexcept {
   if (stats_.queued >= options().max_queued) return SwapReason::kQueueFull;
   if (models_[ticket.model].queue.size() >= options().max_queued_per_model) return SwapReason::kModelQueueFull;
-  if (tenant_queued_[ticket.tenant] >= options().max_queued_per_tenant) return SwapReason::kTenantQueueFull;
+  if (tenants_[ticket.tenant].queued >= options().max_queued_per_tenant) return SwapReason::kTenantQueueFull;
   return std::nullopt;
 }
 
@@ -65,11 +69,13 @@ OrderKey SwapCore::key_of(const SwapRequest& request) noexcept {
     key.middle = request.deadline.time_since_epoch().count();
   } else if (options().order == QueueOrder::kFairShare) {
     // Start-time fair queuing: a tenant's next request starts, in the time of its service, where its last one ends.
-    const std::uint32_t tenant = tenant_of(request);
-    const std::uint64_t weight = weight_of(tenant);
-    const std::uint64_t start = std::max(virtual_time_, tenant_finish_[tenant]);
-    tenant_finish_[tenant] = start + (std::uint64_t{1} << 32) / weight;
-    key.middle = static_cast<std::int64_t>(start);
+    TenantShare& tenant = tenants_[tenant_of(request)];
+    const std::uint64_t weight = weight_of(tenant_of(request));
+    const std::int64_t start = std::max(virtual_time_, tenant.finish);
+    tenant.rest += kShare;
+    tenant.finish = start + static_cast<std::int64_t>(tenant.rest / weight);
+    tenant.rest %= weight;
+    key.middle = start;
   }
   return key;
 }
@@ -79,16 +85,17 @@ void SwapCore::failed(std::uint32_t number) noexcept {
   const SwapBackOff& back_off = options().back_off;
   if (back_off.first == Duration::zero()) return;
   ModelRecord& model = models_[number];
-  Duration pause = std::min(back_off.first, back_off.longest);
-  for (std::uint32_t i = 0; i != model.failures && pause != back_off.longest; ++i) {
-    const double longer = static_cast<double>(pause.count()) * back_off.factor;
-    pause = longer < static_cast<double>(back_off.longest.count()) ? Duration(static_cast<std::int64_t>(longer))
-                                                                   : back_off.longest;
+  const double longer = static_cast<double>(model.pause.count()) * back_off.factor;
+  if (model.pause == Duration::zero()) {
+    model.pause = std::min(back_off.first, back_off.longest);
+  } else if (longer < static_cast<double>(back_off.longest.count())) {
+    model.pause = Duration(static_cast<std::int64_t>(longer));
+  } else {
+    model.pause = back_off.longest;
   }
-  if (model.failures != std::numeric_limits<std::uint32_t>::max()) ++model.failures;
-  model.backs_off_until = saturated_add(now_, pause);
+  model.backs_off_until = saturated_add(now_, model.pause);
   const ModelId id{number};
-  refuse_queued_of({&id, 1}, SwapReason::kBackingOff, pause);
+  refuse_queued_of({&id, 1}, SwapReason::kBackingOff, model.pause);
 }
 
 /// There is room for it.
@@ -124,15 +131,18 @@ void SwapCore::expire() {
 }
 
 void SwapCore::call_off_unwanted() {
-  if (stats_.queued == 0 || !options().cancel_unwanted) return;
-  for (const auto& [id, swap] : swaps_) {
-    ModelRecord& model = record(swap.target);
-    if (model.called_off || !model.joined.empty()) continue;
-    room(1);
+  if (stats_.queued == 0) return;
+  room(unwanted_.size());
+  std::sort(unwanted_.begin(), unwanted_.end(),
+            [this](std::uint32_t a, std::uint32_t b) { return models_[a].swap < models_[b].swap; });
+  for (const std::uint32_t each : unwanted_) {
+    ModelRecord& model = models_[each];
+    model.is_listed_unwanted = false;
+    if (!has_swap_to_join(model) || !model.joined.empty()) continue;
     model.called_off = true;
-    out_->add(CancelSwap{.swap = id, .target = swap.target, .reason = SwapReason::kUnwanted});
+    out_->add(CancelSwap{.swap = model.swap, .target = ModelId{each}, .reason = SwapReason::kUnwanted});
   }
-  may_be_unwanted_ = false;
+  unwanted_.clear();
 }
 
 TimePoint SwapCore::next_due() const noexcept {

@@ -11,7 +11,7 @@ namespace penstock::inline PENSTOCK_ABI::detail {
 
 void SwapCore::became_ready(std::uint32_t number) noexcept {
   ModelRecord& model = models_[number];
-  model.failures = 0;
+  model.pause = Duration::zero();
   model.backs_off_until = TimePoint::min();
   model.used = now_;
   last_used_[number] = ++uses_;
@@ -22,13 +22,13 @@ void SwapCore::became_ready(std::uint32_t number) noexcept {
 
 /// A swap has brought it up. In whole nanoseconds, so that all who repeat it come to the same.
 void SwapCore::has_come(std::uint32_t number, TimePoint began) noexcept {
-  const Duration taken = std::max(now_ - began, Duration::zero());
+  const Duration taken = time_between(began, now_);
   Duration& known = start_times_[number];
   known = std::exchange(models_[number].has_come_once, true) ? known + (taken - known) / 2 : taken;
 }
 
 void SwapCore::has_served(std::uint32_t at) noexcept {
-  const Duration taken = std::max(now_ - tickets_[at].since, Duration::zero());
+  const Duration taken = time_between(tickets_[at].since, now_);
   Duration& known = models_[tickets_[at].model].serve_time;
   known = known == Duration::zero() ? taken : known + (taken - known) / 8;
 }

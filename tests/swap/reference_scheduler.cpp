@@ -27,7 +27,8 @@ ReferenceScheduler::ReferenceScheduler(SwapSchedulerOptions options, PlantedBug 
       models_(table_.size()),
       last_used_(table_.size()),
       has_started_(table_.size()),
-      tenant_finish_(options_.tenants.size() + 1) {
+      tenant_finish_(options_.tenants.size() + 1),
+      tenant_rest_(options_.tenants.size() + 1) {
   for (const SwapModel& each : table_.all()) start_times_.push_back(each.start_time);
   for (std::size_t i = 0; i != models_.size(); ++i) {
     const std::int32_t limit = table_.all()[i].concurrency_limit;

@@ -143,8 +143,9 @@ class ReferenceScheduler {
   std::vector<std::uint64_t> last_used_;
   std::vector<Duration> start_times_;
   std::vector<bool> has_started_;
-  std::uint64_t virtual_time_ = 0;
-  std::vector<std::uint64_t> tenant_finish_;
+  std::int64_t virtual_time_ = 0;
+  std::vector<std::int64_t> tenant_finish_;
+  std::vector<std::uint64_t> tenant_rest_;
 
   TimePoint told_ = TimePoint::max();  // of the last `WakeAt`
   bool has_deadlines_ = false;

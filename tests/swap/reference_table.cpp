@@ -223,9 +223,11 @@ ReferenceScheduler::Key ReferenceScheduler::key_of(const SwapRequest& request, s
   if (options_.order == QueueOrder::kFairShare) {
     const std::size_t tenant = std::min(static_cast<std::size_t>(request.tenant), options_.tenants.size());
     const std::uint64_t weight = tenant < options_.tenants.size() ? options_.tenants[tenant].weight : 1;
-    const std::uint64_t start = std::max(virtual_time_, tenant_finish_[tenant]);
-    tenant_finish_[tenant] = start + (std::uint64_t{1} << 32) / weight;
-    middle = static_cast<std::int64_t>(start);
+    const std::int64_t start = std::max(virtual_time_, tenant_finish_[tenant]);
+    tenant_rest_[tenant] += std::uint64_t{1} << 20;
+    tenant_finish_[tenant] = start + static_cast<std::int64_t>(tenant_rest_[tenant] / weight);
+    tenant_rest_[tenant] %= weight;
+    middle = start;
   }
   return {major, middle, sequence};
 }
@@ -244,7 +246,7 @@ void ReferenceScheduler::grant(TicketId ticket, SwapReason reason) {
   }
   stats_.joined -= request.state == TicketState::kJoined ? 1 : 0;
   if (options_.order == QueueOrder::kFairShare) {
-    virtual_time_ = std::max(virtual_time_, static_cast<std::uint64_t>(std::get<1>(request.key)));
+    virtual_time_ = std::max(virtual_time_, std::get<1>(request.key));
   }
   request.state = TicketState::kGranted;
   ++model.in_flight;

@@ -23,7 +23,7 @@ void check_event(const SwapScheduler& before, TimePoint now, Event event) {
   SwapScheduler expected = before;
   SwapActions wanted;
   event(expected, now, wanted);
-  for (std::uint64_t nth = 1;; ++nth) {
+  for (std::uint64_t nth = 0;; ++nth) {
     SwapScheduler tried = before;
     SwapActions out;
     bool has_thrown = false;
@@ -86,6 +86,31 @@ TEST_CASE("SwapScheduler: an event that runs out of memory has not happened", "[
     bench.scheduler.on_cancel(first, bench.now, bench.out);
     CHECK(bench.scheduler.stats().cancelled == 1);
   }
+}
+
+TEST_CASE("SwapScheduler: a request that has been served has, even if there is no memory to grant the next one",
+          "[swap][swap_scheduler]") {
+  SwapSchedulerOptions options = models_named({"a"}, {.limit_at = LimitAt::kService});
+  options.models[0].concurrency_limit = 2;
+  SwapBench bench(options);
+  bench.warm("a");
+  const TicketId first = bench.ask("a");
+  const TicketId second = bench.ask("a");
+  const TicketId waits = bench.ask("a");
+  REQUIRE(bench.is(waits, TicketState::kQueued));
+  SwapActions out;
+  out.reserve(1);
+  {
+    const FailAllocation failure(0);
+    bench.scheduler.on_serve_done(first, bench.now, out);
+  }
+  CHECK(bench.is(first, TicketState::kEnded));
+  CHECK(bench.is(waits, TicketState::kQueued));
+  REQUIRE(out.size() == 1);
+  CHECK(std::get<WakeAt>(out[0]).when == bench.now);
+  bench.tick();
+  CHECK(bench.is(waits, TicketState::kGranted));
+  CHECK(bench.is(second, TicketState::kGranted));
 }
 
 TEST_CASE("SwapScheduler: a drain that runs out of memory goes on with the next event", "[swap][swap_scheduler]") {

@@ -232,5 +232,70 @@ TEST_CASE("SwapScheduler: by cost, the model that most has been waited for comes
   CHECK(bench.started() == "c");  // 27 s against 10 s
 }
 
+TEST_CASE("SwapScheduler: what weights leave over is not lost", "[swap][swap_scheduler]") {
+  // Without, the time of a request of the second one would be too short by a third.
+  SwapSchedulerOptions options = models_named({"a", "b"});
+  options.order = QueueOrder::kFairShare;
+  options.limit_at = LimitAt::kGrant;
+  options.tenants = {{.name = "one"}, {.name = "three", .weight = 3'000}, {.name = "seven", .weight = 700'000}};
+  SwapBench bench(options);
+  bench.warm("a");
+  const TicketId busy = bench.ask("a");
+  constexpr std::size_t kFew = 13;
+  constexpr std::size_t kMany = kFew * 700 / 3;
+  TicketId last_of_few{};
+  for (std::size_t i = 0; i != kFew; ++i) last_of_few = bench.ask("b", {.tenant = TenantId{1}});
+  for (std::size_t i = 0; i != kMany; ++i) bench.ask("b", {.tenant = TenantId{2}});
+  const std::size_t in_front = *bench.scheduler.position(last_of_few) - kFew;
+  CHECK(in_front >= (kFew - 1) * 700 / 3 - 1);
+  CHECK(in_front <= (kFew - 1) * 700 / 3 + 1);
+  CHECK(bench.is(busy, kGranted));
+}
+
+TEST_CASE("SwapScheduler: a back-off that does not grow costs no more with each failure", "[swap][swap_scheduler]") {
+  SwapSchedulerOptions options = models_named({"bad"});
+  options.back_off = {.first = Duration(1), .factor = 1.5, .longest = seconds(1)};
+  SwapBench bench(options);
+  for (int i = 0; i != 200'000; ++i) {
+    bench.now += Duration(1);
+    bench.ask("bad");
+    bench.fail("bad");
+  }
+  CHECK(bench.scheduler.stats().swaps_failed == 200'000);
+}
+
+TEST_CASE("SwapScheduler: times at the ends of time, and that go back, do not overflow", "[swap][swap_scheduler]") {
+  SwapSchedulerOptions options = models_named({"a", "b"}, {.max_wait = seconds(5)});
+  options.back_off.first = seconds(1);
+  options.batching = {.by_cost = true, .min_residency = seconds(3)};
+  options.models[0].idle_unload = seconds(7);
+  options.reject_late = true;
+  SwapBench bench(options);
+  for (const TimePoint begin : {TimePoint::min(), TimePoint::max(), TimePoint{}}) {
+    for (const TimePoint end : {TimePoint::max(), TimePoint::min(), TimePoint{}}) {
+      bench.now = begin;
+      const TicketId first = bench.ask("a");
+      const TicketId second = bench.ask("b", {.deadline = TimePoint::max() - Duration(1)});
+      bench.now = end;
+      (void)bench.scheduler.eta(first, begin);
+      (void)bench.scheduler.eta(second, begin);
+      (void)bench.scheduler.explain(second, begin);
+      const SwapId swap = bench.scheduler.model_load(bench.id("a")).swap;
+      bench.out.clear();
+      bench.scheduler.on_model_state(bench.id("a"), ModelState::kReady, bench.now, bench.out);
+      bench.scheduler.on_swap_done(swap, true, bench.now, bench.out);
+      bench.now = begin;
+      bench.done(first);
+      bench.scheduler.on_cancel(second, bench.now, bench.out);
+      bench.state(bench.id("a"), ModelState::kStopped);
+      bench.ask("a");
+      bench.fail("a");
+      bench.scheduler.on_model_state(bench.id("b"), ModelState::kStopped, end, bench.out);
+      bench.tick();
+    }
+  }
+  CHECK(bench.scheduler.stats().arrived == 27);
+}
+
 }  // namespace
 }  // namespace penstock
