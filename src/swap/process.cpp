@@ -86,6 +86,7 @@ const ProcessOptions& Process::options() const noexcept { return core_->options(
 ProcessStats Process::stats() const { return core_->is_forked() ? ProcessStats{} : core_->stats(); }
 void Process::collect(MetricSink& sink) const { detail::collect_process(sink, name(), stats()); }
 void Process::report_to(std::function<void(ModelState)> report) { core_->report_to(std::move(report)); }
+void Process::begin_shutdown() noexcept { core_->begin_shutdown(false); }
 
 void detail::collect_process(MetricSink& sink, const std::string& name, const ProcessStats& stats) {
   struct Total {

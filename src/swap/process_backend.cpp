@@ -102,7 +102,7 @@ ProcessBackend::ProcessBackend(ProcessBackendOptions options)
 
 ProcessBackend::~ProcessBackend() {
   if (state_->generation != detail::fork_generation()) return;  // the destructors of its parts leave all as it is
-  for (const ProcessPtr& process : state_->processes) static_cast<void>(process->try_shutdown());
+  for (const ProcessPtr& process : state_->processes) process->begin_shutdown();
   {
     const MutexLock lock(state_->mutex);
     while (state_->in_flight != 0) static_cast<void>(state_->idle.wait(state_->mutex));

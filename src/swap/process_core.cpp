@@ -58,14 +58,7 @@ void ProcessCore::begin() {
     }
     supervisor_->add(self);
     if (options_.lifetime.can_end()) {
-      lifetime_.emplace(options_.lifetime.on_done([this]() noexcept {
-        ProcessWait wait;
-        try {
-          enter({.kind = ProcessWish::Kind::kShutdown}, Context::background(), wait, nullptr);
-        } catch (...) {
-          // There is no memory for a text that says that it has not stopped yet: nobody reads it. It is asked to.
-        }
-      }));
+      lifetime_.emplace(options_.lifetime.on_done([this]() noexcept { begin_shutdown(false); }));
     }
   } catch (...) {
     listeners_.stop();
@@ -78,13 +71,7 @@ void ProcessCore::begin() {
 void ProcessCore::destroy() noexcept {
   PENSTOCK_CHECK(!is_own_thread(), "a process is not destroyed on its supervisor's thread");
   lifetime_.reset();
-  {
-    const MutexLock lock(mutex_);
-    ProcessWait nobody;
-    want_stop({.kind = ProcessWish::Kind::kShutdown}, nobody);
-    gives_up_ = true;
-  }
-  supervisor_->wake();
+  begin_shutdown(true);
   {
     const MutexLock lock(mutex_);
     while (state_ != ModelState::kShutdown || has_child_ || step_count_ != 0) {
@@ -101,6 +88,17 @@ void ProcessCore::destroy() noexcept {
   } catch (const std::bad_alloc&) {
     // There is no memory for a line to tell.
   }
+}
+
+void ProcessCore::begin_shutdown(bool gives_up) noexcept {
+  if (is_forked()) return;
+  {
+    const MutexLock lock(mutex_);
+    ProcessWait nobody;
+    want_stop({.kind = ProcessWish::Kind::kShutdown}, nobody);
+    gives_up_ |= gives_up;
+  }
+  supervisor_->wake();
 }
 
 // --- what is wanted ---

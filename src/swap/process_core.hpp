@@ -89,6 +89,8 @@ class ProcessCore : public std::enable_shared_from_this<ProcessCore> {
   absl::Status leave(const Context& ctx, ProcessWait& wait, WaitNode& node, Waiter::Outcome outcome)
       ABSL_LOCKS_EXCLUDED(mutex_);
   void abandon(WaitNode& node) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  /// Asks for it, whatever comes of that. `gives_up`: what cannot be killed is not waited for.
+  void begin_shutdown(bool gives_up) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   /// From now on the thread calls `report` with each state, and first with the present one.
   void report_to(Report report) ABSL_LOCKS_EXCLUDED(mutex_);
 

@@ -5,6 +5,8 @@
 #include "penstock/swap/process_backend.hpp"
 
 #include <csignal>
+#include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -12,6 +14,7 @@
 
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/core/task.hpp"
+#include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/recorder.hpp"
 #include "support/status_text.hpp"
@@ -169,6 +172,19 @@ TEST_CASE("ProcessBackend: it may be destroyed in the middle of a swap", "[swap]
                  served.backend.carry_out({kA}, kC, Duration::zero(), Context::background()));
   }();
   CHECK(swap.get().code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(children() == 0);
+}
+
+TEST_CASE("ProcessBackend: it is destroyed without memory", "[swap][process_backend]") {
+  bool has_failed = true;
+  for (std::uint64_t nth = 0; has_failed; ++nth) {
+    auto served = std::make_unique<Served>(sleeper());
+    REQUIRE(served->swap({}, kA).ok());
+    CHECK_FALSE(served->backend.find(kC)->try_ensure_ready().ok());
+    const FailAllocation failure(nth);
+    served.reset();
+    has_failed = failure.has_failed();
+  }
   CHECK(children() == 0);
 }
 

@@ -122,6 +122,7 @@ class Process {
  private:
   friend class ProcessBackend;
   void report_to(std::function<void(ModelState)> report);
+  void begin_shutdown() noexcept;
 
   std::shared_ptr<detail::ProcessCore> core_;
 };
