@@ -37,7 +37,7 @@ absl::Status ask(detail::ProcessCore& core, const detail::ProcessWish& wish) {
 
 Process::Process(ProcessSupervisor& supervisor, ProcessOptions options)
     : core_(std::make_shared<detail::ProcessCore>(supervisor.core_, checked(std::move(options)))) {
-  core_->begin();
+  if (!core_->is_forked()) core_->begin();
 }
 
 Process::~Process() {

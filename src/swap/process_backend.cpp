@@ -67,6 +67,8 @@ struct ProcessBackend::State {
               [](const ProcessPtr& a, const ProcessPtr& b) { return a->name() < b->name(); });
   }
 
+  [[nodiscard]] bool is_forked() const noexcept { return generation != detail::fork_generation(); }
+
   ProcessSupervisor supervisor;
   std::vector<ProcessPtr> processes;  // in the order of their names, which is that of the models' ids
   const std::uint32_t generation = detail::fork_generation();  // of forks
@@ -101,7 +103,11 @@ ProcessBackend::ProcessBackend(ProcessBackendOptions options)
     : state_(std::make_unique<State>(checked(std::move(options)))) {}
 
 ProcessBackend::~ProcessBackend() {
-  if (state_->generation != detail::fork_generation()) return;  // the destructors of its parts leave all as it is
+  if (state_->is_forked()) {
+    // Who waits, and whose lock it is, is the parent's.
+    static_cast<void>(state_.release());
+    return;
+  }
   for (const ProcessPtr& process : state_->processes) process->begin_shutdown();
   {
     const MutexLock lock(state_->mutex);
@@ -110,6 +116,7 @@ ProcessBackend::~ProcessBackend() {
 }
 
 void ProcessBackend::attach(const ModelTable& models, ModelStateReport report) {
+  if (state_->is_forked()) throw std::invalid_argument("process backend: in a forked child");
   std::string text;
   for (const SwapModel& model : models.all()) {
     if (find(model.name) == nullptr) text += fmt::format("; model '{}' has no process", model.name);
@@ -146,6 +153,7 @@ Task<> ProcessBackend::run(ProcessBackend* self, InFlight /*keeps_it*/, SwapTask
 
 Task<absl::Status> ProcessBackend::carry_out(std::vector<ModelId> to_stop, ModelId target, Duration graceful_timeout,
                                              Context ctx) {
+  if (state_->is_forked()) co_return absl::FailedPreconditionError("process backend: in a forked child");
   const InFlight keeps_it(*state_);
   std::vector<JoinHandle<absl::Status>> stops;
   stops.reserve(to_stop.size());
@@ -184,6 +192,7 @@ Process* ProcessBackend::find(std::string_view name) const noexcept {
 
 Process* ProcessBackend::find(ModelId model) const noexcept {
   const auto place = static_cast<std::size_t>(model);
+  if (state_->is_forked()) return nullptr;
   const MutexLock lock(state_->mutex);
   return state_->is_attached && place < state_->processes.size() ? state_->processes[place].get() : nullptr;
 }

@@ -159,6 +159,7 @@ absl::Status ProcessCore::leave(const Context& ctx, ProcessWait& wait, WaitNode&
 }
 
 void ProcessCore::abandon(WaitNode& node) noexcept {
+  if (is_forked()) return;
   const MutexLock lock(mutex_);
   waits_.remove(node);
 }

@@ -4,11 +4,13 @@
 
 #include "penstock/swap/process_backend.hpp"
 
+#include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,6 +18,7 @@
 #include "penstock/core/task.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
+#include "support/forked.hpp"
 #include "support/recorder.hpp"
 #include "support/status_text.hpp"
 #include "swap/process_support.hpp"
@@ -209,3 +212,33 @@ TEST_CASE("ProcessBackend: wrong options are all named", "[swap][process_backend
   CHECK_THAT(text, ContainsSubstring("got 'a' twice"));
   CHECK_THROWS_AS(ProcessBackend(options), std::invalid_argument);
 }
+
+#if PENSTOCK_TEST_BUSY_FORKS
+TEST_CASE("ProcessBackend: a forked child refuses, whoever held its locks", "[swap][process_backend]") {
+  auto served = std::make_unique<Served>();
+  REQUIRE(served->swap({}, kA).ok());
+  const int pid = served->backend.find(kA)->pid();
+  std::atomic<bool> ends{false};
+  std::thread busy([&] {
+    while (!ends) static_cast<void>(served->backend.find(kA));
+  });
+  for (int i = 0; i < 20; ++i) {
+    CHECK(answer_of_child([&] {
+            if (served->swap({kA}, kB).code() != absl::StatusCode::kFailedPrecondition) return 1;
+            if (served->backend.find(kA) != nullptr || served->backend.find("a")->state() != kUnknown) return 2;
+            try {
+              served->backend.attach(served->models, [](ModelId, ModelState) {});
+              return 3;
+            } catch (const std::invalid_argument&) {
+              // as it should be
+            }
+            served.reset();
+            return 42;
+          }) == 42);
+  }
+  ends = true;
+  busy.join();
+  CHECK(runs(pid));
+  CHECK(served->swap({kA}, kB).ok());
+}
+#endif

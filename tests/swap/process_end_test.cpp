@@ -202,6 +202,8 @@ TEST_CASE("Process: a forked child refuses, and leaves the parent's child alone"
           if (process->ensure_ready().code() != absl::StatusCode::kFailedPrecondition) return 1;
           if (process->stop().code() != absl::StatusCode::kFailedPrecondition) return 2;
           if (process->state() != kUnknown || process->pid() != 0 || !process->log().empty()) return 3;
+          Process made_here(*supervisor, server());
+          if (made_here.ensure_ready().code() != absl::StatusCode::kFailedPrecondition) return 4;
           process.reset();
           supervisor.reset();
           return 42;

@@ -47,6 +47,8 @@ struct ProcessBackendOptions {
 /// States are reported as they change: a child that ends by itself is reported as stopped at once. A process may also
 /// be started and stopped by who has the back end; the runner hears of it.
 ///
+/// In a forked child it refuses everything, and its destructor leaves all as it is.
+///
 /// Threads: any member, from any thread. It outlives its runner.
 class ProcessBackend final : public SwapBackend {
  public:
@@ -56,7 +58,8 @@ class ProcessBackend final : public SwapBackend {
   /// Shuts all processes down, at the same time. Blocks: as the destructors of the processes.
   ~ProcessBackend() override;
 
-  /// Throws: std::invalid_argument if a model has no process, or a process no model, with all of them.
+  /// Throws: std::invalid_argument if a model has no process, or a process no model, with all of them; in a forked
+  ///         child, too.
   void attach(const ModelTable& models, ModelStateReport report) override;
   void begin(SwapTask task) override;
 
@@ -68,7 +71,7 @@ class ProcessBackend final : public SwapBackend {
 
   /// The process of a model, or null. Cost: O(log of their number).
   [[nodiscard]] Process* find(std::string_view name) const noexcept;
-  /// Null before `attach`, and for an id that is not of its table.
+  /// Null before `attach`, for an id that is not of its table, and in a forked child.
   [[nodiscard]] Process* find(ModelId model) const noexcept;
 
   /// Writes the metrics of all processes.
@@ -80,7 +83,7 @@ class ProcessBackend final : public SwapBackend {
 
   static Task<> run(ProcessBackend* self, InFlight in_flight, SwapTask task);
 
-  const std::unique_ptr<State> state_;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace penstock::inline PENSTOCK_ABI

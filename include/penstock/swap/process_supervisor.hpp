@@ -45,8 +45,8 @@ struct ProcessSupervisorOptions {
 /// A start runs on this thread until the system has loaded the program, and so does a coroutine that has waited for a
 /// process and has no executor of its own: it must not wait there, nor destroy a process.
 ///
-/// In a forked child its processes refuse everything, and destructors leave all as it is. Linux only: elsewhere the
-/// constructor throws.
+/// In a forked child its processes, also those that are made there, refuse everything, and destructors leave all as it
+/// is. Linux only: elsewhere the constructor throws.
 ///
 /// Threads: any member, from any thread. It outlives its processes.
 class ProcessSupervisor {
