@@ -177,7 +177,8 @@ Task<absl::Status> ProcessBackend::carry_out(std::vector<ModelId> to_stop, Model
   // Looks at the context before it starts anything.
   absl::Status ready = co_await process->async_ensure_ready(ctx);
   if (ready.ok() || !ctx.is_done()) co_return ready;
-  // Nobody wants it any more. If it has become ready meanwhile it may as well stay.
+  // No swap wants it any more. If it has become ready meanwhile it may as well stay, and if somebody else waits for it,
+  // it is his.
   static_cast<void>(co_await process->async_abort_start());
   if (process->state() == ModelState::kReady) co_return absl::OkStatus();
   co_return ready;

@@ -197,7 +197,8 @@ void ProcessCore::want_ready(ProcessWait& wait) {
 void ProcessCore::want_stop(const ProcessWish& wish, ProcessWait& wait) {
   using Kind = ProcessWish::Kind;
   if (wish.kind == Kind::kShutdown) shuts_down_ = true;
-  if (wish.kind == Kind::kNotStarting && state_ == ModelState::kReady) return;
+  const bool only_calls_off = wish.kind == Kind::kNotStarting;
+  if (only_calls_off && (state_ == ModelState::kReady || is_start_awaited())) return;
   const Duration graceful =
       wish.graceful_timeout == Duration::min() ? options_.graceful_timeout : wish.graceful_timeout;
   const TimePoint kill_at = saturated_add(clock_.now(), graceful);
@@ -214,7 +215,7 @@ void ProcessCore::want_stop(const ProcessWish& wish, ProcessWait& wait) {
       return step(ModelState::kStopping);
     case ModelState::kStopping:
       abort_starts();
-      kill_at_ = std::min(kill_at_, kill_at);
+      if (!only_calls_off) kill_at_ = std::min(kill_at_, kill_at);
       wait.stop = stop_;
       return;
     default:
@@ -232,6 +233,14 @@ void ProcessCore::abort_starts() noexcept {
     aborted_through_ = ++start_;  // that nobody has begun
     has_news_ = true;
   }
+}
+
+bool ProcessCore::is_start_awaited() const noexcept {
+  const std::uint64_t start = state_ == ModelState::kStopping ? start_ + 1 : start_;
+  for (const WaitNode* node = waits_.front(); node != nullptr; node = node->next) {
+    if (static_cast<const ProcessWait*>(node->slot)->start == start) return true;
+  }
+  return false;
 }
 
 void ProcessCore::step(ModelState to, absl::Status cause) noexcept {

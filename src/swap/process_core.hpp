@@ -139,6 +139,8 @@ class ProcessCore : public std::enable_shared_from_this<ProcessCore> {
   void want_stop(const ProcessWish& wish, ProcessWait& wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void step(ModelState to, absl::Status cause = {}) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void abort_starts() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// Whether somebody waits for the start that is under way, or is to come.
+  [[nodiscard]] bool is_start_awaited() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void call_check(const Context& ctx) ABSL_LOCKS_EXCLUDED(mutex_);
   void count_exception() noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   [[nodiscard]] absl::Status late(const Context& ctx, const ProcessWait& wait, OpStatus how) const

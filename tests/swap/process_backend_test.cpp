@@ -140,6 +140,21 @@ TEST_CASE("ProcessBackend: a swap that nobody wants any more aborts its start", 
   CHECK(served.states(kC) == std::vector<ModelState>{kStarting, kStopping, kStopped});
 }
 
+TEST_CASE("ProcessBackend: a start that the host waits for, too, outlasts the swap", "[swap][process_backend]") {
+  const Fifo go;
+  Served served(child({"await", go.path(), "print", "up", "wait"}, ReadyOnLine{"up"}));
+  Process& target = *served.backend.find(kC);
+  JoinHandle<absl::Status> host = started(target);
+  auto [ctx, source] = Context::background().with_cancel();
+  JoinHandle<absl::Status> swap =
+      spawn(Executor::inline_executor(), served.backend.carry_out({}, kC, Duration::zero(), ctx));
+  source.cancel();
+  CHECK(swap.get().code() == absl::StatusCode::kCancelled);
+  CHECK(go.release());
+  CHECK(host.get().ok());
+  CHECK(target.stats().starts == 1);
+}
+
 TEST_CASE("ProcessBackend: a swap that nobody wants any more starts nothing", "[swap][process_backend]") {
   Served served;
   REQUIRE(served.swap({}, kA).ok());

@@ -103,8 +103,10 @@ class Process {
   [[nodiscard]] detail::ProcessAwaiter async_shutdown(Context ctx = Context::background());
   absl::Status try_shutdown();
 
-  /// `co_await process.async_abort_start()`: stops it if it is starting, or is to be started after a stop; leaves one
-  /// alone that is ready. Waits until it has stopped, or is ready.
+  /// `co_await process.async_abort_start()`, for who has waited for a start and does not want it any more: stops it if
+  /// it is starting, or is to be started after a stop. Leaves it alone if it is ready, or somebody else waits for that
+  /// start; so of several who have waited, the last one to go aborts it. (Who only tries does not wait.) Waits until it
+  /// has stopped, if it is stopping, and brings no kill forward.
   [[nodiscard]] detail::ProcessAwaiter async_abort_start(Context ctx = Context::background());
 
   [[nodiscard]] ModelState state() const;

@@ -41,8 +41,8 @@ struct ProcessBackendOptions {
 ///     SwapRunner runner(options, planner, backend);
 ///
 /// A swap stops what has to go, all at the same time, and when all of that has stopped it starts its target. One that
-/// nobody wants any more starts nothing; a start that is under way then is aborted. If something does not stop, the
-/// swap has failed, and starts nothing either.
+/// nobody wants any more starts nothing; a start that is under way then is aborted, unless somebody else waits for it,
+/// as by `Process::ensure_ready`. If something does not stop, the swap has failed, and starts nothing either.
 ///
 /// States are reported as they change: a child that ends by itself is reported as stopped at once. A process may also
 /// be started and stopped by who has the back end; the runner hears of it.
