@@ -58,6 +58,7 @@ struct ProcessChild {
   bool is_ready = false;              // its line or its answer has come
   bool has_begun_check = false;       // of the user's
   bool has_ended = false;             // what is left is its group
+  bool was_last = false;              // nothing is left
   bool was_asked = false;             // the stop signal was sent
   TimePoint killed_at = TimePoint::max();
   Duration next_look = std::chrono::milliseconds(1);
@@ -146,7 +147,7 @@ class ProcessCore : public std::enable_shared_from_this<ProcessCore> {
   [[nodiscard]] absl::Status late(const Context& ctx, const ProcessWait& wait, OpStatus how) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // process_turn.cpp: the thread's
+  // process_turn.cpp, process_end.cpp: the thread's
   [[nodiscard]] Orders orders() const ABSL_LOCKS_EXCLUDED(mutex_);
   /// Reports the steps that were made, and answers who waits for what has ended. If `start` is not 0, that start has
   /// ended with `result`.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-// What the supervisor's thread does for a process: starts and ends its child, reports, and answers who waits.
+// What the supervisor's thread does for a process: starts its child, reports, and answers who waits.
 
 #include <algorithm>
 #include <cerrno>
@@ -16,10 +16,8 @@
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
-constexpr int kKillSignal = 9;
-constexpr Duration kLookInterval = std::chrono::milliseconds(20);      // for the end of a child without a descriptor
-constexpr Duration kOrphanInterval = std::chrono::seconds(1);          // for orphans of a child that runs
-constexpr Duration kMaxGroupInterval = std::chrono::milliseconds(50);  // for the end of a group, which has none
+constexpr Duration kLookInterval = std::chrono::milliseconds(20);  // for the end of a child without a descriptor
+constexpr Duration kOrphanInterval = std::chrono::seconds(1);      // for orphans of a child that runs
 
 absl::StatusCode code_of(int error) noexcept {
   switch (error) {
@@ -43,17 +41,6 @@ absl::StatusCode code_of(int error) noexcept {
       return absl::StatusCode::kUnimplemented;
     default:
       return absl::StatusCode::kUnavailable;
-  }
-}
-
-std::string exit_text(const ChildExit& exit) {
-  switch (exit.end) {
-    case ChildEnd::kExited:
-      return fmt::format("exit status {}", exit.code);
-    case ChildEnd::kSignalled:
-      return signal_text(exit.code);
-    default:
-      return "exit status unknown, somebody else has reaped it";
   }
 }
 
@@ -216,7 +203,7 @@ void ProcessCore::look(const Sleep& sleep) {
   if (happened(places_.watch)) see_end();
 }
 
-// --- beginning and end of a child ---
+// --- the beginning of a child ---
 
 void ProcessCore::spawn(const Orders& orders) {
   RunningChild running;
@@ -263,135 +250,6 @@ void ProcessCore::fail_start(std::uint64_t start, const absl::Status& status) {
     }
   }
   publish(is_ours ? start : 0, staged);
-}
-
-void ProcessCore::see_end() {
-  const ChildExit exit = end_of(child_->running);
-  if (exit.end == ChildEnd::kNotYet) return;
-  child_->probe.reset();
-  for (const ProcessStream stream : {ProcessStream::kOutput, ProcessStream::kErrors}) {
-    read_stream(stream, true);
-    end_line(stream);
-  }
-  std::string how = exit_text(exit);
-  const TimePoint now = clock_.now();
-  const std::string words = last_words();
-  const absl::Status early = with_failure_stage(
-      absl::UnavailableError(fmt::format("process '{}': upstream command exited prematurely ({}){}{}", options_.name,
-                                         how, words.empty() ? "" : ": ", words)),
-      "start");
-  const absl::Status crash = absl::UnavailableError(
-      fmt::format("process '{}': ended by itself after {} ({}){}{}", options_.name,
-                  duration_text(elapsed(child_->since, now)), how, words.empty() ? "" : ": ", words));
-  // Nothing from here on throws: until now there might not have been the memory, and the end is seen again.
-  child_->has_ended = true;
-  std::uint64_t failed = 0;
-  bool was_stopped = true;
-  {
-    const MutexLock lock(mutex_);
-    counts_.last_exit = std::move(how);
-    if (state_ == ModelState::kStarting) {
-      ++counts_.start_failures;
-      failed = child_->start;
-      step(ModelState::kStopped, early);
-      was_stopped = false;
-    } else if (state_ == ModelState::kReady) {
-      ++counts_.crashes;
-      step(ModelState::kStopped, crash);
-      was_stopped = false;
-    }
-  }
-  end_check();
-  if (!was_stopped) kill_group(now);
-  publish(failed, early);
-}
-
-void ProcessCore::see_group(const Orders& orders, TimePoint now, Sleep& sleep) {
-  if (!group_runs(child_->running)) return forget_child();
-  const bool is_stopping = orders.state == ModelState::kStopping;
-  if (is_stopping) {
-    be_stopped(orders, now, sleep);
-    if (!child_.has_value()) return;
-  } else if (elapsed(child_->killed_at, now) >= options_.kill_timeout) {
-    return forget_child();  // what the system does not end does not keep the next child from being started
-  }
-  sleep.at_most(child_->next_look);
-  child_->next_look = std::min(2 * child_->next_look, kMaxGroupInterval);
-}
-
-void ProcessCore::forget_child() {
-  for (const ProcessStream stream : {ProcessStream::kOutput, ProcessStream::kErrors}) {
-    read_stream(stream, true);
-    end_line(stream);
-  }
-  end_check();
-  reap_group(child_->running);
-  child_.reset();
-  {
-    const MutexLock lock(mutex_);
-    has_child_ = false;
-    counts_.pid = 0;
-  }
-  idle_.notify_all();
-}
-
-// --- stops ---
-
-void ProcessCore::be_stopped(const Orders& orders, TimePoint now, Sleep& sleep) {
-  if (!child_->was_asked) {
-    child_->was_asked = true;
-    child_->probe.reset();
-    end_check();
-    signal_group(child_->running, options_.stop_signal);
-  }
-  if (child_->killed_at == TimePoint::max()) {
-    if (now < orders.kill_at) return sleep.until(orders.kill_at);
-    {
-      const MutexLock lock(mutex_);
-      ++counts_.kills;
-    }
-    kill_group(now);
-  }
-  const TimePoint overdue_at = saturated_add(child_->killed_at, options_.kill_timeout);
-  if (now < overdue_at) return sleep.until(overdue_at);
-  if (orders.gives_up) return forget_child();
-  if (!orders.is_overdue) fail_stop();
-}
-
-void ProcessCore::kill_group(TimePoint now) {
-  child_->killed_at = now;
-  signal_group(child_->running, kKillSignal);
-}
-
-void ProcessCore::fail_stop() {
-  absl::Status status =
-      absl::DeadlineExceededError(fmt::format("process '{}': group {} still runs {} after it was killed", options_.name,
-                                              child_->running.pid, duration_text(options_.kill_timeout)));
-  {
-    const MutexLock lock(mutex_);
-    overdue_ = std::move(status);
-    has_news_ = true;
-  }
-  publish();
-}
-
-void ProcessCore::end_stop() {
-  absl::Status overdue;  // destroyed without the lock
-  {
-    const MutexLock lock(mutex_);
-    stopped_ = stop_;
-    std::swap(overdue, overdue_);
-    if (shuts_down_) {
-      step(ModelState::kShutdown);
-    } else {
-      step(ModelState::kStopped);
-      if (std::exchange(starts_again_, false)) {
-        ProcessWait nobody;
-        want_ready(nobody);
-      }
-    }
-  }
-  publish();
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -11,6 +11,7 @@
 //   await FIFO                          until somebody writes to it, or closes it
 //   fork ... done                       has a child of its own do what stands between; "fork-end": and ends itself then
 //   leave                               its group and session, for ones of its own
+//   pid                                 prints "pid N", its number
 //   descriptors, environment NAME, folder, signals, ids, input
 //                                       prints what it was given
 //   flood N                             N lines of 1000 bytes
@@ -146,6 +147,8 @@ int main(int count, char** arguments) {
       _exit(0);
     } else if (what == "leave") {
       setsid();
+    } else if (what == "pid") {
+      std::printf("pid %d\n", getpid());
     } else if (what == "descriptors") {
       print_descriptors();
     } else if (what == "environment") {

@@ -13,8 +13,10 @@
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/core/manual_clock.hpp"
 #include "support/catch.hpp"
+#include "support/recorder.hpp"
 #include "support/status_text.hpp"
 #include "swap/process_support.hpp"
+#include "swap/unkillable.hpp"
 
 using namespace penstock;
 using namespace penstock::testing;
@@ -282,6 +284,51 @@ TEST_CASE("Process: when a wrapper ends by itself, what it has started is killed
   CHECK(eventually([&] { return process.pid() == 0; }));  // then nobody of the group runs
   CHECK_FALSE(runs(group));
   CHECK(process.stats().crashes == 1);
+}
+
+TEST_CASE("Process: one that ends by itself has stopped when the rest of its group has ended", "[swap][process]") {
+  const bool uses_pidfd = GENERATE(true, false);
+  const Fifo go;
+  Recorder<ModelState> states;
+  ProcessSupervisor supervisor({.uses_pidfd = uses_pidfd});
+  ProcessOptions options =
+      child({"fork", "ignore", "15", "pid", "print", "up", "wait", "done", "await", go.path(), "exit", "3"},
+            ReadyOnLine{"up"});
+  options.on_transition = [&](const ProcessTransition& step) { states.record(step.to); };
+  Process process(supervisor, options);
+  REQUIRE(process.ensure_ready().ok());
+  const int member = number_after(process, "pid");
+  Unkillable held(member);
+  const bool holds = held.holds();
+  CHECK(go.release());
+  CHECK(eventually([&] { return process.stats().crashes == 1; }));
+  if (holds) {
+    CHECK(process.state() == kStopping);
+    CHECK(process.try_stop().code() == absl::StatusCode::kUnavailable);
+    CHECK(process.try_ensure_ready().code() == absl::StatusCode::kUnavailable);
+    held.let_go();
+    CHECK(process.ensure_ready().ok());  // once that has gone
+    CHECK_FALSE(runs(member));
+    CHECK(go.release());
+  }
+  CHECK(eventually([&] { return process.state() == kStopped; }));
+  CHECK_FALSE(runs(member));
+  CHECK(process.stats().stops == 0);
+  CHECK(process.stats().kills == 0);
+  CHECK(eventually([&] { return states.size() >= 4; }));
+  CHECK(states.events()[2] == kStopping);
+  CHECK(states.events()[3] == kStopped);
+}
+
+TEST_CASE("Process: a start whose child ends by itself leaves nobody of its group", "[swap][process]") {
+  ProcessSupervisor supervisor;
+  Process process(supervisor, child({"fork", "pid", "wait", "done", "exit", "3"}, ReadyOnLine{"up"}));
+  CHECK(process.ensure_ready().code() == absl::StatusCode::kUnavailable);
+  CHECK(process.stop().ok());  // waits for what is left
+  const int member = number_after(process, "pid");
+  CHECK((member == 0 || !runs(member)));
+  CHECK(process.stats().start_failures == 1);
+  CHECK(process.stats().stops == 0);
 }
 
 TEST_CASE("Process: what has left the group and keeps the pipes holds nothing up", "[swap][process]") {

@@ -14,8 +14,9 @@
 /// A child is the leader of a session and a process group of its own, so a signal that is meant for it reaches all that
 /// it has started, but for what has left the group; and none that is meant for the host's group reaches it. To stop one
 /// is to send `stop_signal` to the group, and SIGKILL to what is left of it after `graceful_timeout`; it has stopped
-/// when nobody of the group runs any more. When it ends by itself the rest of its group is killed. A host that is
-/// killed leaves its children running: they find out when their output has no reader any more.
+/// when nobody of the group runs any more. When it ends by itself the rest of its group is killed, and until that has
+/// gone it is kStopping: a successor never meets what its predecessor has left behind. A host that is killed leaves its
+/// children running: they find out when their output has no reader any more.
 
 #include <cstddef>
 #include <functional>

@@ -44,8 +44,9 @@ struct ProcessBackendOptions {
 /// nobody wants any more starts nothing; a start that is under way then is aborted, unless somebody else waits for it,
 /// as by `Process::ensure_ready`. If something does not stop, the swap has failed, and starts nothing either.
 ///
-/// States are reported as they change: a child that ends by itself is reported as stopped at once. A process may also
-/// be started and stopped by who has the back end; the runner hears of it.
+/// States are reported as they change: a child that ends by itself is reported as stopped once nobody of its group runs
+/// any more, which is at once if it was alone. A process may also be started and stopped by who has the back end; the
+/// runner hears of it.
 ///
 /// In a forked child it refuses everything, and its destructor leaves all as it is.
 ///
