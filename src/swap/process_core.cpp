@@ -115,6 +115,7 @@ bool ProcessCore::enter(const ProcessWish& wish, const Context& ctx, ProcessWait
   // Once it is listed, this may be gone before the thread was woken.
   const std::shared_ptr<ProcessCore> self = shared_from_this();
   bool has_to_wait = false;
+  absl::Status overdue;
   {
     const MutexLock lock(mutex_);
     if (wants_ready && state_ == ModelState::kReady) return false;
@@ -122,7 +123,9 @@ bool ProcessCore::enter(const ProcessWish& wish, const Context& ctx, ProcessWait
       wait.result = gone_;
       return false;
     }
-    if (ended == OpStatus::kOk) {
+    if (wants_ready && state_ == ModelState::kStopping && !overdue_.ok()) {
+      overdue = overdue_;
+    } else if (ended == OpStatus::kOk) {
       wants_ready ? want_ready(wait) : want_stop(wish, wait);
       has_to_wait = wait.start != 0 || wait.stop != 0;
       if (has_to_wait && wait.stop != 0 && !overdue_.ok()) {
@@ -132,6 +135,10 @@ bool ProcessCore::enter(const ProcessWish& wish, const Context& ctx, ProcessWait
         waits_.push(*node);
       }
     }
+  }
+  if (!overdue.ok()) {
+    wait.result = staged(std::move(overdue));
+    return false;
   }
   if (ended == OpStatus::kOk) {
     supervisor_->wake();

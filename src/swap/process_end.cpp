@@ -134,12 +134,15 @@ void ProcessCore::fail_stop() {
   absl::Status status =
       absl::DeadlineExceededError(fmt::format("process '{}': group {} still runs {} after it was killed", options_.name,
                                               child_->running.pid, duration_text(options_.kill_timeout)));
+  const absl::Status not_started = with_failure_stage(status, "start");
+  std::uint64_t failed = 0;
   {
     const MutexLock lock(mutex_);
     overdue_ = std::move(status);
+    if (std::exchange(starts_again_, false)) failed = ++start_;  // that nobody has begun
     has_news_ = true;
   }
-  publish();
+  publish(failed, not_started);
 }
 
 void ProcessCore::end_stop() {

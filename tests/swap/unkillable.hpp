@@ -4,12 +4,13 @@
 /// \file
 /// A process that the system does not end at once, as one that hangs in a driver.
 
-#include <cerrno>
 #include <csignal>
 
 #include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/wait.h>
+
+#include "support/eventually.hpp"
 
 namespace penstock::testing {
 
@@ -30,12 +31,13 @@ class Unkillable {
     if (!holds_) return;
     holds_ = false;
     kill(pid_, SIGKILL);
-    for (int status = 0;;) {
-      const pid_t seen = waitpid(pid_, &status, __WALL);
-      if (seen < 0 && errno == EINTR) continue;
-      if (seen != pid_ || !WIFSTOPPED(status)) return;
+    // Whoever waits for any of its group may have seen it stop: whether it can go on is tried, not waited for.
+    static_cast<void>(eventually([this] {
       ptrace(PTRACE_CONT, pid_, nullptr, nullptr);
-    }
+      int status = 0;
+      const pid_t seen = waitpid(pid_, &status, __WALL | WNOHANG);
+      return seen < 0 || (seen == pid_ && !WIFSTOPPED(status));
+    }));
   }
 
  private:

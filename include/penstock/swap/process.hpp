@@ -73,8 +73,9 @@ class Process {
   /// Starts it unless it has, and waits until it is ready.
   ///
   /// Blocks:  until then, until the start fails or is stopped, or `ctx` ends: the start goes on then.
-  /// Returns: OK; Aborted (stopped meanwhile), FailedPrecondition (shut down), DeadlineExceeded (`ctx`, or not ready
-  ///          within `start_timeout`), Cancelled (`ctx`), Unavailable (ended before it was ready, with its last lines),
+  /// Returns: OK; Aborted (stopped meanwhile), FailedPrecondition (shut down), DeadlineExceeded (`ctx`; not ready
+  ///          within `start_timeout`; or its predecessor is not ended by the system within `kill_timeout`, and as long
+  ///          as that lasts), Cancelled (`ctx`), Unavailable (ended before it was ready, with its last lines),
   ///          NotFound, PermissionDenied and the like (the system could not start it).
   /// Throws:  std::bad_alloc; std::system_error if the clock of `ctx` needs a timer thread and cannot start it.
   /// Cost:    one lock if it is ready.

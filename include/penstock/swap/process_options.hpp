@@ -86,7 +86,8 @@ struct ProcessOptions {
   std::string working_directory = {};
 
   ReadinessProbe ready = ReadyAtOnce{};
-  /// How long it may take to be ready; positive. Then it is stopped, and the start has failed.
+  /// How long it may take to be ready once it runs; positive. Then it is stopped, and the start has failed. A stop that
+  /// a start has to wait for has a limit of its own: `graceful_timeout` and `kill_timeout`.
   Duration start_timeout = std::chrono::seconds(120);
   /// From the beginning of one check to that of the next one; positive. The first ones come faster: after 1/32 of this,
   /// 1/16, and so on.
@@ -98,7 +99,8 @@ struct ProcessOptions {
   int stop_signal = 15;
   /// How long it, and what it has started, may take to end after that, before all of it is killed; at least 0.
   Duration graceful_timeout = std::chrono::seconds(10);
-  /// How long the system may take to end what was killed before a stop says that it has failed; positive.
+  /// How long the system may take to end what was killed before a stop says that it has failed, and whoever waits for a
+  /// start after it, too; positive. Nothing is started as long as something of the group runs.
   Duration kill_timeout = std::chrono::seconds(10);
 
   /// How much of what it has written last is kept; 1 KiB to 1 GiB.
