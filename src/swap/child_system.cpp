@@ -21,6 +21,7 @@
 #include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -125,6 +126,27 @@ class Attributes {
   int error_;
 };
 
+timespec spec_of(Duration timeout) noexcept {
+  timeout = std::max(timeout, Duration::zero());
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
+  return {static_cast<std::time_t>(seconds.count()), static_cast<long>((timeout - seconds).count())};
+}
+
+/// The system refuses to poll more descriptors at once than a process may have open now, however many it has: looks at
+/// some of them after the other, and sleeps a little if nothing has happened to any.
+void poll_by_parts(std::span<pollfd> entries, Duration timeout) noexcept {
+  constexpr Duration kPause = std::chrono::milliseconds(20);
+  constexpr timespec kNoTime{};
+  rlimit most{};
+  const std::size_t part = getrlimit(RLIMIT_NOFILE, &most) == 0 ? std::max<std::size_t>(most.rlim_cur, 1) : 1;
+  bool happened = false;
+  for (; !entries.empty(); entries = entries.subspan(std::min(part, entries.size()))) {
+    happened |= ppoll(entries.data(), std::min(part, entries.size()), &kNoTime, nullptr) > 0;
+  }
+  const timespec pause = spec_of(std::min(timeout, kPause));
+  if (!happened) ppoll(nullptr, 0, &pause, nullptr);
+}
+
 enum class Look : unsigned char { kNobody, kSomebody, kFailed };
 
 /// Whether the process of this folder of /proc belongs to the group, and has not ended.
@@ -210,14 +232,9 @@ void poll_all(std::vector<Interest>& interests, Duration timeout) {
   for (const Interest& interest : interests) {
     entries.push_back({interest.descriptor, static_cast<short>(interest.to_write ? POLLOUT : POLLIN), 0});
   }
-  timespec limit{};
-  if (timeout != Duration::max()) {
-    timeout = std::max(timeout, Duration::zero());
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
-    limit.tv_sec = static_cast<std::time_t>(seconds.count());
-    limit.tv_nsec = static_cast<long>((timeout - seconds).count());
-  }
-  if (ppoll(entries.data(), entries.size(), timeout == Duration::max() ? nullptr : &limit, nullptr) <= 0) return;
+  const timespec limit = spec_of(timeout);
+  const int count = ppoll(entries.data(), entries.size(), timeout == Duration::max() ? nullptr : &limit, nullptr);
+  if (count < 0 && errno != EINTR) poll_by_parts(entries, timeout);
   for (std::size_t i = 0; i < entries.size(); ++i) interests[i].happened = entries[i].revents != 0;
 }
 

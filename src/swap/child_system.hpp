@@ -51,7 +51,8 @@ struct Interest {
   bool happened = false;  ///< set by `poll_all`; also by errors, and by the other end's being closed
 };
 
-/// Sleeps until something happens, or `timeout` has passed; max(): for ever. A signal may end it early.
+/// Sleeps until something happens, or `timeout` has passed; max(): for ever. A signal may end it early, and so may a
+/// system that cannot look at all of them at once.
 void poll_all(std::vector<Interest>& interests, Duration timeout);
 
 /// Reads what is there, up to the size of `into`. Returns how much; 0: nothing now; -1: nothing will ever come.
