@@ -65,8 +65,9 @@ class ProcessBackend final : public SwapBackend {
   void begin(SwapTask task) override;
 
   /// What `begin` does with a task, for who has none: stops `to_stop` within `graceful_timeout` (zero: each within its
-  /// own), then makes `target` ready, unless that is `kNoModel`. Ids are those of the table that was attached. The
-  /// destructor waits for one that has begun.
+  /// own; less: kills them), which the end of `ctx` does not cut short, but `kill_timeout` bounds; then makes `target`
+  /// ready, unless that is `kNoModel`. Ids are those of the table that was attached. The destructor waits for one that
+  /// has begun.
   [[nodiscard]] Task<absl::Status> carry_out(std::vector<ModelId> to_stop, ModelId target, Duration graceful_timeout,
                                              Context ctx);
 

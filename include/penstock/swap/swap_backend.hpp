@@ -45,7 +45,8 @@ class SwapTask {
   [[nodiscard]] ModelId target() const noexcept;
   /// What has to be stopped before, all at the same time.
   [[nodiscard]] std::span<const ModelId> to_stop() const noexcept;
-  /// How long stopping may take; zero: as each model is set up.
+  /// How long stopping may take: what an unload was asked for with. Zero, which a swap always says: as each model is
+  /// set up. Less: no time at all. The end of `context()` is none of stopping.
   [[nodiscard]] Duration stop_timeout() const noexcept;
   /// Ends when nobody wants the swap any more, when the target is being unloaded, or after
   /// `SwapRunnerOptions::task_timeout`. A target that was not started by then must not be. The task is to be settled
