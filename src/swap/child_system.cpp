@@ -27,6 +27,16 @@
 #include <unistd.h>
 
 extern char** environ;
+
+// What other C libraries than the GNU one do not have, nor it in earlier versions.
+#if defined(__GLIBC__)
+#if __GLIBC_PREREQ(2, 32)
+#define PENSTOCK_HAS_SIGDESCR 1
+#endif
+#if __GLIBC_PREREQ(2, 34)
+#define PENSTOCK_HAS_CLOSEFROM 1
+#endif
+#endif
 #endif
 
 namespace penstock::inline PENSTOCK_ABI::detail {
@@ -261,7 +271,7 @@ int spawn_child(const ChildCommand& command, RunningChild& child) {
   actions.add(posix_spawn_file_actions_addopen, STDIN_FILENO, "/dev/null", O_RDONLY, mode_t{0});
   actions.add(posix_spawn_file_actions_adddup2, output.write.number(), STDOUT_FILENO);
   actions.add(posix_spawn_file_actions_adddup2, errors.write.number(), STDERR_FILENO);
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
+#if defined(PENSTOCK_HAS_CLOSEFROM)
   actions.add(posix_spawn_file_actions_addclosefrom_np, kFirstOther);
 #endif
   if (!command.working_directory.empty()) {
@@ -337,7 +347,11 @@ void reap_group(RunningChild& child) noexcept {
 bool adopt_orphans() noexcept { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0; }
 
 std::string signal_text(int signal) {
+#if defined(PENSTOCK_HAS_SIGDESCR)
   const char* const description = sigdescr_np(signal);
+#else
+  const char* const description = strsignal(signal);
+#endif
   return fmt::format("signal {} ({})", signal, description != nullptr ? description : "unknown");
 }
 

@@ -50,7 +50,8 @@ class MetricSink;
 ///     llama.stop();                                  // or leave it to the destructor
 ///
 /// A child inherits standard input, which is empty, and output and errors, which are pipes that the supervisor reads;
-/// no other descriptor, no blocked signal, no ignored one. A program named by a relative path is looked for in
+/// no other descriptor (with a GNU C library before 2.34, or another one: what the host has left inheritable), no
+/// blocked signal, no ignored one. A program named by a relative path is looked for in
 /// `working_directory`.
 ///
 /// Of those who want it ready and those who want it stopped, the last one who comes has his way: a stop ends a start,

@@ -46,7 +46,10 @@ struct ProcessSupervisorOptions {
 /// process and has no executor of its own: it must not wait there, nor destroy a process.
 ///
 /// In a forked child its processes, also those that are made there, refuse everything, and destructors leave all as it
-/// is. Linux only: elsewhere the constructor throws.
+/// is.
+///
+/// Linux only. Elsewhere, also on other systems of POSIX, all of this compiles and links, and the constructor throws
+/// std::system_error with `std::errc::function_not_supported`.
 ///
 /// Threads: any member, from any thread. It outlives its processes.
 class ProcessSupervisor {
