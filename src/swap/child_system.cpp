@@ -315,6 +315,7 @@ ChildExit end_of(RunningChild& child) noexcept {
     return {ChildEnd::kUnknown, 0};
   }
   if (info.si_pid == 0) return {};
+  if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED) return {};  // of a host that traces it
   return {info.si_code == CLD_EXITED ? ChildEnd::kExited : ChildEnd::kSignalled, info.si_status};
 }
 
@@ -341,7 +342,14 @@ void reap_orphans(const RunningChild& child) noexcept {
 
 void reap_group(RunningChild& child) noexcept {
   if (is_strangers(child)) return;
-  for (pid_t reaped = 0; (reaped = waitpid(-child.pid, nullptr, WNOHANG)) > 0;) child.is_reaped |= reaped == child.pid;
+  int status = 0;
+  for (pid_t seen = 0; (seen = waitpid(-child.pid, &status, WNOHANG)) > 0;) {
+    child.is_reaped |= seen == child.pid && !WIFSTOPPED(status);  // a host that traces it is told of stops, too
+  }
+}
+
+void reap_child(RunningChild& child) noexcept {
+  if (!child.is_reaped) child.is_reaped = waitpid(child.pid, nullptr, WNOHANG) == child.pid;
 }
 
 bool adopt_orphans() noexcept { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0; }
@@ -372,6 +380,7 @@ void signal_group(const RunningChild& /*child*/, int /*signal*/) noexcept {}
 bool group_runs(RunningChild& /*child*/) noexcept { return false; }
 void reap_orphans(const RunningChild& /*child*/) noexcept {}
 void reap_group(RunningChild& /*child*/) noexcept {}
+void reap_child(RunningChild& /*child*/) noexcept {}
 bool adopt_orphans() noexcept { return false; }
 std::string signal_text(int signal) { return fmt::format("signal {}", signal); }
 

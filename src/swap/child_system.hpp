@@ -105,6 +105,9 @@ void reap_orphans(const RunningChild& child) noexcept;
 /// Reaps the child, if it has ended, and those orphans of its group that have come to us.
 void reap_group(RunningChild& child) noexcept;
 
+/// Reaps the child alone, if it has ended.
+void reap_child(RunningChild& child) noexcept;
+
 /// Makes this process the one that orphans of its descendants come to. Whether the system can do that.
 bool adopt_orphans() noexcept;
 

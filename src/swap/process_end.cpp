@@ -93,6 +93,8 @@ void ProcessCore::forget_child() {
   }
   end_check();
   reap_group(child_->running);
+  // One that the system has not ended yet is given up by its process alone.
+  if (!child_->has_ended && !child_->running.is_reaped) supervisor_->leave(std::move(child_->running));
   child_.reset();
   {
     const MutexLock lock(mutex_);

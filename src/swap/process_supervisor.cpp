@@ -102,6 +102,22 @@ void SupervisorCore::run() noexcept {
   seen_.clear();
 }
 
+void SupervisorCore::leave(RunningChild&& child) {
+  left_.push_back(std::move(child));
+  left_.back().output.reset();
+  left_.back().errors.reset();
+}
+
+void SupervisorCore::reap_left() noexcept {
+  constexpr Duration kLookInterval = std::chrono::seconds(1);
+  std::erase_if(left_, [](RunningChild& child) {
+    if (end_of(child).end == ChildEnd::kNotYet) return false;
+    reap_child(child);
+    return true;
+  });
+  if (!left_.empty()) sleep_.at_most(kLookInterval);
+}
+
 bool SupervisorCore::turn() {
   silence(bell_);  // before the look: who rings during it has us look once more
   {
@@ -121,6 +137,7 @@ bool SupervisorCore::turn() {
   sleep_.clear();
   sleep_.until(Interest{bell_.number(), false, false});
   for (const ProcessPtr& process : seen_) process->turn(sleep_);
+  reap_left();
   set_alarm(sleep_.due_);
   poll_all(sleep_.interests_, sleep_.limit_);
   for (const ProcessPtr& process : seen_) process->look(sleep_);

@@ -64,6 +64,8 @@ class SupervisorCore {
   /// Throws: std::bad_alloc.
   void add(std::shared_ptr<ProcessCore> process) ABSL_LOCKS_EXCLUDED(mutex_);
   void remove(const ProcessCore& process) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  /// The thread's: reaps a child that its process has given up, once it ends. Throws: std::bad_alloc.
+  void leave(RunningChild&& child);
   /// Has the thread look at all of them.
   void wake() noexcept { ring(bell_); }
 
@@ -86,6 +88,7 @@ class SupervisorCore {
   void run() noexcept;
   /// Returns false at the end.
   [[nodiscard]] bool turn() ABSL_LOCKS_EXCLUDED(mutex_);
+  void reap_left() noexcept;
   void set_alarm(TimePoint when) noexcept;
 
   const ProcessSupervisorOptions options_;
@@ -101,6 +104,7 @@ class SupervisorCore {
   // The thread's own.
   std::vector<ProcessPtr> seen_;
   std::uint64_t seen_version_ = 0;
+  std::vector<RunningChild> left_;  // given up, and not reaped
   Sleep sleep_;
   Alarm alarm_;
   TimePoint alarm_at_ = TimePoint::max();

@@ -61,3 +61,24 @@ TEST_CASE("Process: the destructor does not wait for what the system does not en
   process.reset();
   CHECK(supervisor.size() == 0);
 }
+
+TEST_CASE("Process: a child that the system ends after it was given up is reaped nevertheless", "[swap][process]") {
+  const bool uses_pidfd = GENERATE(true, false);
+  ManualClock clock;
+  ProcessSupervisor supervisor({.clock = &clock, .uses_pidfd = uses_pidfd});
+  const std::size_t descriptors = open_descriptors();
+  std::optional<Process> process(std::in_place, supervisor, server());
+  REQUIRE(process->ensure_ready().ok());
+  const int pid = process->pid();
+  Unkillable held(pid);
+  if (!held.holds()) return;
+  CHECK_FALSE(process->try_stop(0s).ok());
+  CHECK(eventually([&] { return process->stats().kills == 1 && clock.armed() == 1; }));
+  clock.advance(process->options().kill_timeout);
+  process.reset();
+  CHECK(runs(pid));
+  CHECK(children() == 1);
+  held.let_go();
+  CHECK(eventually([] { return children() == 0; }));
+  CHECK(eventually([&] { return open_descriptors() == descriptors; }));
+}

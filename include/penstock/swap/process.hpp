@@ -68,7 +68,8 @@ class Process {
   /// Shuts down. Who waits gets its answer. What callbacks have not been told yet they are told here; but if it is one
   /// of them that destroys it, they are not called any more.
   /// Blocks: as `shutdown`, and while a callback runs, but for the one it is called from; for a child that the system
-  ///         does not end, until `kill_timeout` has passed. Not called on the supervisor's thread.
+  ///         does not end, until `kill_timeout` has passed; the supervisor reaps it when it ends. Not called on the
+  ///         supervisor's thread.
   ~Process();
 
   /// Starts it unless it has, and waits until it is ready.
