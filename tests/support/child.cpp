@@ -10,6 +10,7 @@
 //   thread                              for ever, in a second thread; the first one ends
 //   await FIFO                          until somebody writes to it, or closes it
 //   fork ... done                       has a child of its own do what stands between; "fork-end": and ends itself then
+//   close                               its standard output and error
 //   leave                               its group and session, for ones of its own
 //   pid                                 prints "pid N", its number
 //   descriptors, environment NAME, folder, signals, ids, input
@@ -145,6 +146,9 @@ int main(int count, char** arguments) {
     } else if (what == "done") {
       std::fflush(stdout);
       _exit(0);
+    } else if (what == "close") {
+      close(STDOUT_FILENO);
+      close(STDERR_FILENO);
     } else if (what == "leave") {
       setsid();
     } else if (what == "pid") {

@@ -4,11 +4,16 @@
 
 #include <atomic>
 #include <csignal>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
@@ -21,6 +26,20 @@ using namespace penstock;
 using namespace penstock::testing;
 using namespace std::chrono_literals;
 using enum penstock::ModelState;
+
+namespace {
+
+/// The number of the thread of that name, or 0.
+int thread_named(const std::string& name) {
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string read_name;
+    std::ifstream file(task.path() / "comm");
+    if (std::getline(file, read_name) && read_name == name) return std::stoi(task.path().filename().string());
+  }
+  return 0;
+}
+
+}  // namespace
 
 TEST_CASE("Process: to kill the child is noticed in each state", "[swap][process]") {
   const bool uses_pidfd = GENERATE(true, false);
@@ -161,6 +180,31 @@ TEST_CASE("Process: a host that waits for any child makes nothing hang", "[swap]
   }
   ends = true;
   host.join();
+  CHECK(children() == 0);
+}
+
+TEST_CASE("Process: signals that interrupt the supervisor change nothing", "[swap][process]") {
+  struct sigaction before {};
+  struct sigaction counts {};
+  counts.sa_handler = [](int) {};  // without SA_RESTART
+  sigaction(SIGUSR1, &counts, &before);
+  {
+    ProcessSupervisor supervisor({.name = "stormy"});
+    Process process(supervisor, server());
+    int watcher = 0;
+    CHECK(eventually([&] { return (watcher = thread_named("stormy/watch")) != 0; }));
+    std::atomic<bool> ends{false};
+    std::thread storm([&] {
+      while (!ends) syscall(SYS_tgkill, getpid(), watcher, SIGUSR1);
+    });
+    for (int i = 0; i < 10; ++i) {
+      CHECK(process.ensure_ready().ok());
+      CHECK(process.stop().ok());
+    }
+    ends = true;
+    storm.join();
+  }
+  sigaction(SIGUSR1, &before, nullptr);
   CHECK(children() == 0);
 }
 

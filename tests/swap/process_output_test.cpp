@@ -92,6 +92,19 @@ TEST_CASE("Process: a child that writes without end waits for nobody, nor does a
   }
 }
 
+TEST_CASE("Process: a child that closes its output lives on, and is watched", "[swap][process]") {
+  const Fifo go;
+  ProcessSupervisor supervisor;
+  Process process(supervisor, child({"print", "up", "close", "await", go.path(), "exit", "3"}, ReadyOnLine{"up"}));
+  const std::size_t descriptors = open_descriptors();
+  REQUIRE(process.ensure_ready().ok());
+  CHECK(eventually([&] { return open_descriptors() <= descriptors + 1; }));  // that of the child is left
+  CHECK(process.state() == kReady);
+  CHECK(go.release());
+  CHECK(eventually([&] { return has_ended(process); }));
+  CHECK(process.stats().last_exit == "exit status 3");
+}
+
 TEST_CASE("Process: a listener hears each line in order, and the destructor tells the rest", "[swap][process]") {
   Recorder<std::string> heard;
   ProcessSupervisor supervisor;
