@@ -170,9 +170,10 @@ double short_of(double value) { return std::round(value * 1000) / 1000; }
 
 }  // namespace
 
-std::vector<SwapStudy> swap_studies(std::uint64_t seeds) {
+std::vector<SwapStudy> swap_studies(std::uint64_t seeds, std::string_view only) {
   std::vector<SwapStudy> studies;
   for (const Load& load : loads()) {
+    if (!only.empty() && load.name != only) continue;
     SwapStudy study{.name = load.name, .what = load.what};
     for (const Contender& contender : load.contenders) study.rows.push_back(measure(load, contender, seeds));
     studies.push_back(std::move(study));

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "penstock/swap/swap_simulator.hpp"
@@ -37,8 +38,9 @@ struct SwapStudy {
   std::vector<SwapRow> rows{};
 };
 
-/// The published load, a moderate one, one with a model that does not load, and one with two tenants.
-[[nodiscard]] std::vector<SwapStudy> swap_studies(std::uint64_t seeds);
+/// The published load, a moderate one, one with a model that does not load, one with two tenants, and one with two
+/// priorities. With `load`, that one only.
+[[nodiscard]] std::vector<SwapStudy> swap_studies(std::uint64_t seeds, std::string_view load = {});
 
 [[nodiscard]] std::string as_table(const std::vector<SwapStudy>& studies);
 [[nodiscard]] std::string as_json(const std::vector<SwapStudy>& studies, std::uint64_t seeds);

@@ -73,3 +73,20 @@ with open(f"{folder}/simulation_limits_p99.svg", encoding="utf-8") as file:
     text = file.read()
 assert "gradient2" in text and "fixed limit" in text and "fixed 5" not in text and "document" not in text
 assert subprocess.run(program, capture_output=True, check=False).returncode != 0
+
+# A swap scheduler's policies: a chart for each load, with a bar for each model and policy.
+waits = [{"name": name, "p99_s": seconds} for name, seconds in (("A", 12.5), ("B", 0), ("all", 20))]
+found = {"seeds": 1, "swap": [{"name": name, "what": "a < b", "rows": [{"contender": contender, "waits": waits}
+                                                                     for contender in ("as it comes", "max wait")]}
+                              for name in ("hot", "failing")]}
+with open(f"{folder}/found_swap.json", "w", encoding="utf-8") as file:
+    json.dump(found, file)
+program = [sys.executable, "-B", f"{project}/benchmarks/simulation/swap_charts.py"]
+result = subprocess.run([*program, f"{folder}/found_swap.json", folder], text=True, capture_output=True, check=False)
+assert result.returncode == 0 and "2 charts" in result.stdout, result
+for name in ("hot", "failing"):
+    with open(f"{folder}/simulation_swap_{name}.svg", encoding="utf-8") as file:
+        text = file.read()
+    xml.etree.ElementTree.fromstring(text)
+    assert "nan" not in text and "max wait" in text and "as it comes" in text, text
+assert subprocess.run(program, capture_output=True, check=False).returncode != 0
