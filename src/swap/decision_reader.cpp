@@ -92,9 +92,13 @@ absl::StatusOr<DecisionReader> DecisionReader::open(std::span<const std::byte> l
 
 absl::Status DecisionReader::read_header() {
   const auto& magic = detail::kDecisionMagic;
-  if (log_.size() < kDecisionHeadBytes || !std::equal(magic.begin(), magic.end(), log_.begin())) {
-    return absl::InvalidArgumentError(fmt::format("decision log: {} bytes that are none", log_.size()));
+  if (log_.empty()) return absl::InvalidArgumentError("decision log: empty");
+  if (!std::equal(magic.begin(), magic.begin() + static_cast<std::ptrdiff_t>(std::min(magic.size(), log_.size())),
+                  log_.begin())) {
+    return absl::InvalidArgumentError(
+        fmt::format("decision log: none: {} bytes that do not begin with 'PENSTKDL'", log_.size()));
   }
+  if (log_.size() < kDecisionHeadBytes) return damaged(log_.size(), "the log ends within its header");
   header_.version = load<std::uint32_t>(log_.data() + 8);
   if (header_.version != detail::kDecisionVersion) {
     return absl::InvalidArgumentError(
