@@ -19,13 +19,12 @@ using detail::zigzag;
 
 constexpr std::size_t kLeastCapacity = 4096;
 constexpr std::size_t kMostCapacity = std::size_t{1} << 40U;
-constexpr std::size_t kMostSlot = std::size_t{1} << 16U;
 constexpr std::size_t kSlots = 8;  // so seven eighths of the capacity are always held
 
 static_assert(kSwapReasons <= 32);
 static_assert(std::variant_size_v<SwapEvent> <= 16 && std::variant_size_v<SwapAction> <= 8);
 
-constexpr std::size_t slot_bytes(std::size_t capacity) { return std::min(capacity / kSlots, kMostSlot); }
+constexpr std::size_t slot_bytes(std::size_t capacity) { return std::min(capacity / kSlots, detail::kMostBlockBytes); }
 
 /// Writes numbers to where there is room for all of them.
 class Pen {
@@ -197,7 +196,7 @@ DecisionLog::DecisionLog(const SwapSchedulerOptions& scheduler, DecisionLogOptio
       ring_(slots_ * slot_bytes_),
       used_(kBlockHeadBytes) {
   stats_.blocks = 1;
-  spill(header_);
+  has_spilled_header_ = spill(header_);
 }
 
 DecisionLog::~DecisionLog() { flush(); }
@@ -285,7 +284,8 @@ void DecisionLog::next_block() {
   if (options_.spill) {
     // The recording thread alone writes the ring, so what `bytes` sees meanwhile does not change.
     mutex_.unlock();
-    spill(full);
+    if (!has_spilled_header_) has_spilled_header_ = spill(header_);
+    if (has_spilled_header_) spill(full);
     mutex_.lock();
   }
   open_ = {.block = open_.block + 1};
@@ -298,13 +298,15 @@ void DecisionLog::seal() {
   detail::seal_block(slot(open_.block), open_);
 }
 
-void DecisionLog::spill(std::span<const std::byte> bytes) noexcept {
-  if (!options_.spill) return;
+bool DecisionLog::spill(std::span<const std::byte> bytes) noexcept {
+  if (!options_.spill) return true;
   try {
     options_.spill(bytes);
+    return true;
   } catch (...) {
     MutexLock lock(mutex_);
     ++stats_.spill_failures;
+    return false;
   }
 }
 

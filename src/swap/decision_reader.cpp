@@ -33,6 +33,8 @@ bool read_block(std::span<const std::byte> rest, detail::BlockHead& head, std::s
           .first_event = load<std::uint64_t>(from + 16),
           .first_offset = load<std::uint32_t>(from + 24),
           .events = load<std::uint32_t>(from + 28)};
+  what = "the block is larger than any is";
+  if (head.payload_bytes > detail::kMostBlockBytes - kBlockHeadBytes) return false;
   what = "the log ends within a block";
   if (head.payload_bytes > rest.size() - kBlockHeadBytes) return false;
   detail::Checksum checksum;
@@ -140,6 +142,7 @@ bool DecisionReader::enter_block() {
   block_ = end_;
   if (!read_block(log_.subspan(block_), head, what)) return fail(block_, what);
   if (in_block_ && head.block != head_.block + 1) {
+    is_block_intact_ = true;
     return fail(block_, fmt::format("block {} follows block {}", head.block, head_.block));
   }
   head_ = head;
@@ -192,7 +195,7 @@ absl::StatusOr<bool> DecisionReader::next(LoggedDecision& decision) {
 bool DecisionReader::resume() {
   if (damage_.ok()) return true;
   const std::array magic{std::byte{'P'}, std::byte{'S'}, std::byte{'D'}, std::byte{'B'}};
-  for (std::size_t from = block_ + 1; from < log_.size();) {
+  for (std::size_t from = std::exchange(is_block_intact_, false) ? block_ : block_ + 1; from < log_.size();) {
     const auto found =
         std::search(log_.begin() + static_cast<std::ptrdiff_t>(from), log_.end(), magic.begin(), magic.end());
     if (found == log_.end()) break;

@@ -86,8 +86,8 @@ absl::StatusOr<ReplayReport> replay(std::span<const std::byte> log, SwapSchedule
     if (decision.number < expected) continue;
     if (decision.number > expected) {
       return absl::OutOfRangeError(
-          fmt::format("decision log: begins with event {}, and the scheduler is as before "
-                      "event {}",
+          fmt::format("decision log: its beginning is lost: it has event {} and later ones, and the scheduler is as "
+                      "before event {}",
                       decision.number, expected));
     }
     if (report.events == 0) begin = decision.now;

@@ -116,6 +116,96 @@ TEST_CASE("DecisionLog: a spill that throws is counted, and the ring goes on", "
   CHECK(!read_all(log.bytes()).empty());
 }
 
+TEST_CASE("DecisionLog: of a spill that fails now and then, the rest is a log that tells of the gaps",
+          "[swap][decision_log]") {
+  DecisionMaker maker(4);
+  std::vector<std::byte> file;
+  std::vector<LoggedDecision> expected;
+  int calls = 0;
+  DecisionLog log(log_options(), {.capacity_bytes = 4096, .spill = [&](std::span<const std::byte> bytes) {
+                                    // The header fails twice; then each fifth block.
+                                    if (++calls <= 2 || calls % 5 == 0) throw std::runtime_error("disk full");
+                                    file.insert(file.end(), bytes.begin(), bytes.end());
+                                  }});
+  for (std::uint64_t i = 0; i != 300; ++i) {
+    expected.push_back(maker.make(i));
+    record(log, expected.back());
+  }
+  log.flush();
+  auto reader = DecisionReader::open(file);
+  REQUIRE(reader.ok());
+  std::uint64_t gaps = 0;
+  std::uint64_t read = 0;
+  for (LoggedDecision decision;;) {
+    const auto is_there = reader->next(decision);
+    if (!is_there.ok()) {
+      ++gaps;
+      REQUIRE(reader->resume());
+      continue;
+    }
+    if (!*is_there) break;
+    ++read;
+    REQUIRE(is_same(decision, expected[decision.number]));
+  }
+  CHECK(gaps > 2);
+  CHECK(gaps + 2 <= log.stats().spill_failures);
+  CHECK(read > 100);
+  CHECK(read < 300);
+}
+
+TEST_CASE("DecisionLog: the format of version 1, byte for byte", "[swap][decision_log]") {
+  DecisionLog log({.name = "s", .models = {{.name = "a"}, {.name = "b"}}});
+  SwapActions out;
+  const std::vector<ModelId> evict{ModelId{0}};
+  out.add(StartSwap{SwapId{1}, ModelId{1}, out.keep(evict), SwapReason::kRequested});
+  log.on_decision(RequestEvent{{.model = ModelId{1}, .priority = -1}}, TimePoint(1000ns), std::uint64_t{1} << 32U, out,
+                  0);
+  out.clear();
+  out.add(WakeAt{});
+  log.on_decision(TimerEvent{}, TimePoint(1000ns), 0, out, 0);
+
+  const std::vector<std::byte> bytes = log.bytes();
+  std::string hex;
+  for (const std::byte byte : bytes) {
+    for (const unsigned digit : {std::to_integer<unsigned>(byte) >> 4U, std::to_integer<unsigned>(byte) & 15U}) {
+      hex += "0123456789abcdef"[digit];
+    }
+  }
+  REQUIRE(bytes.size() == 24 + 15 + 40 + 17);
+  CHECK(hex.substr(0, 2 * 16) ==
+        "50454e53544b444c"
+        "01000000"
+        "0f000000");  // its checksum and the digest follow
+  CHECK(hex.substr(2 * 32, 2 * 7) ==
+        "0173"
+        "02"
+        "0161"
+        "0162");
+  CHECK(hex.substr(2 * 39) ==
+        "50534442"
+        "11000000"
+        "0000000000000000"
+        "0000000000000000"
+        "00000000"
+        "02000000"
+        "3752f63cb8ef13d8"
+        "90d00f0201010201"
+        "8002000101"  // a request that begins a swap
+        "880001"
+        "0d");  // a timer, and no further wake-up
+}
+
+TEST_CASE("DecisionLog: a digest is the same with every compiler", "[swap][decision_log]") {
+  SwapSchedulerOptions options = log_options();
+  CHECK(decision_digest(options) == 0xd4e0'3eb1'd134'365e);
+  options.planner = group_planner({.groups = {{.name = "g", .swap = false, .members = {"a", "b"}}}});
+  options.models[0].priority = -7;
+  options.tenants = {{.name = "batch", .weight = 3}};
+  options.back_off = {.first = 1s, .factor = 1.5, .longest = 90s};
+  options.max_wait = 60s;
+  CHECK(decision_digest(options) == 0xb366'193c'514f'f97d);
+}
+
 TEST_CASE("DecisionLog: what is read while a block is spilled ends with the last whole event", "[swap][decision_log]") {
   DecisionMaker maker(9);
   std::vector<std::size_t> seen;

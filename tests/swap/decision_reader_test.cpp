@@ -2,11 +2,13 @@
 #include "penstock/swap/decision_reader.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "penstock/swap/decision_log.hpp"
+#include "penstock/swap/recorded_scheduler.hpp"
 #include "support/catch.hpp"
 #include "support/status_text.hpp"
 #include "swap/decision_support.hpp"
@@ -71,6 +73,41 @@ std::vector<std::size_t> blocks_of(std::span<const std::byte> log) {
     blocks.push_back(at);
   }
   return blocks;
+}
+
+/// What a scheduler did with a few requests, in blocks of 512 bytes.
+std::vector<std::byte> log_of_scheduler() {
+  std::vector<std::byte> file;
+  RecordedScheduler scheduler(log_options(), {.capacity_bytes = 4096, .spill = [&](std::span<const std::byte> bytes) {
+                                                file.insert(file.end(), bytes.begin(), bytes.end());
+                                              }});
+  std::mt19937_64 random(9);
+  SwapActions out;
+  std::vector<TicketId> granted;
+  std::uint64_t swaps = 0;
+  for (int i = 0; i != 70; ++i) {
+    const TimePoint now(std::chrono::milliseconds(100 * i));
+    out.clear();
+    if (!granted.empty() && random() % 2 == 0) {
+      scheduler.on_serve_done(granted.back(), now, out);
+      granted.pop_back();
+    } else if (swaps != 0 && random() % 3 == 0) {
+      scheduler.on_model_state(ModelId{static_cast<std::uint32_t>(random() % 4)}, ModelState::kReady, now, out);
+      scheduler.on_swap_done(SwapId{swaps}, random() % 4 != 0, now, out);
+    } else {
+      scheduler.on_request(
+          {.model = ModelId{static_cast<std::uint32_t>(random() % 4)}, .deadline = now + std::chrono::seconds(9)}, now,
+          out);
+    }
+    for (const SwapAction& action : out) {
+      if (const auto* grant = std::get_if<GrantTicket>(&action)) granted.push_back(grant->ticket);
+      if (const auto* start = std::get_if<StartSwap>(&action)) swaps = static_cast<std::uint64_t>(start->swap);
+    }
+  }
+  const std::vector<ModelId> all{ModelId{0}, ModelId{1}, ModelId{2}, ModelId{3}};
+  scheduler.on_unload(all, std::chrono::seconds(1), TimePoint(std::chrono::seconds(8)), out);
+  scheduler.log().flush();
+  return file;
 }
 
 /// Makes the checksum of the block right, whatever is in it.
@@ -146,6 +183,9 @@ TEST_CASE("DecisionReader: a block that is missing or there twice is damage", "[
   REQUIRE(without.damage.size() == 1);
   CHECK(without.damage[0] == "decision log: byte " + std::to_string(blocks[2]) + ": block 3 follows block 1");
   CHECK(without.numbers.back() == 119);
+  // All but what began in block 2, and what ended in it.
+  const auto begun = detail::load<std::uint32_t>(log.data() + blocks[2] + 28);
+  CHECK(without.numbers.size() >= 120 - begun - 1);
 
   std::vector<std::byte> twice(log.begin(), at(3));
   twice.insert(twice.end(), at(2), log.end());
@@ -182,6 +222,50 @@ TEST_CASE("DecisionReader: hostile bytes behind right checksums harm nobody", "[
     damaged_ones += read.damage.empty() ? 0U : 1U;
   }
   CHECK(damaged_ones > 150);
+}
+
+TEST_CASE("DecisionReader: of a log of a scheduler, each bit flipped and each length harms nobody",
+          "[swap][decision_log]") {
+  const std::vector<std::byte> whole = log_of_scheduler();
+  const std::size_t begin = first_block(whole);
+  const auto blocks = blocks_of(whole);
+  REQUIRE(blocks.size() >= 2);
+  const std::size_t events = read_on(whole).numbers.size();
+  for (std::size_t size = 0; size != whole.size(); ++size) {
+    const Read read = read_on(std::span(whole).first(size));
+    if (read.numbers.size() > events || (size < begin && !read.numbers.empty())) FAIL("cut at " << size);
+  }
+  std::vector<std::byte> log = whole;
+  for (std::size_t bit = 0; bit != whole.size() * 8; ++bit) {
+    const std::byte mask = std::byte{1} << static_cast<int>(bit % 8);
+    log[bit / 8] ^= mask;
+    if (read_on(log).damage.empty()) FAIL("bit " << bit % 8 << " of byte " << bit / 8 << " is not noticed");
+    // Behind a right checksum it may mean something else, or nothing.
+    const auto after = std::upper_bound(blocks.begin(), blocks.end(), bit / 8);
+    if (after != blocks.begin()) {
+      const std::size_t block = *(after - 1);
+      std::vector<std::byte> sealed = log;
+      reseal(sealed, block);
+      if (read_on(sealed).numbers.size() > sealed.size()) FAIL("events out of nothing");
+    }
+    log[bit / 8] ^= mask;
+  }
+  CHECK(log == whole);
+}
+
+TEST_CASE("DecisionReader: marks of blocks all over do not make it slow", "[swap][decision_log]") {
+  // Each promises as many bytes as there are; to sum up all of these would take minutes.
+  std::vector<std::byte> log = log_of(1, 1);
+  const std::vector<std::byte> head(log.begin() + static_cast<std::ptrdiff_t>(first_block(log)), log.end());
+  log.resize(std::size_t{8} << 20U);
+  for (std::size_t at = first_block(log); at + detail::kBlockHeadBytes <= log.size(); at += detail::kBlockHeadBytes) {
+    std::copy_n(head.begin(), detail::kBlockHeadBytes, log.begin() + static_cast<std::ptrdiff_t>(at));
+    detail::store(log.data() + at + 4, static_cast<std::uint32_t>(log.size() - at - detail::kBlockHeadBytes));
+  }
+  const Read read = read_on(log);
+  CHECK(read.numbers.empty());
+  REQUIRE(read.damage.size() == 1);
+  CHECK_THAT(read.damage[0], ContainsSubstring("the block is larger than any is"));
 }
 
 TEST_CASE("DecisionReader: hostile names behind a right checksum harm nobody", "[swap][decision_log]") {

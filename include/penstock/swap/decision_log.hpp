@@ -14,11 +14,16 @@
 /// |         | the scheduler's name, varint number of models, their names; a name is a varint length and bytes        |
 /// | block   | u32 "PSDB", u32 payload bytes, u64 block number, u64 number of the first event that begins in it, u32  |
 /// |         | where in the payload that is, u32 how many begin, u64 checksum of all of that and of the payload       |
-/// | payload | events, one after the other. One may go on in the next block. The first that begins here can be read   |
-/// |         | without anything before it                                                                             |
-/// | event   | u8 kind (bits 0 to 3, the place in `SwapEvent`) and flags; signed delta of the time in ns; its         |
-/// |         | arguments and result; with bit 7, the varint number of its actions, and these                          |
-/// | action  | u8 kind (bits 0 to 2, the place in `SwapAction`) and `SwapReason` (bits 3 to 7); its fields            |
+/// | payload | at most 65496 bytes: events, one after the other. One may go on in the next block. The first that begins
+/// here can be read   | |         | without anything before it | | event   | u8 kind (bits 0 to 3, the place in
+/// `SwapEvent`) and flags; signed delta of the time in ns; its         | |         | arguments and result; with bit 7,
+/// the varint number of its actions, and these                          | | action  | u8 kind (bits 0 to 2, the place
+/// in `SwapAction`) and `SwapReason` (bits 3 to 7); its fields            |
+///
+/// A checksum is of whole numbers n of 64 bits: from 0xCBF29CE484222325 on, s becomes t ^ (t >> 32) with t = (s ^ n) *
+/// 0x9E3779B97F4A7C15. Bytes are eight at a time one n, then the rest of them, if any, one more with how many they are
+/// before them: their number, shifted to the left by 8 for each, and it added. Of a block, its first 32 bytes are added
+/// so, then its payload. It tells damage, not forgery.
 ///
 /// Tickets, swaps, stops and models are deltas; of a ticket, the lower and upper 32 bits for themselves. A request that
 /// is served from a model that is ready takes 16 bytes in all, with its grant and its end; a mixed load, 8 to 11 an
@@ -42,8 +47,10 @@
 
 namespace penstock::inline PENSTOCK_ABI {
 
-/// What decides is the same if this is the same: a number made of all options but `name`. Of a planner that is not
-/// pairwise it knows the name and properties only. Throws what `options.planner` throws.
+/// What decides is the same if this is the same: a number made of all options but `name`, with every compiler, and on
+/// every machine of 64 bits. Of a planner that is not pairwise it knows the name and properties only, and nothing of
+/// the release of the library: where one of these decides otherwise, a replay finds out. Throws what `options.planner`
+/// throws.
 [[nodiscard]] std::uint64_t decision_digest(const SwapSchedulerOptions& options);
 
 struct DecisionLogOptions {
@@ -52,8 +59,10 @@ struct DecisionLogOptions {
   std::size_t capacity_bytes = std::size_t{1} << 20U;
 
   /// Gets the header at once, and each block as soon as it is full, before it is overwritten: all that it has got, one
-  /// behind the other, is a log. Called on the thread that records, without a lock; that thread waits for it. What it
-  /// throws is caught and counted. Empty: what is overwritten is lost.
+  /// behind the other, is a log. Called on the thread that records, without a lock: that thread waits for it, `bytes`
+  /// and `stats` do not. It must not record or flush. What it throws is caught and counted; a block that it throws for
+  /// is not tried again, and missing in that log; the header is, before the next block. Empty: what is overwritten is
+  /// lost.
   std::function<void(std::span<const std::byte>)> spill = {};
 
   /// How many events the scheduler has been told of before.
@@ -109,7 +118,7 @@ class DecisionLog final : public SwapObserver {
   void append(const std::byte* from, std::size_t size) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void next_block() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void seal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void spill(std::span<const std::byte> bytes) noexcept;
+  bool spill(std::span<const std::byte> bytes) noexcept;
   [[nodiscard]] std::byte* slot(std::uint64_t block) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] const std::byte* slot(std::uint64_t block) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] std::uint64_t oldest_block() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -118,6 +127,7 @@ class DecisionLog final : public SwapObserver {
   const std::vector<std::byte> header_;
   const std::size_t slots_;
   const std::size_t slot_bytes_;
+  bool has_spilled_header_ = false;  // of the recording thread
 
   mutable Mutex mutex_;                                  // let go of while `spill` is called, also within an event
   std::vector<std::byte> ring_ ABSL_GUARDED_BY(mutex_);  // block n in slot n % slots_

@@ -60,11 +60,13 @@ class DecisionReader {
   [[nodiscard]] const DecisionLogHeader& header() const noexcept { return header_; }
 
   /// Reads the next event. Returns: false at the end. DataLoss: the log is damaged, the text names the byte; so do all
-  /// further calls until `resume`. Reused, `decision` allocates nothing.
+  /// further calls until `resume`. Throws: std::bad_alloc. Cost: reused, `decision` mostly allocates nothing; whatever
+  /// the bytes are, it takes at most a hundred times as many of memory as the event.
   [[nodiscard]] absl::StatusOr<bool> next(LoggedDecision& decision);
 
   /// After damage, goes on to the next block that is intact and in which an event begins. Returns: false if there is
-  /// none. Cost: as much as reading what is passed over.
+  /// none. Cost: looks through what is passed over; at each mark of a block in there, also through as much as a block
+  /// has, so it is linear whatever the bytes are.
   bool resume();
 
   /// At the end: whether the log ends within an event, as a file does whose writer ended unasked.
@@ -100,6 +102,7 @@ class DecisionReader {
   std::size_t block_ = 0;  // where the present one begins
   detail::BlockHead head_;
   bool in_block_ = false;
+  bool is_block_intact_ = false;  // though it is damage that it is there
   bool is_synced_ = false;    // at the end of an event, or at the beginning of the first
   std::uint32_t events_ = 0;  // of the block, that have been begun
   std::size_t at_ = 0;        // in the log
@@ -137,7 +140,8 @@ struct ReplayReport {
 ///
 /// Returns: how much was replayed, if all of it was the same. Aborted: something is not; the text names the event, and
 /// what was recorded and done. InvalidArgument, DataLoss: as `DecisionReader`. FailedPrecondition: the scheduler has
-/// other options. OutOfRange: the log begins after `from_event`. Throws: as the scheduler.
+/// other options. OutOfRange: the log begins after `from_event`; what a ring has overwritten is lost. Throws: as the
+/// scheduler.
 [[nodiscard]] absl::StatusOr<ReplayReport> replay(std::span<const std::byte> log, SwapScheduler& scheduler,
                                                   const ReplayRange& range = {});
 

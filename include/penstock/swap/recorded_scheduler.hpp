@@ -20,7 +20,7 @@ struct SwapCheckpoint {
   SwapScheduler scheduler;
 };
 
-/// Has the events of a `SwapScheduler`, passes them on, and records them.
+/// Has the events of a `SwapScheduler`, passes them on, and records them. One that throws is not recorded.
 ///
 /// Threads: none of its own, but for the log.
 class RecordedScheduler {

@@ -20,6 +20,7 @@ inline constexpr std::uint32_t kDecisionVersion = 1;
 inline constexpr std::size_t kDecisionHeadBytes = 24;  // of the header, before the digest
 inline constexpr std::uint32_t kBlockMagic = 0x4244'5350;
 inline constexpr std::size_t kBlockHeadBytes = 40;
+inline constexpr std::size_t kMostBlockBytes = std::size_t{1} << 16U;  // with its head
 inline constexpr std::size_t kPieceBytes = 64;  // the most that an event or action takes without its list of models
 
 inline constexpr unsigned kHasActions = 0x80;  // of an event's first byte
