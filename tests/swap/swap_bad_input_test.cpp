@@ -231,6 +231,18 @@ TEMPLATE_LIST_TEST_CASE("SwapScheduler: a planner that throws refuses whom it wa
   expect_works(script, 'b', 3);
 }
 
+TEMPLATE_LIST_TEST_CASE("SwapScheduler: whom a planner named before it threw stays", "[swap][bad_input]", Ways) {
+  const PlannerFactory planner = function_planner({.plan = [](const PlanInput& input, std::vector<ModelId>& evict) {
+    if (input.target != ModelId{1}) return;
+    evict.assign(input.running.begin(), input.running.end());
+    throw std::runtime_error("broken");
+  }});
+  Script<TestType> script({.models = "abc", .ready = "a", .options = any_rules(), .planner = planner});
+  CHECK(script.request('b') == "E 1 planner_failed");
+  CHECK(script.request('c') == "S c");
+  CHECK(script.request('a') == "G 3");
+}
+
 TEMPLATE_LIST_TEST_CASE("SwapScheduler: a planner that throws for those who wait", "[swap][bad_input]", Ways) {
   // b waits for a; when a has been served, the planner does not know any more.
   const PlannerFactory planner = function_planner({.plan = [](const PlanInput& input, std::vector<ModelId>& evict) {
