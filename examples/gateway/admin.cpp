@@ -177,6 +177,10 @@ void Admin::reload(httplib::Response& response) {
   if (violations.empty() && names != std::set<std::string>(served.begin(), served.end())) {
     violations.push_back("$.providers: none can be added or removed while the gateway runs");
   }
+  const std::string served_local = local_ == nullptr ? "" : local_->config().text;
+  if (violations.empty() && (config.local ? config.local->text : "") != served_local) {
+    violations.push_back("$.local: local models cannot be changed while the gateway runs");
+  }
   if (!violations.empty()) {
     return respond(response, refused(absl::InvalidArgumentError(fmt::format("{}", fmt::join(violations, "\n"))), ""));
   }

@@ -19,7 +19,7 @@ namespace gateway {
 /// PUT  /admin/providers/{name}          its JSON, as in the configuration: an update, which no request notices
 /// POST /admin/providers/{name}/check    a health check, now
 /// POST /admin/providers/{name}/breaker  {"state": "open" | "reset" | "disabled" | "metrics_only"}
-/// POST /admin/reload                    all providers, as the file says now
+/// POST /admin/reload                    all providers, as the file says now; refused if its local models are others
 /// POST /api/models/unload               stops all local models
 /// POST /api/models/unload/{model}       stops one of them
 ///

@@ -127,6 +127,7 @@ LocalConfig read_local(const json& object, const std::string& path, std::vector<
   part("batching", read_batching);
   part("status", read_status);
   reader.refuse_unknown_keys();
+  local.text = object.dump(-1, ' ', false, json::error_handler_t::replace);
   return local;
 }
 

@@ -51,6 +51,7 @@ struct LocalConfig {
   StatusForm status_form = StatusForm::kComments;
   std::chrono::milliseconds status_after{250};  ///< Until then the status of the response can still be chosen.
   std::chrono::milliseconds status_every{1'000};
+  std::string text = {};  ///< All of it, as JSON: another one says something else.
 
   /// The options, with the models.
   [[nodiscard]] penstock::SwapSchedulerOptions scheduler_options() const;

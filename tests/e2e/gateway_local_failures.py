@@ -359,6 +359,36 @@ class LocalConfiguration(LocalTest):
         model = {"name": "a", "command": ["x"], "concurrency_limit": 500}
         self.assertIn("$.server.max_connections: must be at least 532", self.run_config({"local": {"models": [model]}}))
 
+    def test_a_reload_refuses_other_local_models(self):
+        path = os.path.join(self.folder, "gateway.json")
+        provider = self.provider("beta")
+
+        def write(*models, **local):
+            config = {"providers": [{"name": "beta", "url": provider.url, "models": ["beta-1"]}]}
+            if models:
+                config["local"] = {"models": list(models), **local}
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(config, file, indent=len(models))
+
+        def reload():
+            return self.ask("POST", "/admin/reload")
+        self.addCleanup(self.check_nobody_is_left)
+        write(self.model("a"))
+        self.gateway = self.start("gateway", "--config", path)
+        self.check_content(self.complete("a"), "a")
+        for change in (lambda: write(), lambda: write(self.model("a"), self.model("b")),
+                       lambda: write(self.model("a", priority=1)), lambda: write(self.model("a"), max_wait_ms=1000)):
+            change()
+            refused = reload()
+            self.check_failure(refused, 400, "invalid_request", stage="request")
+            self.assertIn("$.local: local models cannot be changed while the gateway runs", refused.error["message"])
+            self.assertEqual(self.state_of("beta")["updates"], 0)
+        write(self.model("a"))
+        self.assertEqual(reload().status, 200)
+        self.assertEqual(self.state_of("beta")["updates"], 1)
+        self.check_content(self.complete("a"), "a")
+        self.assertEqual(self.started(), ["a"])  # it was not disturbed
+
     def test_other_shapes(self):
         self.assertIn("$.local: must be an object, got [1]", self.run_config({"local": [1]}))
         self.assertIn("$.local.models: must be a list that is not empty, got nothing", self.run_config({"local": {}}))

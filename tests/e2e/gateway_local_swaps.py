@@ -104,6 +104,14 @@ class LocalSwaps(LocalTest):
         self.check_that_a_and_b_run_at_once({"a": {"memory_mb": 400}, "b": {"memory_mb": 600}, "c": {"memory_mb": 700}},
                                             budget={"memory_mb": 1000, "victims": "cheapest"})
 
+    def test_a_pinned_model_keeps_its_memory(self):
+        self.start_local(self.model("a", memory_mb=400, pinned=True), self.model("b", memory_mb=600),
+                         self.model("c", memory_mb=500), budget={"memory_mb": 1000})
+        for name in "abcb":  # a is the one that was not used for longest
+            self.check_content(self.complete(name), name)
+        self.check_content(self.complete("a"), "a")
+        self.assertEqual(self.started(), ["a", "b", "c", "b"])
+
     def test_the_one_that_matters_more_goes_first(self):
         self.start_local(self.model("a"), self.model("b"), self.model("c", priority=10))
         self.check_content(self.complete("a"), "a")
