@@ -2,11 +2,13 @@
 #include "penstock/swap/decision_log.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <limits>
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "penstock/swap/decision_reader.hpp"
@@ -222,6 +224,34 @@ TEST_CASE("DecisionLog: what is read while a block is spilled ends with the last
   CHECK(seen.size() > 4);
   CHECK(seen == expected);
   self = nullptr;
+}
+
+TEST_CASE("DecisionLog: what another thread takes of it meanwhile is a log", "[swap][decision_log]") {
+  std::size_t spilled = 0;  // of the thread that records
+  DecisionLog log(log_options(), {.capacity_bytes = 4096,
+                                  .spill = [&](std::span<const std::byte> bytes) { spilled += bytes.size(); }});
+  std::atomic<bool> has_ended = false;
+  std::thread recording([&] {
+    DecisionMaker maker(8);
+    for (std::uint64_t i = 0; i != 5000; ++i) record(log, maker.make(i));
+    log.flush();
+    has_ended = true;
+  });
+  std::uint64_t before = 0;
+  for (bool is_last = false; !is_last;) {
+    is_last = has_ended;
+    const DecisionLogStats stats = log.stats();
+    const std::vector<LoggedDecision> read = read_all(log.bytes());
+    if (stats.events < before || stats.first_event > stats.events) FAIL("stats that go back");
+    for (std::size_t i = 1; i < read.size(); ++i) {
+      if (read[i].number != read[0].number + i) FAIL("a gap before event " << read[i].number);
+    }
+    if (!read.empty() && read.back().number + 1 < stats.events) FAIL("an event that was recorded is not there");
+    before = stats.events;
+  }
+  recording.join();
+  CHECK(before == 5000);
+  CHECK(spilled > 5000);
 }
 
 TEST_CASE("DecisionLog: recording allocates nothing", "[swap][decision_log]") {
