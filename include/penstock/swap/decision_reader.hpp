@@ -103,11 +103,11 @@ class DecisionReader {
   detail::BlockHead head_;
   bool in_block_ = false;
   bool is_block_intact_ = false;  // though it is damage that it is there
-  bool is_synced_ = false;    // at the end of an event, or at the beginning of the first
-  std::uint32_t events_ = 0;  // of the block, that have been begun
-  std::size_t at_ = 0;        // in the log
-  std::size_t end_ = 0;       // of the block
-  std::uint64_t next_ = 0;    // number of the next event
+  bool is_synced_ = false;        // at the end of an event, or at the beginning of the first
+  std::uint32_t events_ = 0;      // of the block, that have been begun
+  std::size_t at_ = 0;            // in the log
+  std::size_t end_ = 0;           // of the block
+  std::uint64_t next_ = 0;        // number of the next event
   detail::DecisionState state_;
   std::vector<ModelId> list_;
   absl::Status damage_;
