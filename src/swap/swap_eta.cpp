@@ -59,7 +59,7 @@ Duration SwapCore::wait_of(std::uint32_t number, const OrderKey& key, TimePoint 
   if (own.state != ModelState::kReady) return plus(wait, start_times_[number]);
   if (is_full(own)) {
     const Duration::rep rounds = own.queue.size() / std::max(own.limit, 1U) + 1U;
-    wait = plus(wait, own.serve_time * std::min<Duration::rep>(rounds, 1'000'000));
+    wait = plus(wait, own.serve_time > Duration::max() / rounds ? Duration::max() : own.serve_time * rounds);
   }
   return wait;
 }

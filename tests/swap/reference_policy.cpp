@@ -14,6 +14,7 @@ void ReferenceScheduler::begin(TimePoint now, SwapActions& out) {
   out_ = &out;
   expire();
   unload_idle();
+  end_residencies();
 }
 
 void ReferenceScheduler::end() {
@@ -82,14 +83,17 @@ bool ReferenceScheduler::has_claims() const noexcept {
   return options_.max_wait != Duration::max() || options_.claim_priority != std::numeric_limits<std::int32_t>::max();
 }
 
+bool ReferenceScheduler::is_urgent(TicketId ticket) const {
+  const SwapRequest& what = at(ticket).what;
+  return options_.claim_priority != std::numeric_limits<std::int32_t>::max() &&
+         std::int64_t{table_[what.model].priority} + what.priority >= options_.claim_priority;
+}
+
 /// From when on a request goes before others, if it does.
 std::optional<TimePoint> ReferenceScheduler::claims_since(TicketId ticket) const {
   const Request& request = at(ticket);
   if (request.state != TicketState::kQueued) return std::nullopt;
-  const std::int64_t priority = std::int64_t{table_[request.what.model].priority} + request.what.priority;
-  const bool matters =
-      options_.claim_priority != std::numeric_limits<std::int32_t>::max() && priority >= options_.claim_priority;
-  const TimePoint since = matters ? request.arrived : saturated_add(request.arrived, options_.max_wait);
+  const TimePoint since = is_urgent(ticket) ? request.arrived : saturated_add(request.arrived, options_.max_wait);
   if (since > now_ || since == TimePoint::max()) return std::nullopt;
   return since;
 }
@@ -190,7 +194,8 @@ void ReferenceScheduler::call_off_unwanted() {
 }
 
 TimePoint ReferenceScheduler::next_due() const {
-  TimePoint due = TimePoint::max();
+  if (shut_down_) return TimePoint::max();
+  TimePoint due = residencies_end();
   for (std::uint32_t i = 0; i != models_.size(); ++i) due = std::min(due, idle_end(ModelId{i}).value_or(due));
   if (!has_deadlines_) return due;
   for (const TicketId each : queue_) due = std::min(due, at(each).what.deadline);

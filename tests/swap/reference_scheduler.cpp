@@ -43,7 +43,8 @@ TicketId ReferenceScheduler::on_request(const SwapRequest& request, TimePoint no
   requests_.push_back({.what = request, .key = {}, .arrived = now});
   ++stats_.arrived;
   if (const std::optional<SwapReason> reason = refusal_of(request)) {
-    reject(ticket, *reason);
+    const bool backs_off = *reason == SwapReason::kBackingOff;
+    reject(ticket, *reason, SwapId{}, backs_off ? at(request.model).backs_off_until - now : Duration::zero());
   } else {
     at(ticket).key = key_of(request, stats_.arrived);
     at(ticket).state = TicketState::kQueued;  // on its way there, if nothing else
@@ -52,7 +53,9 @@ TicketId ReferenceScheduler::on_request(const SwapRequest& request, TimePoint no
     if (is_cured()) pass_queued_of(request.model, std::nullopt);
     if (!try_pass(ticket, SwapReason::kRequested)) {
       if (const std::optional<SwapReason> full = bound_of(request)) {
-        reject(ticket, *full);
+        reject(ticket, *full, SwapId{}, wait_of(request.model, at(ticket).key, now));
+      } else if (is_late(ticket, wait_of(request.model, at(ticket).key, now))) {
+        reject(ticket, SwapReason::kTooLate);
       } else {
         enqueue(ticket);
       }
@@ -105,6 +108,9 @@ bool ReferenceScheduler::on_serve_done(TicketId ticket, TimePoint now, SwapActio
   if (is_granted) {
     ++stats_.served;
     const ModelId model = at(ticket).what.model;
+    const Duration taken = now - at(ticket).granted;
+    Duration& known = at(model).serve_time;
+    known = known == Duration::zero() ? taken : known + (taken - known) / 8;
     release(ticket);
     after_leaving(model);
   } else {
@@ -160,9 +166,12 @@ bool ReferenceScheduler::on_model_state(ModelId id, ModelState state, TimePoint 
     ++stats_.ignored;
   } else if (Model& model = at(id); model.state != state) {
     model.state = state;
+    model.stays_until = TimePoint::min();
     if (state == ModelState::kReady) {
       model.failures = 0;
       model.idle_since = now;
+      const Duration stays = options_.batching.min_residency;
+      if (stays > Duration::zero()) model.stays_until = saturated_add(now, stays);
       model.backs_off_until = TimePoint::min();
       last_used_[static_cast<std::size_t>(id)] = ++uses_;
     }
@@ -259,6 +268,8 @@ ModelLoad ReferenceScheduler::model_load(ModelId model) const noexcept {
   ModelLoad load;
   if (!table_.contains(model)) return load;
   load.in_flight = at(model).in_flight;
+  load.swap_time = start_times_[static_cast<std::size_t>(model)];
+  load.serve_time = at(model).serve_time;
   for (const TicketId each : queue_) load.queued += at(each).what.model == model ? 1U : 0U;
   for (const Swap& swap : swaps_) {
     if (swap.target != model || swap.is_orphan) continue;

@@ -42,8 +42,10 @@ class ReferenceScheduler {
   [[nodiscard]] TicketState state(TicketId ticket) const noexcept;
   [[nodiscard]] std::optional<std::size_t> position(TicketId ticket) const noexcept;
   [[nodiscard]] ModelState model_state(ModelId model) const noexcept;
-  /// Its times are zero: the reference guesses nothing.
   [[nodiscard]] ModelLoad model_load(ModelId model) const noexcept;
+  /// As long as no more models have somebody queued than a guess looks at.
+  [[nodiscard]] std::optional<Duration> eta(TicketId ticket, TimePoint now);
+  [[nodiscard]] bool is_so(const SwapExplanation& explanation, TicketId ticket);
   [[nodiscard]] bool is_shut_down() const noexcept { return shut_down_; }
   [[nodiscard]] std::size_t queued() const noexcept { return queue_.size(); }
   /// Without `plans`, `planner_misfits` and `planner_failures`, which count how often somebody thought.
@@ -57,6 +59,7 @@ class ReferenceScheduler {
     SwapRequest what;
     Key key;
     TimePoint arrived{};
+    TimePoint granted{};
     TicketState state = TicketState::kEnded;
   };
   struct Model {
@@ -67,6 +70,8 @@ class ReferenceScheduler {
     int failures = 0;          // in a row
     TimePoint backs_off_until = TimePoint::min();
     TimePoint idle_since{};
+    TimePoint stays_until = TimePoint::min();  // it is not evicted; min(): it may be
+    Duration serve_time{};
   };
   struct Swap {
     SwapId id{};
@@ -108,9 +113,17 @@ class ReferenceScheduler {
   void failed(ModelId model);
   void expire();
   [[nodiscard]] bool has_claims() const noexcept;
+  [[nodiscard]] bool is_urgent(TicketId ticket) const;
   [[nodiscard]] std::optional<TimePoint> claims_since(TicketId ticket) const;
   [[nodiscard]] bool is_restrained(TicketId ticket, Row row, const std::vector<ModelId>& evict);
   void unload_idle();
+  void end_residencies();
+  [[nodiscard]] TimePoint residencies_end() const;
+  void drain_by_cost();
+  [[nodiscard]] bool is_late(TicketId ticket, Duration wait) const;
+  [[nodiscard]] bool is_held(ModelId model) const;
+  [[nodiscard]] Duration time_until_up(ModelId model, TimePoint now) const;
+  [[nodiscard]] Duration wait_of(ModelId model, const Key& key, TimePoint now);
   [[nodiscard]] std::optional<TimePoint> idle_end(ModelId model) const;
   void call_off_unwanted();
   [[nodiscard]] TimePoint next_due() const;

@@ -106,7 +106,7 @@ ReferenceScheduler::Row ReferenceScheduler::table_row_of(ModelId model) {
   }
   if (collide) return Row::kCollides;
   for (const ModelId each : evict_) {
-    if (at(each).in_flight > 0) return Row::kBusy;
+    if (at(each).in_flight > 0 || at(each).stays_until != TimePoint::min()) return Row::kBusy;
   }
   return Row::kStart;
 }
@@ -128,6 +128,10 @@ bool ReferenceScheduler::try_pass(TicketId ticket, SwapReason start_reason) {
       grant(ticket, SwapReason::kReady);
       return true;
     case Row::kStart: {
+      if (is_late(ticket, start_times_[static_cast<std::size_t>(model)])) {
+        reject(ticket, SwapReason::kTooLate);
+        return true;
+      }
       const auto swap = SwapId{++swaps_begun_};
       out_->add(StartSwap{.swap = swap, .target = model, .evict = out_->keep(evict_), .reason = start_reason});
       swaps_.push_back({.id = swap, .target = model, .evict = evict_, .waiters = {ticket}, .began = now_});
@@ -159,6 +163,9 @@ void ReferenceScheduler::pass_queued_of(ModelId model, std::optional<TicketId> l
 }
 
 void ReferenceScheduler::drain() {
+  const bool has_holders =
+      std::any_of(queue_.begin(), queue_.end(), [&](TicketId each) { return claims_since(each).has_value(); });
+  if (options_.batching.by_cost && !has_holders) return drain_by_cost();
   const std::vector<Swap> swaps_before = swaps_;
   for (std::size_t i = 0; i != queue_.size(); ++i) {
     const TicketId each = queue_[i];
@@ -249,6 +256,7 @@ void ReferenceScheduler::grant(TicketId ticket, SwapReason reason) {
     virtual_time_ = std::max(virtual_time_, std::get<1>(request.key));
   }
   request.state = TicketState::kGranted;
+  request.granted = now_;
   ++model.in_flight;
   ++stats_.in_flight;
   ++stats_.granted;

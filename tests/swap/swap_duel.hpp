@@ -49,6 +49,7 @@ class Duel {
   [[nodiscard]] std::string compare_counts() const;
   [[nodiscard]] std::string compare_place(std::size_t number) const;
   [[nodiscard]] std::string compare_places();
+  [[nodiscard]] std::string compare_guess(std::size_t number);
   [[nodiscard]] std::string compare_loads() const;
   [[nodiscard]] Meaning meaning_of(const Step& step) const;
   void follow(const Step& step, const Meaning& meaning);
@@ -162,6 +163,10 @@ std::string Duel<Other>::compare(const SwapAction& ours, const SwapAction& their
     const auto& b = std::get<RejectTicket>(theirs);
     if (!is_same(a->ticket, b.ticket)) return "ticket";
     if (!is_same(a->swap, b.swap)) return "swap";
+    if (a->retry_after != b.retry_after) {
+      return "to be tried again after " + std::to_string(b.retry_after.count()) + " ns, not " +
+             std::to_string(a->retry_after.count());
+    }
     return a->model == b.model && a->reason == b.reason ? "" : "model or reason";
   }
   if (const auto* const a = std::get_if<StopModels>(&ours)) {
@@ -226,6 +231,27 @@ std::string Duel<Other>::compare_place(std::size_t number) const {
          std::to_string(expected);
 }
 
+/// How long it still waits; and whether what is said to be in its way is.
+template <class Other>
+std::string Duel<Other>::compare_guess(std::size_t number) {
+  const TicketId ours = reference_.tickets[number];
+  const TicketId theirs = other_.tickets[number];
+  const auto expected = reference_.scheduler.eta(ours, now_).value_or(Duration(-1));
+  const auto got = other_.scheduler.eta(theirs, now_).value_or(Duration(-1));
+  if (got != expected) {
+    return "request #" + std::to_string(number) + " is to wait for " + std::to_string(got.count()) + " ns, not " +
+           std::to_string(expected.count());
+  }
+  if constexpr (requires { other_.scheduler.explain(theirs, now_); }) {
+    const SwapExplanation why = other_.scheduler.explain(theirs, now_);
+    if (!reference_.scheduler.is_so(why, ours)) {
+      return "what is said to be in the way of request #" + std::to_string(number) +
+             " is not: " + to_text(why, reference_.scheduler.models());
+    }
+  }
+  return "";
+}
+
 /// All places in a small world; in a large one, of some. Those that have ended, once more and then now and then.
 template <class Other>
 std::string Duel<Other>::compare_places() {
@@ -238,6 +264,8 @@ std::string Duel<Other>::compare_places() {
   if (!looks_at_all_) return "";
   for (const std::size_t each : open_) {
     if (std::string difference = compare_place(each); !difference.empty()) return difference;
+    if (steps_ % 16 != 0) continue;
+    if (std::string difference = compare_guess(each); !difference.empty()) return difference;
   }
   std::erase_if(open_, [&](std::size_t each) {
     return reference_.scheduler.state(reference_.tickets[each]) == TicketState::kEnded;
@@ -253,12 +281,13 @@ std::string Duel<Other>::compare_loads() const {
     const ModelLoad theirs = other_.scheduler.model_load(model);
     const bool same = ours.queued == theirs.queued && ours.joined == theirs.joined &&
                       ours.in_flight == theirs.in_flight && is_same(ours.swap, theirs.swap) &&
+                      ours.swap_time == theirs.swap_time && ours.serve_time == theirs.serve_time &&
                       reference_.scheduler.model_state(model) == other_.scheduler.model_state(model);
     if (same) continue;
     return "the load of m" + std::to_string(i) + " (queued, joined, in flight) is " + std::to_string(theirs.queued) +
            ", " + std::to_string(theirs.joined) + ", " + std::to_string(theirs.in_flight) + ", not " +
            std::to_string(ours.queued) + ", " + std::to_string(ours.joined) + ", " + std::to_string(ours.in_flight) +
-           ", or its swap or state is another";
+           ", or its swap, state or times are others";
   }
   return "";
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 namespace penstock::testing {
 namespace {
@@ -145,8 +146,19 @@ Step Pilot::stale() {
 std::optional<Step> Pilot::settle(const View& view) {
   const Underway& underway = view.underway;
   if (!underway.granted.empty()) return Step{.what = Step::What::kServed, .which = underway.granted.front()};
-  if (!underway.stops.empty()) return underway.end_of(underway.stops.front());
-  if (underway.swaps.empty()) return std::nullopt;
+  if (!underway.stops.empty()) {
+    const Underway::Stop& stop = underway.stops.front();
+    for (const ModelId each : stop.models) {
+      if (is_running(view.scheduler.model_state(each))) return state_of(each, ModelState::kStopped);
+    }
+    return underway.end_of(stop);
+  }
+  if (underway.swaps.empty()) {
+    // Whoever still waits does so until the time of what may stay is over.
+    if (view.scheduler.queued() == 0 || std::exchange(has_waited_, true)) return std::nullopt;
+    return Step{.what = Step::What::kTimer, .after_us = 10'000};
+  }
+  has_waited_ = false;
   const Underway::Swap& swap = underway.swaps.front();
   for (const ModelId each : swap.evict) {
     if (is_running(view.scheduler.model_state(each))) return state_of(each, ModelState::kStopped);

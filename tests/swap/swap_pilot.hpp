@@ -42,7 +42,8 @@ class Pilot {
   const World& world_;
   Random random_;
   std::uint32_t requests_ = 0;
-  bool floods_ = true;  // more come than go
+  bool floods_ = true;       // more come than go
+  bool has_waited_ = false;  // nothing has happened since
 };
 
 }  // namespace penstock::testing

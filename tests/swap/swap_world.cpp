@@ -289,6 +289,12 @@ World make_world(WorldKind kind, std::uint64_t seed) {
     if (random.chance(70)) options.max_wait = std::chrono::microseconds(random.between(1, 3000));
     if (random.chance(40)) options.claim_priority = static_cast<std::int32_t>(random.below(5));
   }
+  if (kind == WorldKind::kPolicy || uses_time(kind)) {
+    options.batching.by_cost = random.chance(25);
+    options.reject_late = world.has_deadlines && random.chance(40);
+    if (random.chance(25)) options.batching.min_residency = std::chrono::microseconds(random.between(1, 2000));
+    for (SwapModel& each : options.models) each.start_time = std::chrono::microseconds(random.below(400));
+  }
   return world;
 }
 
@@ -318,6 +324,11 @@ std::string to_text(const World& world) {
   }
   if (options.max_wait != Duration::max()) text += ", max_wait " + std::to_string(options.max_wait.count()) + " ns";
   if (options.claim_priority < 100) text += ", claims from priority " + std::to_string(options.claim_priority);
+  if (options.batching.by_cost) text += ", by cost";
+  if (options.reject_late) text += ", rejects the late";
+  if (options.batching.min_residency != Duration::zero()) {
+    text += ", residency " + std::to_string(options.batching.min_residency.count()) + " ns";
+  }
   if (options.cancel_unwanted) text += ", cancels the unwanted";
   return text;
 }
