@@ -100,6 +100,7 @@ void SupervisorCore::run() noexcept {
     }
   }
   seen_.clear();
+  reap_left();
 }
 
 void SupervisorCore::leave(RunningChild&& child) {

@@ -52,10 +52,11 @@ TEST_CASE("Process: the destructor does not wait for what the system does not en
   std::optional<Process> process(std::in_place, supervisor,
                                  child({"fork", "pid", "print", "up", "wait", "done", "wait"}, ReadyOnLine{"up"}));
   REQUIRE(process->ensure_ready().ok());
+  const int leader = process->pid();
   Unkillable held(number_after(*process, "pid"));
   if (!held.holds()) return;
   CHECK_FALSE(process->try_stop(0s).ok());
-  CHECK(eventually([&] { return process->stats().kills == 1 && clock.armed() == 1; }));
+  CHECK(eventually([&] { return process->stats().kills == 1 && clock.armed() == 1 && !runs(leader); }));
   clock.advance(process->options().kill_timeout);
   CHECK(eventually([&] { return process->try_stop().code() == absl::StatusCode::kDeadlineExceeded; }));
   process.reset();

@@ -60,6 +60,7 @@ class ProcessSupervisor {
   ProcessSupervisor(const ProcessSupervisor&) = delete;
   ProcessSupervisor& operator=(const ProcessSupervisor&) = delete;
   /// Ends the thread. All its processes have been destroyed. Not called on that thread, nor by a callback of a process.
+  /// A child that the system has not ended by then, though it was killed, is left to the host.
   /// Blocks: while a callback runs that has destroyed its process.
   ~ProcessSupervisor();
 
