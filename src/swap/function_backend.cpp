@@ -9,6 +9,8 @@
 
 #include <deque>
 #include <exception>
+#include <new>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -114,31 +116,35 @@ class FunctionBackendCore {
     } catch (const std::bad_alloc&) {  // as if there were no thread
     }
     if (status == OpStatus::kOk) return;
-    // The line was empty, and nobody else serves it: what is in it has come since, and goes with it.
-    std::deque<Call> failed;
-    {
-      const MutexLock lock(mutex_);
-      Line& line = line_of(model);
-      failed.swap(line.calls);
+    // The line was empty, and nobody else serves it: what is in it has come since, and goes with it. One after the
+    // other, as that needs no memory, of which there may be none.
+    while (const std::optional<Call> failed = next_of(model)) end(*failed, no_thread_error());
+  }
+
+  /// The next call for `model`; if none is left, its line is not served any more.
+  std::optional<Call> next_of(ModelId model) noexcept {
+    const MutexLock lock(mutex_);
+    Line& line = line_of(model);
+    if (line.calls.empty()) {
       line.is_served = false;
+      return std::nullopt;
     }
-    for (const Call& each : failed) end(each, absl::ResourceExhaustedError("function backend: no thread for a call"));
+    std::optional<Call> call = std::move(line.calls.front());
+    line.calls.pop_front();
+    return call;
   }
 
   void serve(ModelId model) noexcept {
-    for (;;) {
-      Call call;
-      {
-        const MutexLock lock(mutex_);
-        Line& line = line_of(model);
-        if (line.calls.empty()) {
-          line.is_served = false;
-          return;
-        }
-        call = std::move(line.calls.front());
-        line.calls.pop_front();
-      }
-      end(call, call.starts ? run_start(model, *call.errand) : run_stop(model, *call.errand));
+    while (const std::optional<Call> call = next_of(model)) {
+      end(*call, call->starts ? run_start(model, *call->errand) : run_stop(model, *call->errand));
+    }
+  }
+
+  static absl::Status no_thread_error() noexcept {
+    try {
+      return absl::ResourceExhaustedError("function backend: no thread for a call");
+    } catch (const std::bad_alloc&) {
+      return absl::Status(absl::StatusCode::kResourceExhausted, {});
     }
   }
 
