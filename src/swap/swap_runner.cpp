@@ -54,10 +54,9 @@ SwapRunner::~SwapRunner() {
 absl::StatusOr<SwapLease> SwapRunner::acquire(ModelChoice model, const SwapRequestOptions& options,
                                               const Context& ctx) {
   if (core_->is_inside()) return core_->inside_error("acquire");
-  const auto state = core_->submit(model, options, &ctx);
+  auto state = core_->submit(model, options, &ctx);
   if (!state.ok()) return state.status();
-  const SwapTicket ticket = detail::SwapTicketState::handle(*state);  // cancels it, if the wait throws
-  return detail::SwapTicketState::take_or_cancel(*state, (*state)->decided.wait(ctx));
+  return detail::SwapTicketState::wait_and_take(*std::move(state), ctx);
 }
 
 SwapAcquireAwaiter SwapRunner::async_acquire(ModelChoice model, const SwapRequestOptions& options, Context ctx) {

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: MIT
 
-// The thread of a swap runner: what it is told, what the scheduler makes of it, and who hears of that.
+// Who has the turn of a swap runner: what it is told, what the scheduler makes of it, and who carries that out.
 
 #include "swap_runner_core.hpp"
 
 #include <new>
 #include <stdexcept>
+#include <utility>
 #include <variant>
 
-#include "penstock/core/detail/elapsed.hpp"
 #include "penstock/core/detail/option_text.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
-using Phase = SwapTicketState::Phase;
+/// A client decides so many events in a row, its own and those that came meanwhile: about as long as it takes to wake
+/// the thread, which goes on then.
+constexpr std::uint32_t kMostOfClient = 32;
 
 struct RunsFor {};
 
@@ -28,8 +30,6 @@ SwapRunnerOptions checked(SwapRunnerOptions options) {
   return options;
 }
 
-std::size_t place_of(TicketId id) noexcept { return static_cast<std::uint32_t>(static_cast<std::uint64_t>(id)); }
-
 }  // namespace
 
 SwapRunnerCore::SwapRunnerCore(SwapRunnerOptions options)
@@ -40,9 +40,10 @@ SwapRunnerCore::SwapRunnerCore(SwapRunnerOptions options)
       knows_deadlines_(options_.scheduler.order == QueueOrder::kDeadline || options_.scheduler.reject_late),
       model_mail_(models_.size()),
       scheduler_(options_.scheduler),
+      clients_decide_(scheduler_.is_pairwise() && (options_.observer == nullptr || options_.observer->is_quick())),
       model_books_(models_.size()),
-      backend_(std::move(options_.backend)),
       has_waits_(models_.size()),
+      backend_(std::move(options_.backend)),
       stops_tried_(models_.size()) {}
 
 bool SwapRunnerCore::is_inside() const noexcept { return runner_of_thread() == this; }
@@ -62,12 +63,13 @@ void SwapRunnerCore::count_late_answer() noexcept {
   ++counts_.late_answers;
 }
 
-// --- the loop ---
+// --- the turn ---
 
 void SwapRunnerCore::run() noexcept {
   world::set_thread_name(name());
   runner_of_thread() = this;
   for (;;) {
+    go_on();
     if (wake_at_ != TimePoint::max() && wake_at_ <= clock_.now()) {
       wake_at_ = TimePoint::max();
       handle(TimerEvent{});
@@ -76,12 +78,49 @@ void SwapRunnerCore::run() noexcept {
     if (taken.mail != nullptr) {
       open(taken);
     } else if (mailbox_.is_closed()) {
-      break;  // and nothing comes any more
+      break;  // and nothing comes any more: it keeps the turn
     } else {
+      sleeps_until_ = wake_at_;
       mailbox_.wait(clock_, wake_at_);
     }
   }
   runner_of_thread() = nullptr;
+}
+
+bool SwapRunnerCore::say(SwapTicketState& ticket, std::uint8_t bit) noexcept {
+  if (!clients_decide_) return mailbox_.post(ticket, bit);
+  const SwapMailbox::Posted posted = mailbox_.post_or_take(ticket, bit);
+  if (posted.first.mail != nullptr) decide_as_client(posted.first);
+  return posted.is_posted;
+}
+
+void SwapRunnerCore::decide_as_client(SwapMailbox::Taken first) noexcept {
+  using Wish = SwapMailbox::Wish;
+  Wish wish = Wish::kMore;
+  std::uint32_t decided = 0;
+  for (SwapMailbox::Taken taken = first; taken.mail != nullptr; taken = mailbox_.next_of_client(wish)) {
+    if (wake_at_ != TimePoint::max() && wake_at_ <= clock_.now()) {
+      unopened_ = taken;  // what is due comes first
+    } else {
+      open(taken);
+    }
+    wish = has_left_something() ? Wish::kThread : ++decided == kMostOfClient ? Wish::kNoMore : Wish::kMore;
+  }
+}
+
+bool SwapRunnerCore::has_left_something() const noexcept {
+  return !actions_.empty() || unheard_ != nullptr || undecided_.has_value() || unopened_.mail != nullptr;
+}
+
+void SwapRunnerCore::go_on() noexcept {
+  if (const std::shared_ptr<SwapTicketState> ticket = std::move(unheard_)) ticket->decided.happen();
+  if (undecided_.has_value()) {
+    const SwapEvent event = *undecided_;
+    undecided_.reset();
+    decide(event);
+  }
+  carry_out();
+  if (unopened_.mail != nullptr) open(std::exchange(unopened_, {}));
 }
 
 void SwapRunnerCore::open(const SwapMailbox::Taken& taken) noexcept {
@@ -117,11 +156,10 @@ void SwapRunnerCore::open(const SwapMailbox::Taken& taken) noexcept {
   }
 }
 
-std::uint64_t SwapRunnerCore::decide(const SwapEvent& event) noexcept {
+std::uint64_t SwapRunnerCore::ask(const SwapEvent& event, SwapTicketState* asking) {
   std::uint64_t result = 0;
-  insist([&] {
-    actions_.clear();
-    now_ = clock_.now();
+  now_ = clock_.now();
+  {
     const MutexLock lock(scheduler_mutex_);
     is_deciding_ = true;
     try {
@@ -131,162 +169,68 @@ std::uint64_t SwapRunnerCore::decide(const SwapEvent& event) noexcept {
       throw;
     }
     is_deciding_ = false;
-  });
-  tell(event, result);
-  return result;
-}
-
-void SwapRunnerCore::tell(const SwapEvent& event, std::uint64_t result) noexcept {
+    if (asking != nullptr) {
+      asking->id = TicketId{result};
+      asking->is_known = true;
+    }
+  }
   if (options_.observer != nullptr) options_.observer->on_decision(event, now_, result, actions_, 0);
+  return result;
 }
 
-std::uint64_t SwapRunnerCore::handle(const SwapEvent& event) noexcept {
-  const std::uint64_t result = decide(event);
-  carry_out();
+// An event that finds no memory has not happened, but what was due before it has: that stays among the actions, and is
+// carried out with what comes of the next attempt.
+std::optional<std::uint64_t> SwapRunnerCore::decide(const SwapEvent& event) noexcept {
+  std::optional<std::uint64_t> result;
+  if (is_inside()) {
+    insist([&] { result = ask(event); });
+    return result;
+  }
+  try {
+    result = ask(event);
+  } catch (const std::bad_alloc&) {
+    count_shortage();
+    undecided_ = event;
+  }
   return result;
+}
+
+void SwapRunnerCore::count_shortage() noexcept {
+  const SpinLockGuard lock(books_lock_);
+  ++counts_.shortages;
+}
+
+void SwapRunnerCore::handle(const SwapEvent& event) noexcept {
+  if (decide(event).has_value()) carry_out();
 }
 
 void SwapRunnerCore::carry_out() noexcept {
-  carry_out_actions();
   // A grant that nobody was there for may let others through, who may not be there either.
-  while (lost_ != nullptr) {
+  while (carry_out_actions() && lost_ != nullptr) {
     SwapTicketState& ticket = *lost_;
     lost_ = std::exchange(ticket.next_lost, nullptr);
     if (lost_ == nullptr) last_lost_ = &lost_;
-    decide(GrantRefusedEvent{ticket.id});
-    carry_out_actions();
+    if (!decide(GrantRefusedEvent{ticket.id}).has_value()) return;
   }
 }
 
-void SwapRunnerCore::carry_out_actions() noexcept {
-  for (const SwapAction& action : actions_) {
+bool SwapRunnerCore::carry_out_actions() noexcept {
+  const bool is_client = !is_inside();
+  while (carried_out_ != actions_.size()) {
+    const SwapAction& action = actions_[carried_out_];
+    if (is_client && (unheard_ != nullptr || is_for_thread(action))) return false;
+    ++carried_out_;
     std::visit([this](const auto& each) { perform(each); }, action);
   }
-}
-
-// --- requests ---
-
-SwapTicketState* SwapRunnerCore::find(TicketId id) const noexcept {
-  if (place_of(id) >= tickets_.size()) return nullptr;
-  SwapTicketState* const ticket = tickets_[place_of(id)].get();
-  return ticket != nullptr && ticket->id == id ? ticket : nullptr;
-}
-
-void SwapRunnerCore::forget(TicketId id) noexcept { tickets_[place_of(id)].reset(); }
-
-void SwapRunnerCore::keep_stray(std::shared_ptr<SwapTicketState> ticket) noexcept {
-  SwapTicketState& stray = *ticket;
-  stray.is_stray = true;
-  stray.next_stray = strays_;
-  if (strays_ != nullptr) strays_->previous_stray = &stray;
-  strays_ = &stray;
-  stray.self = std::move(ticket);
-}
-
-void SwapRunnerCore::drop_stray(SwapTicketState& ticket) noexcept {
-  (ticket.previous_stray == nullptr ? strays_ : ticket.previous_stray->next_stray) = ticket.next_stray;
-  if (ticket.next_stray != nullptr) ticket.next_stray->previous_stray = ticket.previous_stray;
-  const std::shared_ptr<SwapTicketState> share = std::move(ticket.self);  // it may go with this
-}
-
-void SwapRunnerCore::begin_request(SwapTicketState& ticket) noexcept {
-  const std::shared_ptr<SwapTicketState> share = std::move(ticket.self);
-  const SwapEvent event = RequestEvent{ticket.request};
-  std::uint64_t id = 0;
-  try {
-    actions_.clear();
-    now_ = clock_.now();
-    const MutexLock lock(scheduler_mutex_);
-    is_deciding_ = true;
-    id = apply(scheduler_, event, now_, actions_);
-    ticket.id = TicketId{id};
-    ticket.is_known = true;
-    is_deciding_ = false;
-  } catch (const std::bad_alloc&) {
-    is_deciding_ = false;
-    if (refuse(ticket, SwapReason::kNone, Duration::zero())) return;
-    return keep_stray(share);
-  }
-  insist([&] {
-    if (place_of(ticket.id) >= tickets_.size()) tickets_.resize(place_of(ticket.id) + 1);
-  });
-  tickets_[place_of(ticket.id)] = share;
-  tell(event, id);
-  carry_out();
-}
-
-void SwapRunnerCore::end_request(SwapTicketState& ticket, std::uint8_t said) noexcept {
-  if (ticket.is_stray) return drop_stray(ticket);
-  const TicketId id = ticket.id;
-  forget(id);  // it may be gone
-  if ((said & SwapTicketState::kIsServed) != 0) {
-    handle(ServeDoneEvent{id});
-  } else if ((said & SwapTicketState::kHasNotTaken) != 0) {
-    {
-      const SpinLockGuard lock(books_lock_);
-      ++counts_.untaken_grants;
-    }
-    handle(GrantRefusedEvent{id});
-  } else {
-    handle(CancelEvent{id});
-  }
-}
-
-void SwapRunnerCore::perform(const GrantTicket& grant) noexcept {
-  SwapTicketState* const found = find(grant.ticket);
-  if (found == nullptr) return;
-  SwapTicketState& ticket = *found;
-  ticket.reason = grant.reason;
-  ticket.waited = elapsed(ticket.since, now_);
-  if (!ticket.change(Phase::kPending, Phase::kGranted)) {
-    {
-      const SpinLockGuard lock(books_lock_);
-      ++counts_.lost_grants;
-    }
-    *last_lost_ = &ticket;
-    last_lost_ = &ticket.next_lost;
-    return keep_stray(std::move(tickets_[place_of(grant.ticket)]));
-  }
-  note_grant(ticket);
-  ticket.decided.happen();
-}
-
-void SwapRunnerCore::note_grant(const SwapTicketState& ticket) noexcept {
-  std::unique_ptr<LatencyHistogram::Snapshot> first;
-  const auto model = static_cast<std::size_t>(ticket.request.model);
-  if (!has_waits_[model]) {
-    first.reset(new (std::nothrow) LatencyHistogram::Snapshot);  // without memory, this wait is not counted
-    has_waits_[model] = first != nullptr;
-  }
-  const SpinLockGuard lock(books_lock_);
-  SwapModelBooks& books = model_books_[model];
-  if (first != nullptr) books.wait = std::move(first);
-  ++books.granted;
-  if (books.wait != nullptr) books.wait->record(ticket.waited);
-}
-
-void SwapRunnerCore::perform(const RejectTicket& reject) noexcept {
-  SwapTicketState* const ticket = find(reject.ticket);
-  if (ticket == nullptr) return;
-  if (reject.reason == SwapReason::kSwapFailed) ticket->error = error_;
-  if (refuse(*ticket, reject.reason, reject.retry_after)) {
-    forget(reject.ticket);
-  } else {
-    keep_stray(std::move(tickets_[place_of(reject.ticket)]));
-  }
-}
-
-bool SwapRunnerCore::refuse(SwapTicketState& ticket, SwapReason reason, Duration retry_after) noexcept {
-  ticket.reason = reason;
-  ticket.retry_after = retry_after;
-  ticket.waited = elapsed(ticket.since, now_);
-  if (!ticket.change(Phase::kPending, Phase::kRefused)) return false;
-  {
-    const SpinLockGuard lock(books_lock_);
-    ++model_books_[static_cast<std::size_t>(ticket.request.model)].refused;
-  }
-  ticket.decided.happen();
+  if (unheard_ != nullptr) return false;
+  actions_.clear();
+  carried_out_ = 0;
   return true;
+}
+
+bool SwapRunnerCore::is_for_thread(const SwapAction& action) const noexcept {
+  if (const auto* const wake = std::get_if<WakeAt>(&action)) return wake->when < sleeps_until_;
+  return !std::holds_alternative<GrantTicket>(action) && !std::holds_alternative<RejectTicket>(action);
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

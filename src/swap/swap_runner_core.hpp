@@ -2,8 +2,14 @@
 #pragma once
 
 /// \file
-/// What a swap runner is made of: a scheduler, a thread that tells it of events and carries out what it says, and what
-/// the two know of tickets, tasks and unloads.
+/// What a swap runner is made of: a scheduler, those who tell it of events and carry out what it says, and what these
+/// know of tickets, tasks and unloads.
+///
+/// Who has the turn (swap_mailbox.hpp) decides: the thread all that comes, a client what is said of tickets. Each event
+/// is decided and carried out before the next one is looked at. A client stops where it comes to what may call somebody
+/// else's code (a task, the end of a context, a coroutine that waits), to what has to do with time, or to an allocation
+/// that fails; it leaves the rest of that event where it is, and hands the turn to the thread, which goes on from
+/// there. So it makes no difference for what is decided, or in which order, who does it.
 ///
 /// A ticket is decided by one compare-and-swap of its phase:
 ///
@@ -18,9 +24,9 @@
 ///
 /// A task is settled by the first who says so; the runner keeps a share until it has seen that.
 ///
-/// Locks: scheduler_mutex_, held by the thread while the scheduler decides, which asks the planner, and by who asks
-/// where a ticket stands; books_lock_; the mailbox's and each happening's. Nothing is locked while one of them is held.
-/// The back end and the observer are called, contexts ended, and waiters woken without any.
+/// Locks: scheduler_mutex_, held by who decides while the scheduler does, which asks the planner, and by who asks where
+/// a ticket stands; books_lock_; the mailbox's and each happening's. Nothing is locked while one of them is held. The
+/// back end and the observer are called, contexts ended, and waiters woken without any.
 
 #include <cstddef>
 #include <cstdint>
@@ -76,11 +82,12 @@ struct SwapTicketState : SwapMail {
 
   // Of clients.
   static SwapTicket handle(std::shared_ptr<SwapTicketState> state) noexcept { return SwapTicket(std::move(state)); }
-  /// Takes the lease, or says why there is none.
-  static absl::StatusOr<SwapLease> take(const std::shared_ptr<SwapTicketState>& state, Waiter::Outcome outcome);
+  /// Takes the lease, with the share, or says why there is none.
+  static absl::StatusOr<SwapLease> take(std::shared_ptr<SwapTicketState>&& state, Waiter::Outcome outcome);
   /// Takes the lease, or the request back.
-  static absl::StatusOr<SwapLease> take_or_cancel(const std::shared_ptr<SwapTicketState>& state,
-                                                  Waiter::Outcome outcome);
+  static absl::StatusOr<SwapLease> take_or_cancel(std::shared_ptr<SwapTicketState>&& state, Waiter::Outcome outcome);
+  /// Waits, and does that; also if the wait throws.
+  static absl::StatusOr<SwapLease> wait_and_take(std::shared_ptr<SwapTicketState> state, const Context& ctx);
   bool cancel() noexcept;
   void end_lease() noexcept;
   [[nodiscard]] absl::Status refusal() const;
@@ -100,7 +107,7 @@ struct SwapTicketState : SwapMail {
   Duration retry_after{};
   SwapVerdict error;
 
-  // The runner's.
+  // Of who has the turn.
   std::shared_ptr<SwapTicketState> self;  // until the scheduler knows it, and of a stray
   TicketId id{};                          // these two are written under the scheduler's lock
   bool is_known = false;                  // to the scheduler, by that id
@@ -120,8 +127,7 @@ struct SwapTaskState : SwapMail {
 
   const std::shared_ptr<SwapRunnerCore> core;
   const Context::Cancellable life;
-  SwapId swap{};  // of the two, one
-  StopId stop{};
+  std::uint64_t id = 0;  // of the swap; without a target, of the stop
   ModelId target = kNoModel;
   std::vector<ModelId> to_stop;
   Duration stop_timeout{};
@@ -182,6 +188,8 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
                                                           const Context* ctx);
   absl::StatusOr<std::shared_ptr<SwapUnloadState>> unload(std::vector<ModelId> models, Duration timeout);
   [[nodiscard]] SwapMailbox& mailbox() noexcept { return mailbox_; }
+  /// Of a client: posts, and decides about it on this thread, if nobody else is deciding. False once it is closed.
+  bool say(SwapTicketState& ticket, std::uint8_t bit) noexcept;
 
   // What the scheduler says (swap_runner_report.cpp). Nothing while it is deciding on the calling thread.
   [[nodiscard]] TicketState state_of(const SwapTicketState& ticket) const noexcept;
@@ -215,21 +223,31 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   struct ModelMail : SwapMail {
     ModelMail() noexcept : SwapMail(About::kModel) {}
   };
+  using Tasks = std::unordered_map<std::uint64_t, std::shared_ptr<SwapTaskState>>;
   /// The scheduler, for one look, under its lock; null in a forked child, and while it decides on this thread.
   class Look;
 
-  // The thread (swap_runner_core.cpp).
+  // Who has the turn (swap_runner_core.cpp). On a client's thread these may stop in the middle: then the rest has been
+  // left for the thread.
   void run() noexcept;
+  void decide_as_client(SwapMailbox::Taken first) noexcept;
+  [[nodiscard]] bool has_left_something() const noexcept;
+  void go_on() noexcept;
   void open(const SwapMailbox::Taken& taken) noexcept;
-  std::uint64_t decide(const SwapEvent& event) noexcept;
-  void tell(const SwapEvent& event, std::uint64_t result) noexcept;
-  /// Decides, and carries out what comes of it. Returns what `apply` does.
-  std::uint64_t handle(const SwapEvent& event) noexcept;
+  /// What `apply` returns. For a request, with its ticket. Throws: std::bad_alloc.
+  std::uint64_t ask(const SwapEvent& event, SwapTicketState* asking = nullptr);
+  /// What `apply` returns; nothing if it was left.
+  std::optional<std::uint64_t> decide(const SwapEvent& event) noexcept;
+  /// Decides, and carries out what comes of it.
+  void handle(const SwapEvent& event) noexcept;
   void carry_out() noexcept;
-  void carry_out_actions() noexcept;
-  /// Has `step` done, and tries again as long as there is no memory for it.
+  /// False if it was left.
+  bool carry_out_actions() noexcept;
+  [[nodiscard]] bool is_for_thread(const SwapAction& action) const noexcept;
+  /// Has `step` done, and tries again as long as there is no memory for it. Of the thread.
   template <class Step>
   void insist(Step step) noexcept;
+  void count_shortage() noexcept;
 
   /// Null if there is none of that id.
   [[nodiscard]] SwapTicketState* find(TicketId id) const noexcept;
@@ -238,9 +256,11 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   void keep_stray(std::shared_ptr<SwapTicketState> ticket) noexcept;
   void drop_stray(SwapTicketState& ticket) noexcept;
   void begin_request(SwapTicketState& ticket) noexcept;
+  void answer_before(TicketId ended) noexcept;
   void end_request(SwapTicketState& ticket, std::uint8_t said) noexcept;
   /// False if the client has cancelled it.
-  bool refuse(SwapTicketState& ticket, SwapReason reason, Duration retry_after) noexcept;
+  bool refuse(const std::shared_ptr<SwapTicketState>& ticket, SwapReason reason, Duration retry_after) noexcept;
+  void wake(const std::shared_ptr<SwapTicketState>& ticket) noexcept;
   void note_grant(const SwapTicketState& ticket) noexcept;
 
   // What it carries out.
@@ -252,7 +272,7 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   void perform(const WakeAt& wake) noexcept;
 
   // Tasks, unloads and the end (swap_runner_tasks.cpp).
-  std::shared_ptr<SwapTaskState> make_task(std::span<const ModelId> to_stop);
+  void begin_task(Tasks& tasks, std::uint64_t id, ModelId target, ModelList to_stop, Duration stop_timeout) noexcept;
   void hand_over(const std::shared_ptr<SwapTaskState>& task) noexcept;
   void end_task(SwapTaskState& task) noexcept;
   void begin_unload(SwapUnloadState& unload) noexcept;
@@ -272,6 +292,8 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
 
   mutable Mutex scheduler_mutex_;
   SwapScheduler scheduler_ ABSL_GUARDED_BY(scheduler_mutex_);
+  // To decide calls nobody's code: no planner, which might also take its time, and no observer but one that is quick.
+  const bool clients_decide_;
 
   mutable SpinLock books_lock_;
   SwapRunnerStats counts_ ABSL_GUARDED_BY(books_lock_);  // but for what is made on demand
@@ -282,25 +304,34 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
 
   Happening quiet_;  // shut down, and no task is out
 
-  // The thread's alone; after it has been joined, the destroying one's.
-  std::shared_ptr<SwapBackend> backend_;
-  SwapActions actions_;
+  // Of who has the turn.
+  SwapActions actions_;          // of the event that is under way
+  std::size_t carried_out_ = 0;  // of these
   TimePoint now_{};
   TimePoint wake_at_ = TimePoint::max();
-  bool is_deciding_ = false;
-  bool is_closing_ = false;
-  const SwapTaskState* handing_over_ = nullptr;
-  bool was_dropped_ = false;         // what is handed over
-  SwapVerdict error_;                // of the task whose end is carried out
-  SwapTicketState* lost_ = nullptr;  // grants that nobody was there for
+  TimePoint sleeps_until_ = TimePoint::max();  // the thread, unless it is woken
+  SwapVerdict error_;                          // of the task whose end is carried out
+  SwapTicketState* lost_ = nullptr;            // grants that nobody was there for
   SwapTicketState** last_lost_ = &lost_;
   // By the low half of their ids, which is a place that the scheduler uses again.
   std::vector<std::shared_ptr<SwapTicketState>> tickets_;
-  std::unordered_map<std::uint64_t, std::shared_ptr<SwapTaskState>> swaps_;
-  std::unordered_map<std::uint64_t, std::shared_ptr<SwapTaskState>> stops_;
-  std::unordered_map<std::uint64_t, std::shared_ptr<SwapUnloadState>> unloads_;
+  std::size_t places_ = 0;  // that it has used
   SwapTicketState* strays_ = nullptr;
-  std::vector<bool> has_waits_;            // for each model, whether its waits are counted
+  std::vector<bool> has_waits_;  // for each model, whether its waits are counted
+  // What a client has left, besides actions.
+  std::shared_ptr<SwapTicketState> unheard_;  // decided, and those who wait for it do not know
+  std::optional<SwapEvent> undecided_;
+  SwapMailbox::Taken unopened_;
+
+  // The thread's alone; after it has been joined, the destroying one's.
+  std::shared_ptr<SwapBackend> backend_;
+  bool is_deciding_ = false;
+  bool is_closing_ = false;
+  const SwapTaskState* handing_over_ = nullptr;
+  bool was_dropped_ = false;  // what is handed over
+  Tasks swaps_;
+  Tasks stops_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<SwapUnloadState>> unloads_;
   std::vector<std::uint8_t> stops_tried_;  // by the shutdown, for each model
 
   world::Thread thread_;
@@ -314,8 +345,7 @@ void SwapRunnerCore::insist(Step step) noexcept {
     try {
       return step();
     } catch (const std::bad_alloc&) {
-      const SpinLockGuard lock(books_lock_);
-      ++counts_.shortages;
+      count_shortage();
     }
     world::back_off(round);
   }

@@ -31,32 +31,27 @@ absl::Status thrown_status(const std::string& subject) {
 
 // --- a task ---
 
-std::shared_ptr<SwapTaskState> SwapRunnerCore::make_task(std::span<const ModelId> to_stop) {
-  auto task = std::make_shared<SwapTaskState>(shared_from_this(),
-                                              Context(clock_).with_timeout(options_.task_timeout).with_cancel());
-  task->to_stop.assign(to_stop.begin(), to_stop.end());
-  return task;
-}
-
 void SwapRunnerCore::perform(const StartSwap& start) noexcept {
-  std::shared_ptr<SwapTaskState> task;
-  insist([&] {
-    task = make_task(actions_.models(start.evict));
-    swaps_[number(start.swap)] = task;
-  });
-  task->swap = start.swap;
-  task->target = start.target;
-  hand_over(task);
+  begin_task(swaps_, number(start.swap), start.target, start.evict, Duration::zero());
 }
 
 void SwapRunnerCore::perform(const StopModels& stop) noexcept {
+  begin_task(stops_, number(stop.stop), kNoModel, stop.models, stop.timeout);
+}
+
+void SwapRunnerCore::begin_task(Tasks& tasks, std::uint64_t id, ModelId target, ModelList to_stop,
+                                Duration stop_timeout) noexcept {
   std::shared_ptr<SwapTaskState> task;
   insist([&] {
-    task = make_task(actions_.models(stop.models));
-    stops_[number(stop.stop)] = task;
+    task = std::make_shared<SwapTaskState>(shared_from_this(),
+                                           Context(clock_).with_timeout(options_.task_timeout).with_cancel());
+    const std::span<const ModelId> models = actions_.models(to_stop);
+    task->to_stop.assign(models.begin(), models.end());
+    tasks[id] = task;
   });
-  task->stop = stop.stop;
-  task->stop_timeout = stop.timeout;
+  task->id = id;
+  task->target = target;
+  task->stop_timeout = stop_timeout;
   hand_over(task);
 }
 
@@ -106,8 +101,8 @@ void SwapRunnerCore::hand_over(const std::shared_ptr<SwapTaskState>& task) noexc
 
 void SwapRunnerCore::end_task(SwapTaskState& ended) noexcept {
   const bool is_swap = ended.target != kNoModel;
-  auto& tasks = is_swap ? swaps_ : stops_;
-  const auto found = tasks.find(is_swap ? number(ended.swap) : number(ended.stop));
+  Tasks& tasks = is_swap ? swaps_ : stops_;
+  const auto found = tasks.find(ended.id);
   const std::shared_ptr<SwapTaskState> task = std::move(found->second);
   tasks.erase(found);
   if (task->was_dropped) {
@@ -134,10 +129,10 @@ void SwapRunnerCore::end_task(SwapTaskState& ended) noexcept {
     insist([&] { error_ = std::make_shared<const absl::Status>(std::move(task->result)); });
   }
   if (is_swap) {
-    handle(SwapDoneEvent{.swap = task->swap, .succeeded = succeeded});
+    handle(SwapDoneEvent{.swap = SwapId{task->id}, .succeeded = succeeded});
   } else {
-    handle(StoppedEvent{task->stop});
-    const auto waiting = unloads_.find(number(task->stop));
+    handle(StoppedEvent{StopId{task->id}});
+    const auto waiting = unloads_.find(task->id);
     if (waiting != unloads_.end()) {
       const std::shared_ptr<SwapUnloadState> unload = std::move(waiting->second);
       unloads_.erase(waiting);
@@ -152,9 +147,8 @@ void SwapRunnerCore::end_task(SwapTaskState& ended) noexcept {
 
 void SwapRunnerCore::begin_unload(SwapUnloadState& asked) noexcept {
   const std::shared_ptr<SwapUnloadState> unload = std::move(asked.self);
-  insist([&] { unloads_.reserve(unloads_.size() + 1); });
-  const std::uint64_t stop = decide(UnloadEvent{.models = unload->models, .timeout = unload->timeout});
-  if (stop != 0) unloads_.emplace(stop, unload);
+  const std::uint64_t stop = decide(UnloadEvent{.models = unload->models, .timeout = unload->timeout}).value_or(0);
+  if (stop != 0) insist([&] { unloads_[stop] = unload; });
   carry_out();
   if (stop == 0) end_unload(*unload, nullptr);
 }

@@ -22,6 +22,7 @@ SwapScheduler::~SwapScheduler() = default;
 
 const SwapSchedulerOptions& SwapScheduler::options() const noexcept { return core_->setup().options; }
 const ModelTable& SwapScheduler::models() const noexcept { return core_->setup().table; }
+bool SwapScheduler::is_pairwise() const noexcept { return core_->setup().planner->pairwise() != nullptr; }
 
 TicketId SwapScheduler::on_request(const SwapRequest& request, TimePoint now, SwapActions& out) {
   return core_->on_request(request, now, out);

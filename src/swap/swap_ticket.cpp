@@ -46,18 +46,26 @@ absl::StatusOr<std::shared_ptr<SwapTicketState>> SwapRunnerCore::submit(ModelCho
   }
   auto ticket = std::make_shared<SwapTicketState>(shared_from_this(), request, clock_.now());
   ticket->self = ticket;
-  if (!mailbox_.post(*ticket, SwapTicketState::kAsks)) {
+  if (!say(*ticket, SwapTicketState::kAsks)) {
     ticket->self = nullptr;
     return shut_down_error();
   }
   return ticket;
 }
 
-absl::StatusOr<SwapLease> SwapTicketState::take(const std::shared_ptr<SwapTicketState>& state,
-                                                Waiter::Outcome outcome) {
+absl::StatusOr<SwapLease> SwapTicketState::wait_and_take(std::shared_ptr<SwapTicketState> state, const Context& ctx) {
+  try {
+    return take_or_cancel(std::move(state), state->decided.wait(ctx));
+  } catch (...) {
+    state->cancel();
+    throw;
+  }
+}
+
+absl::StatusOr<SwapLease> SwapTicketState::take(std::shared_ptr<SwapTicketState>&& state, Waiter::Outcome outcome) {
   switch (state->seen()) {
     case Phase::kGranted:
-      if (state->change(Phase::kGranted, Phase::kTaken)) return SwapLease(state);
+      if (state->change(Phase::kGranted, Phase::kTaken)) return SwapLease(std::move(state));
       break;  // another thread was first
     case Phase::kRefused:
       return state->refusal();
@@ -74,16 +82,16 @@ absl::StatusOr<SwapLease> SwapTicketState::take(const std::shared_ptr<SwapTicket
   return with_failure_stage(absl::CancelledError(subject + ": the request was cancelled"), "swap");
 }
 
-absl::StatusOr<SwapLease> SwapTicketState::take_or_cancel(const std::shared_ptr<SwapTicketState>& state,
+absl::StatusOr<SwapLease> SwapTicketState::take_or_cancel(std::shared_ptr<SwapTicketState>&& state,
                                                           Waiter::Outcome outcome) {
   if (outcome < Waiter::kServed && state->seen() == Phase::kPending) {
     absl::Status why = state->ended_wait(outcome);  // before: it says where it stood
     if (state->change(Phase::kPending, Phase::kCancelled)) {
-      state->core->mailbox().post(*state, kHasCancelled);
+      state->core->say(*state, kHasCancelled);
       return why;
     }
   }
-  return take(state, outcome);
+  return take(std::move(state), outcome);
 }
 
 bool SwapTicketState::cancel() noexcept {
@@ -93,12 +101,12 @@ bool SwapTicketState::cancel() noexcept {
                                                                          : std::uint8_t{0};
   if (what == 0) return false;
   decided.happen();
-  core->mailbox().post(*this, what);
+  core->say(*this, what);
   return true;
 }
 
 void SwapTicketState::end_lease() noexcept {
-  if (!core->is_forked()) core->mailbox().post(*this, kIsServed);
+  if (!core->is_forked()) core->say(*this, kIsServed);
 }
 
 absl::StatusOr<std::shared_ptr<SwapUnloadState>> SwapRunnerCore::unload(std::vector<ModelId> models, Duration timeout) {
@@ -132,19 +140,19 @@ absl::StatusOr<SwapLease> SwapTicket::wait(const Context& ctx) {
   if (state_ == nullptr) return detail::no_request_error();
   if (state_->core->is_forked()) return state_->core->forked_error();
   if (state_->core->is_inside() && !state_->decided.has_happened()) return state_->core->inside_error("wait");
-  return detail::SwapTicketState::take(state_, state_->decided.wait(ctx));
+  return detail::SwapTicketState::take(std::shared_ptr(state_), state_->decided.wait(ctx));
 }
 
 SwapTicketAwaiter SwapTicket::async_wait(Context ctx) { return SwapTicketAwaiter(state_, std::move(ctx)); }
 
 absl::StatusOr<SwapLease> SwapTicketAwaiter::await_resume() {
   if (state_ == nullptr) return detail::no_request_error();
-  return detail::SwapTicketState::take(state_, wait_.finish());
+  return detail::SwapTicketState::take(std::shared_ptr(state_), wait_.finish());
 }
 
 absl::StatusOr<SwapLease> SwapAcquireAwaiter::await_resume() {
   if (state_ == nullptr) return ticket_.status();
-  return detail::SwapTicketState::take_or_cancel(state_, wait_.finish());
+  return detail::SwapTicketState::take_or_cancel(std::shared_ptr(state_), wait_.finish());
 }
 
 bool SwapTicket::cancel() noexcept { return state_ != nullptr && state_->cancel(); }

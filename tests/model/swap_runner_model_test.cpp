@@ -3,6 +3,7 @@
 // Swap runners under every schedule: each request gets one answer, each grant is taken or given back, and nobody waits
 // for ever, whoever cancels, closes or goes meanwhile.
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -166,5 +167,99 @@ TEST_CASE("SwapRunner: a task is settled while the runner goes", "[model][swap_r
     settler.join();
     const absl::Status status = ticket.wait().status();
     MODEL_ASSERT(status.ok() || absl::IsUnavailable(status));
+  });
+}
+
+TEST_CASE("SwapRunner: two clients decide for each other", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, two clients"}, [] {
+    Setup setup;
+    setup.warm_up();
+    world::Thread other([&] { MODEL_ASSERT(setup.runner->acquire("a").ok()); });
+    MODEL_ASSERT(setup.runner->acquire("a").ok());
+    other.join();
+    setup.check_books();
+  });
+}
+
+TEST_CASE("SwapRunner: a client hands the turn to the thread", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, hand-over"}, [] {
+    Setup setup;
+    setup.warm_up();
+    // Each begins a swap as soon as nobody uses the other's model: what only the thread may end.
+    world::Thread other([&] { MODEL_ASSERT(setup.runner->acquire("b").ok()); });
+    MODEL_ASSERT(setup.runner->acquire("a").ok());
+    other.join();
+    setup.check_books();
+  });
+}
+
+TEST_CASE("SwapRunner: a client that decides, a closer and a canceller", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, turn against closer and canceller"}, [] {
+    Setup setup;
+    setup.warm_up();
+    SwapTicket ticket;
+    {
+      const checker::Calm calm;
+      ticket = *setup.runner->submit("a");
+    }
+    world::Thread closer([&] { MODEL_ASSERT(setup.runner->shutdown().in_time); });
+    world::Thread canceller([&] { ticket.cancel(); });
+    const absl::Status status = setup.runner->acquire("a").status();
+    MODEL_ASSERT(status.ok() || absl::IsUnavailable(status));
+    canceller.join();
+    closer.join();
+    setup.check_books();
+  });
+}
+
+TEST_CASE("SwapRunner: a client that decides against the end of the runner", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, turn against end"}, [] {
+    Setup setup;
+    setup.warm_up();
+    std::optional<SwapLease> first;
+    SwapTicket second;
+    {
+      const checker::Calm calm;
+      first.emplace(*setup.runner->acquire("a"));
+      second = *setup.runner->submit("b");
+    }
+    world::Thread holder([&] { first.reset(); });  // lets the other one in, which begins a swap
+    world::Thread canceller([&] { second.cancel(); });
+    setup.runner.reset();
+    holder.join();
+    canceller.join();
+  });
+}
+
+TEST_CASE("SwapRunner: a timer of the thread against a client that decides", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, timer against turn"}, [] {
+    Setup setup;
+    setup.warm_up();
+    SwapLease lease;
+    SwapTicket late;
+    {
+      const checker::Calm calm;
+      lease = *setup.runner->acquire("a");
+      late = *setup.runner->submit("b", {.deadline = setup.clock.now() + std::chrono::seconds(1)});
+    }
+    world::Thread other([&] { MODEL_ASSERT(setup.runner->acquire("a").ok()); });
+    setup.clock.advance(std::chrono::seconds(2));
+    MODEL_ASSERT(absl::IsDeadlineExceeded(late.wait().status()));
+    other.join();
+    lease.reset();
+    setup.check_books();
+  });
+}
+
+TEST_CASE("SwapRunner: a coroutine that a client grants goes on with the thread", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, coroutine granted by a client"}, [] {
+    Setup setup;
+    setup.warm_up();
+    RunLoop loop;
+    world::Thread other([&] { MODEL_ASSERT(setup.runner->acquire("a").ok()); });
+    const penstock::testing::Detached waiting = acquire_in(loop, *setup.runner);
+    other.join();
+    waiting.handle.destroy();
+    setup.check_books();
   });
 }

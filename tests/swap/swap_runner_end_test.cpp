@@ -237,15 +237,6 @@ TEST_CASE("SwapRunner: without memory an acquire fails for its caller alone", "[
   CHECK(machine.runner->acquire("a").ok());
 }
 
-TEST_CASE("SwapRunner: the end of a lease and a cancellation allocate nothing", "[swap][swap_runner]") {
-  Machine machine;
-  machine.backend->answers_at_once = true;
-  SwapLease lease = machine.runner->acquire("a").value();
-  SwapTicket ticket = *machine.runner->submit("b");
-  CHECK(testing::allocations_of([&] { lease.reset(); }) == 0);
-  CHECK(testing::allocations_of([&] { ticket.cancel(); }) == 0);
-}
-
 #if PENSTOCK_TEST_BUSY_FORKS
 TEST_CASE("SwapRunner: a forked child is refused everything, and may destroy it", "[swap][swap_runner]") {
   Machine machine;

@@ -98,6 +98,9 @@ class DecisionLog final : public SwapObserver {
   void on_decision(const SwapEvent& event, TimePoint now, std::uint64_t result, const SwapActions& actions,
                    std::size_t first) noexcept override ABSL_LOCKS_EXCLUDED(mutex_);
 
+  /// True unless there is a `spill`.
+  [[nodiscard]] bool is_quick() const noexcept override { return !options_.spill; }
+
   /// The header and all that the ring holds: a log. Cost: copies the ring; `on_decision` waits for that.
   [[nodiscard]] std::vector<std::byte> bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
 

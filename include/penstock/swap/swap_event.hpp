@@ -82,7 +82,8 @@ std::uint64_t apply(Scheduler& scheduler, const SwapEvent& event, TimePoint now,
 
 /// Watches each event that a scheduler is told of, and what it brought about: a decision log, a test, a trace.
 ///
-/// Threads: called on the thread of the scheduler, one event after the other; must not wait.
+/// Threads: one event after the other; must not wait. By a `SwapRunner`, called on its thread; if it is quick, also on
+/// those of clients.
 class SwapObserver {
  public:
   virtual ~SwapObserver() = default;
@@ -91,6 +92,10 @@ class SwapObserver {
   /// valid during the call.
   virtual void on_decision(const SwapEvent& event, TimePoint now, std::uint64_t result, const SwapActions& actions,
                            std::size_t first) noexcept = 0;
+
+  /// Whether it takes no longer than some microseconds, and calls nobody's code: then a client may be made to call it.
+  /// Always the same.
+  [[nodiscard]] virtual bool is_quick() const noexcept { return false; }
 };
 
 // --- implementation ---

@@ -52,7 +52,8 @@ class [[nodiscard]] SwapLease {
   /// From the request to its grant.
   [[nodiscard]] Duration waited() const noexcept;
 
-  /// Ends it now. Cost: one short lock, and a wake-up if the runner sleeps; allocates nothing.
+  /// Ends it now. Needs no memory. Cost: the decision of what follows from it, or one short lock if somebody else
+  /// decides.
   void reset() noexcept;
 
  private:
@@ -104,7 +105,7 @@ class [[nodiscard]] SwapTicket {
   [[nodiscard]] SwapTicketAwaiter async_wait(Context ctx = Context::background());
 
   /// Takes the request back; who waits gets Cancelled. Of this and a grant exactly one wins: then a lease that nobody
-  /// has taken yet ends unused. Returns: whether this has ended it. Never waits, allocates nothing.
+  /// has taken yet ends unused. Returns: whether this has ended it. Never waits, needs no memory.
   bool cancel() noexcept;
 
   /// Whether `wait` would not have to wait.

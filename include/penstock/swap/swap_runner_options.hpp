@@ -24,13 +24,13 @@
 namespace penstock::inline PENSTOCK_ABI {
 
 struct SwapRunnerOptions {
-  /// The models, and how is decided about them. Its name is the runner's, in texts, metrics and `top -H`. A planner of
-  /// the user's is asked on the runner's thread.
+  /// The models, and how is decided about them. Its name is the runner's, in texts, metrics and `top -H`. A planner
+  /// that is not pairwise is asked on the runner's thread.
   SwapSchedulerOptions scheduler = {};
   /// Carries the decisions out. Let go of when the runner has ended.
   std::shared_ptr<SwapBackend> backend = nullptr;
-  /// Hears of each event and of what was decided, on the runner's thread, which holds no lock meanwhile; outlives the
-  /// runner. Null: nobody.
+  /// Hears of each event and of what was decided, on the runner's thread, which holds no lock meanwhile; one that is
+  /// quick, such as a `DecisionLog` without `spill`, on that of who decides. Outlives the runner. Null: nobody.
   SwapObserver* observer = nullptr;
 
   /// After so long the context of a task ends. It is not given up by that: as long as the back end does not say what

@@ -69,6 +69,8 @@ class SwapScheduler {
 
   [[nodiscard]] const SwapSchedulerOptions& options() const noexcept;
   [[nodiscard]] const ModelTable& models() const noexcept;
+  /// Whether its planner is: then no event asks it.
+  [[nodiscard]] bool is_pairwise() const noexcept;
 
   // Events. An event that throws std::bad_alloc has not happened, but for a request, which then has ended.
 

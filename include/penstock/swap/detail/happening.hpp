@@ -5,6 +5,7 @@
 /// Something that happens once, and those who wait for it: threads and coroutines.
 
 #include <coroutine>
+#include <cstdint>
 #include <optional>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "penstock/core/detail/coroutine_wait.hpp"
 #include "penstock/core/detail/spin_lock.hpp"
 #include "penstock/core/detail/wait_list.hpp"
+#include "penstock/core/detail/world.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
@@ -24,20 +26,27 @@ class Happening {
   Happening(const Happening&) = delete;
   Happening& operator=(const Happening&) = delete;
 
-  [[nodiscard]] bool has_happened() const noexcept ABSL_LOCKS_EXCLUDED(lock_);
-  /// Wakes all who wait. Further calls do nothing. It may be gone when this returns.
+  [[nodiscard]] bool has_happened() const noexcept { return happened_.load(std::memory_order_acquire); }  // H1 acquire
+  /// Wakes all who wait. Further calls do nothing. Not to be gone before this returns.
   void happen() noexcept ABSL_LOCKS_EXCLUDED(lock_);
+  /// The same, unless a coroutine waits, which may run on within such a call, or has waited: then it does nothing, and
+  /// returns false.
+  [[nodiscard]] bool happen_to_threads() noexcept ABSL_LOCKS_EXCLUDED(lock_);
   /// Returns: kServed, or how `ctx` ended before. Throws: as `Waiter`.
   Waiter::Outcome wait(const Context& ctx) ABSL_LOCKS_EXCLUDED(lock_);
 
+  enum class Who : std::uint8_t { kThread, kCoroutine };
   /// False, and it is not listed, if it has happened.
-  [[nodiscard]] bool list(WaitNode& node) noexcept ABSL_LOCKS_EXCLUDED(lock_);
+  [[nodiscard]] bool list(WaitNode& node, Who who) noexcept ABSL_LOCKS_EXCLUDED(lock_);
   void unlist(WaitNode& node) noexcept ABSL_LOCKS_EXCLUDED(lock_);
 
  private:
   mutable SpinLock lock_;
-  bool happened_ ABSL_GUARDED_BY(lock_) = false;
   WaitList waiters_ ABSL_GUARDED_BY(lock_);
+  bool has_coroutines_ ABSL_GUARDED_BY(lock_) = false;  // or has had
+  // Written under the lock, so that nobody is listed after it.
+  //   H1  release in happen() -> acquire in has_happened(): what was done before is there.
+  world::Atomic<bool> happened_{false};
 };
 
 /// One wait of a coroutine, kept in its awaiter. The happening outlives it.
@@ -61,7 +70,7 @@ class HappeningWait {
     suspended_.emplace(ctx_, coroutine, nullptr);
     bool is_listed = true;
     const bool is_suspended = suspended_->suspend([this, &is_listed] {
-      if (happening_->list(suspended_->node())) return true;  // it may be gone
+      if (happening_->list(suspended_->node(), Happening::Who::kCoroutine)) return true;  // it may be gone
       is_listed = false;
       return false;
     });
