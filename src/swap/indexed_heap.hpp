@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "penstock/version.hpp"
@@ -54,7 +55,8 @@ class HeapForest {
   HeapForest() = default;
   /// `home[item]` is the heap of `item`, below `heaps`.
   HeapForest(std::size_t heaps, std::vector<std::uint32_t> home)
-      : home_(std::move(home)), entries_(home_.size()), places_(home_.size(), kNoIndex), heaps_(heaps) {
+      : home_(std::move(home)), entries_(home_.size()), heaps_(heaps) {
+    places_.assign(home_.size(), kNoIndex);  // here: g++ 12 misreads its cleanup among the members
     for (const std::uint32_t heap : home_) ++heaps_[heap].begin;
     std::uint32_t end = 0;
     for (Heap& heap : heaps_) {
