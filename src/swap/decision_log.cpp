@@ -323,9 +323,10 @@ const std::byte* DecisionLog::slot(std::uint64_t block) const { return ring_.dat
 std::uint64_t DecisionLog::oldest_block() const { return open_.block >= slots_ ? open_.block - slots_ + 1 : 0; }
 
 std::vector<std::byte> DecisionLog::bytes() const {
-  std::vector<std::byte> bytes(header_);
+  std::vector<std::byte> bytes;
+  bytes.reserve(header_.size() + slots_ * slot_bytes_);  // not under the lock, where a recording thread waits
+  bytes = header_;
   MutexLock lock(mutex_);
-  bytes.reserve(header_.size() + ring_.size());
   for (std::uint64_t block = oldest_block(); block <= whole_.block; ++block) {
     const std::byte* const from = slot(block);
     const std::uint32_t payload = block == whole_.block ? whole_.payload_bytes : detail::load<std::uint32_t>(from + 4);
