@@ -150,7 +150,7 @@ void SwapCore::drain_in_line() {
     in_line_.push_back(at);
     return true;
   });
-  const bool is_fair = is_cured() && !setup_->planner->is_monotone();
+  const bool is_fair = is_cured() && !setup_->is_monotone;
   for (const std::uint32_t at : in_line_) {
     const std::uint32_t model = tickets_[at].model;
     if (is_fair) {

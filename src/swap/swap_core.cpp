@@ -22,6 +22,7 @@ std::shared_ptr<const SwapSetup> set_up(SwapSchedulerOptions options) {
   if (setup->planner == nullptr) {
     throw std::invalid_argument("swap scheduler '" + options.name + "': options.planner made no planner");
   }
+  setup->is_monotone = setup->planner->is_monotone();
   setup->options = std::move(options);
   return setup;
 }

@@ -37,6 +37,7 @@ struct SwapSetup {
   SwapSchedulerOptions options;
   ModelTable table;
   std::shared_ptr<const EvictionPlanner> planner;
+  bool is_monotone = false;  // the planner: asked once, since it may be the user's
 };
 
 struct ModelRecord {

@@ -252,7 +252,7 @@ void SwapCore::drain_general() {
       if (next != kNoIndex) push(tickets_[next].key, each);
     };
     push_next(number);
-    if (setup_->planner->is_monotone() || stats_.granted + stats_.swaps_started == changes) continue;
+    if (setup_->is_monotone || stats_.granted + stats_.swaps_started == changes) continue;
     for (const std::uint32_t each : passed_) push_next(each);
     passed_.clear();
   }
