@@ -30,7 +30,7 @@ void SwapCore::finish() noexcept {
   } catch (const std::bad_alloc&) {
     // With the next event, then.
   }
-  if (const TimePoint due = next_due(); due != told_) {
+  if (const TimePoint due = next_due(); due != told_ || must_drain_) {
     told_ = due;
     out_->add(WakeAt{.when = due});
   }
