@@ -122,14 +122,14 @@ void SwapMailbox::close() noexcept {
   if (sleeper != nullptr) sleeper->waiter->wake();
 }
 
-bool SwapMailbox::is_closed() const noexcept {
+bool SwapMailbox::is_over() const noexcept {
   const SpinLockGuard lock(lock_);
-  return closed_;
+  return closed_ && first_ == nullptr;
 }
 
-bool SwapMailbox::is_empty() const noexcept {
+bool SwapMailbox::is_at_rest() const noexcept {
   const SpinLockGuard lock(lock_);
-  return first_ == nullptr;
+  return first_ == nullptr && turn_.load(std::memory_order_relaxed) == Turn::kNobody;
 }
 
 }  // namespace penstock::inline PENSTOCK_ABI::detail

@@ -91,8 +91,10 @@ class SwapMailbox {
   void wait(Clock& clock, TimePoint until) noexcept ABSL_LOCKS_EXCLUDED(lock_);
 
   void close() noexcept ABSL_LOCKS_EXCLUDED(lock_);
-  [[nodiscard]] bool is_closed() const noexcept ABSL_LOCKS_EXCLUDED(lock_);
-  [[nodiscard]] bool is_empty() const noexcept ABSL_LOCKS_EXCLUDED(lock_);
+  /// It is closed, and all of it has been taken. In one look: what was posted just before the close is still there.
+  [[nodiscard]] bool is_over() const noexcept ABSL_LOCKS_EXCLUDED(lock_);
+  /// There is no mail, and nobody has the turn.
+  [[nodiscard]] bool is_at_rest() const noexcept ABSL_LOCKS_EXCLUDED(lock_);
 
  private:
   enum class Turn : std::uint8_t { kNobody, kClient, kThread };

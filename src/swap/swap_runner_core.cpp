@@ -14,8 +14,8 @@
 namespace penstock::inline PENSTOCK_ABI::detail {
 namespace {
 
-/// A client decides so many events in a row, its own and those that came meanwhile: about as long as it takes to wake
-/// the thread, which goes on then.
+/// A client decides so many events in a row, its own and those that came meanwhile, and carries out so many actions of
+/// one of them: about as long as it takes to wake the thread, which goes on then.
 constexpr std::uint32_t kMostOfClient = 32;
 
 struct RunsFor {};
@@ -70,15 +70,12 @@ void SwapRunnerCore::run() noexcept {
   runner_of_thread() = this;
   for (;;) {
     go_on();
-    if (wake_at_ != TimePoint::max() && wake_at_ <= clock_.now()) {
-      wake_at_ = TimePoint::max();
-      handle(TimerEvent{});
-    }
+    do_what_is_due();
     const SwapMailbox::Taken taken = mailbox_.take();
     if (taken.mail != nullptr) {
       open(taken);
-    } else if (mailbox_.is_closed()) {
-      break;  // and nothing comes any more: it keeps the turn
+    } else if (mailbox_.is_over()) {
+      break;  // nothing is left, and nothing comes any more: it keeps the turn
     } else {
       sleeps_until_ = wake_at_;
       mailbox_.wait(clock_, wake_at_);
@@ -88,6 +85,7 @@ void SwapRunnerCore::run() noexcept {
 }
 
 bool SwapRunnerCore::say(SwapTicketState& ticket, std::uint8_t bit) noexcept {
+  if (is_forked()) return false;
   if (!clients_decide_) return mailbox_.post(ticket, bit);
   const SwapMailbox::Posted posted = mailbox_.post_or_take(ticket, bit);
   if (posted.first.mail != nullptr) decide_as_client(posted.first);
@@ -109,7 +107,8 @@ void SwapRunnerCore::decide_as_client(SwapMailbox::Taken first) noexcept {
 }
 
 bool SwapRunnerCore::has_left_something() const noexcept {
-  return !actions_.empty() || unheard_ != nullptr || undecided_.has_value() || unopened_.mail != nullptr;
+  return !actions_.empty() || lost_ != nullptr || unheard_ != nullptr || undecided_.has_value() ||
+         unopened_.mail != nullptr;
 }
 
 void SwapRunnerCore::go_on() noexcept {
@@ -120,7 +119,15 @@ void SwapRunnerCore::go_on() noexcept {
     decide(event);
   }
   carry_out();
-  if (unopened_.mail != nullptr) open(std::exchange(unopened_, {}));
+  if (unopened_.mail == nullptr) return;
+  do_what_is_due();
+  open(std::exchange(unopened_, {}));
+}
+
+void SwapRunnerCore::do_what_is_due() noexcept {
+  if (wake_at_ == TimePoint::max() || clock_.now() < wake_at_) return;
+  wake_at_ = TimePoint::max();
+  handle(TimerEvent{});
 }
 
 void SwapRunnerCore::open(const SwapMailbox::Taken& taken) noexcept {
@@ -129,10 +136,7 @@ void SwapRunnerCore::open(const SwapMailbox::Taken& taken) noexcept {
       auto& ticket = static_cast<SwapTicketState&>(*taken.mail);
       // One that was given up before anybody knew of it brings nothing up.
       if ((taken.said & SwapTicketState::kAsks) != 0 && (taken.said & SwapTicketState::kHasCancelled) != 0) {
-        {
-          const SpinLockGuard lock(books_lock_);
-          ++counts_.withdrawn;
-        }
+        count_withdrawn();
         ticket.self.reset();
       } else if ((taken.said & SwapTicketState::kAsks) != 0) {
         begin_request(ticket);
@@ -200,13 +204,19 @@ void SwapRunnerCore::count_shortage() noexcept {
   ++counts_.shortages;
 }
 
+void SwapRunnerCore::count_withdrawn() noexcept {
+  const SpinLockGuard lock(books_lock_);
+  ++counts_.withdrawn;
+}
+
 void SwapRunnerCore::handle(const SwapEvent& event) noexcept {
   if (decide(event).has_value()) carry_out();
 }
 
 void SwapRunnerCore::carry_out() noexcept {
   // A grant that nobody was there for may let others through, who may not be there either.
-  while (carry_out_actions() && lost_ != nullptr) {
+  for (std::uint32_t round = 0; carry_out_actions() && lost_ != nullptr; ++round) {
+    if (round == kMostOfClient && !is_inside()) return;
     SwapTicketState& ticket = *lost_;
     lost_ = std::exchange(ticket.next_lost, nullptr);
     if (lost_ == nullptr) last_lost_ = &lost_;
@@ -218,7 +228,7 @@ bool SwapRunnerCore::carry_out_actions() noexcept {
   const bool is_client = !is_inside();
   while (carried_out_ != actions_.size()) {
     const SwapAction& action = actions_[carried_out_];
-    if (is_client && (unheard_ != nullptr || is_for_thread(action))) return false;
+    if (is_client && (unheard_ != nullptr || carried_out_ == kMostOfClient || is_for_thread(action))) return false;
     ++carried_out_;
     std::visit([this](const auto& each) { perform(each); }, action);
   }

@@ -233,6 +233,7 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   void decide_as_client(SwapMailbox::Taken first) noexcept;
   [[nodiscard]] bool has_left_something() const noexcept;
   void go_on() noexcept;
+  void do_what_is_due() noexcept;
   void open(const SwapMailbox::Taken& taken) noexcept;
   /// What `apply` returns. For a request, with its ticket. Throws: std::bad_alloc.
   std::uint64_t ask(const SwapEvent& event, SwapTicketState* asking = nullptr);
@@ -248,6 +249,7 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   template <class Step>
   void insist(Step step) noexcept;
   void count_shortage() noexcept;
+  void count_withdrawn() noexcept;
 
   /// Null if there is none of that id.
   [[nodiscard]] SwapTicketState* find(TicketId id) const noexcept;
@@ -308,6 +310,7 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
   SwapActions actions_;          // of the event that is under way
   std::size_t carried_out_ = 0;  // of these
   TimePoint now_{};
+  bool is_deciding_ = false;
   TimePoint wake_at_ = TimePoint::max();
   TimePoint sleeps_until_ = TimePoint::max();  // the thread, unless it is woken
   SwapVerdict error_;                          // of the task whose end is carried out
@@ -325,7 +328,6 @@ class SwapRunnerCore : public std::enable_shared_from_this<SwapRunnerCore> {
 
   // The thread's alone; after it has been joined, the destroying one's.
   std::shared_ptr<SwapBackend> backend_;
-  bool is_deciding_ = false;
   bool is_closing_ = false;
   const SwapTaskState* handing_over_ = nullptr;
   bool was_dropped_ = false;  // what is handed over

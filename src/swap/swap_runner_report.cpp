@@ -205,8 +205,11 @@ bool SwapRunnerCore::is_idle() const noexcept {
     const SwapStats& stats = look.scheduler->stats();
     if (stats.queued + stats.joined + stats.in_flight != 0) return false;
   }
-  const SpinLockGuard lock(books_lock_);
-  return counts_.tasks == 0 && mailbox_.is_empty();
+  {
+    const SpinLockGuard lock(books_lock_);
+    if (counts_.tasks != 0) return false;
+  }
+  return mailbox_.is_at_rest();
 }
 
 SwapRunnerStats SwapRunnerCore::stats() const {

@@ -44,6 +44,10 @@ void SwapRunnerCore::drop_stray(SwapTicketState& ticket) noexcept {
 
 void SwapRunnerCore::begin_request(SwapTicketState& ticket) noexcept {
   std::shared_ptr<SwapTicketState> share = std::move(ticket.self);
+  if (ticket.seen() == Phase::kCancelled) {  // mail that says so is on its way
+    count_withdrawn();
+    return keep_stray(std::move(share));
+  }
   try {
     // The scheduler takes no place but those it has used, and the next one.
     if (tickets_.size() == places_) tickets_.emplace_back();

@@ -155,7 +155,10 @@ absl::StatusOr<SwapLease> SwapAcquireAwaiter::await_resume() {
   return detail::SwapTicketState::take_or_cancel(std::shared_ptr(state_), wait_.finish());
 }
 
-bool SwapTicket::cancel() noexcept { return state_ != nullptr && state_->cancel(); }
+bool SwapTicket::cancel() noexcept {
+  const std::shared_ptr<detail::SwapTicketState> state = state_;  // who is resumed may drop this ticket, and the runner
+  return state != nullptr && state->cancel();
+}
 bool SwapTicket::is_decided() const noexcept {
   return state_ != nullptr && !state_->core->is_forked() && state_->decided.has_happened();
 }

@@ -48,10 +48,10 @@ struct Backend : SwapBackend {
 };
 
 struct Setup {
-  explicit Setup(bool keeps = false) {
+  explicit Setup(bool keeps = false, Duration shutdown_timeout = SwapRunnerOptions{}.shutdown_timeout) {
     const checker::Calm calm;  // the start has nobody to race with
     backend->keeps = keeps;
-    SwapRunnerOptions options{.backend = backend, .clock = &clock};
+    SwapRunnerOptions options{.backend = backend, .shutdown_timeout = shutdown_timeout, .clock = &clock};
     options.scheduler.models = {{.name = "a"}, {.name = "b"}};
     runner.emplace(std::move(options));
   }
@@ -261,5 +261,36 @@ TEST_CASE("SwapRunner: a coroutine that a client grants goes on with the thread"
     other.join();
     waiting.handle.destroy();
     setup.check_books();
+  });
+}
+
+TEST_CASE("SwapRunner: an end that has no time answers who waits", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, end without time"}, [] {
+    Setup setup(/*keeps=*/true, Duration::zero());
+    SwapTicket waiting = *setup.runner->submit("a");
+    setup.runner.reset();
+    MODEL_ASSERT(absl::IsUnavailable(waiting.wait().status()));
+    setup.backend->kept.reset();
+  });
+}
+
+TEST_CASE("SwapRunner: a request and its cancellation when something is due", "[model][swap_runner]") {
+  must_pass({.name = "swap runner, withdrawn when due"}, [] {
+    Setup setup;
+    setup.warm_up();
+    SwapLease lease;
+    SwapTicket late;
+    {
+      const checker::Calm calm;
+      lease = *setup.runner->acquire("a");
+      late = *setup.runner->submit("b", {.deadline = setup.clock.now() + std::chrono::seconds(1)});
+    }
+    setup.clock.advance(std::chrono::seconds(2));
+    SwapTicket gone = *setup.runner->submit("b");
+    MODEL_ASSERT(gone.cancel());
+    MODEL_ASSERT(absl::IsDeadlineExceeded(late.wait().status()));
+    lease.reset();
+    setup.check_books();
+    MODEL_ASSERT(setup.runner->model_state("b") != ModelState::kReady);
   });
 }

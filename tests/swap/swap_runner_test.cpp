@@ -267,6 +267,22 @@ TEST_CASE("SwapRunner: a priority lets a request go first", "[swap][swap_runner]
   CHECK(low.position() == std::optional<std::size_t>(2));
 }
 
+TEST_CASE("SwapRunner: who lets many others through at once does not grant to them all", "[swap][swap_runner]") {
+  SwapRunnerOptions options;
+  options.scheduler.models = {{.name = "a", .concurrency_limit = 2000}, {.name = "b"}};
+  options.scheduler.claim_priority = 5;
+  Machine machine(std::move(options));
+  machine.warm_up("a");
+  const SwapLease lease = machine.runner->acquire("a").value();
+  SwapTicket urgent = *machine.runner->submit("b", {.priority = 5});
+  std::vector<SwapTicket> behind;
+  for (int i = 0; i != 1000; ++i) behind.push_back(*machine.runner->submit("a"));
+  machine.settle();
+  REQUIRE(behind.front().state() == TicketState::kQueued);
+  REQUIRE(urgent.cancel());
+  for (SwapTicket& ticket : behind) CHECK(ticket.wait().ok());  // by the runner's thread, but for the first ones
+}
+
 TEST_CASE("SwapRunner: options that make no sense are all named", "[swap][swap_runner]") {
   SwapRunnerOptions options;
   options.scheduler.name = "";

@@ -52,8 +52,8 @@ class [[nodiscard]] SwapLease {
   /// From the request to its grant.
   [[nodiscard]] Duration waited() const noexcept;
 
-  /// Ends it now. Needs no memory. Cost: the decision of what follows from it, or one short lock if somebody else
-  /// decides.
+  /// Ends it now. Needs no memory. Cost: the decision of what follows from it (with claims that are due, or batches by
+  /// cost, a look at those who wait), or one short lock if somebody else decides.
   void reset() noexcept;
 
  private:

@@ -51,12 +51,12 @@ class SwapUnloadAwaiter;
 /// a grant that nobody took does not count.
 ///
 /// Which thread does what: whoever asks, cancels or ends a lease while nobody else decides, decides that at once, on
-/// its own thread, and then what others have left meanwhile, at most 32 events in all. Whoever comes while somebody
-/// decides leaves its event there and goes on; nobody waits for anything but the own grant. The runner's own thread
-/// does the rest, and is woken for it: what the back end reports, what is due, unloads and the end; and it goes on
-/// where a client comes to what may call code of yours: tasks begin, contexts end and coroutines are resumed on it,
-/// never on the thread of a client that is about something else. With a planner that is not pairwise, or an observer
-/// that is not quick, it decides all.
+/// its own thread, and then what others have left meanwhile, at most 32 events and 32 grants of each. Whoever comes
+/// while somebody decides leaves its event there and goes on; nobody waits for anything but the own grant. The runner's
+/// own thread does the rest, and is woken for it: what the back end reports, what is due, unloads and the end; and it
+/// goes on where a client comes to what may call code of yours: tasks begin, contexts end and coroutines are resumed on
+/// it, never on the thread of a client that is about something else. With a planner that is not pairwise, or an
+/// observer that is not quick, it decides all.
 ///
 /// A request that is refused gets
 ///   - NotFound: no such model;
@@ -151,7 +151,7 @@ class SwapRunner {
   [[nodiscard]] Clock& clock() const noexcept;
   /// Whether it has been shut down.
   [[nodiscard]] bool is_closed() const noexcept;
-  /// Nobody waits or is served, no task is out, and the mailbox is empty.
+  /// Nobody waits or is served, no task is out, there is no mail, and nobody decides.
   [[nodiscard]] bool is_idle() const noexcept;
   /// What the back end has reported last, as far as the runner has come to it. Cost: one lock.
   [[nodiscard]] ModelState model_state(ModelChoice model) const noexcept;

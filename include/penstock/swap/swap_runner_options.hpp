@@ -100,7 +100,7 @@ struct SwapRunnerStats {
   std::uint64_t lost_grants = 0;     ///< grants that came to who had just cancelled
   std::uint64_t untaken_grants = 0;  ///< grants that nobody took until the ticket was dropped or cancelled
   std::uint64_t exceptions = 0;      ///< of the back end
-  std::uint64_t shortages = 0;       ///< times that memory was out on the runner's thread, which tried again
+  std::uint64_t shortages = 0;       ///< times that memory was out, which the runner's thread tried again
   LatencyHistogram::Snapshot wait;   ///< from a request to its grant, of all models
 };
 
