@@ -35,13 +35,21 @@ struct Counted : Work {
   std::atomic<int> runs{0};
 };
 
-/// Holds threads until it is opened.
+/// Holds threads until it is opened. It goes when they have left.
 class Barrier {
  public:
+  ~Barrier() {
+    open();
+    std::unique_lock lock(mutex_);
+    left_.wait(lock, [&] { return inside_ == 0; });
+  }
   void wait() {
     std::unique_lock lock(mutex_);
     ++waiting_;
+    ++inside_;
     opened_.wait(lock, [&] { return open_; });
+    --inside_;
+    left_.notify_all();
   }
   void open() {
     {
@@ -58,7 +66,9 @@ class Barrier {
  private:
   std::mutex mutex_;
   std::condition_variable opened_;
-  int waiting_ = 0;
+  std::condition_variable left_;
+  int waiting_ = 0;  // in all
+  int inside_ = 0;
   bool open_ = false;
 };
 
