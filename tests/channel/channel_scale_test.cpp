@@ -20,23 +20,14 @@
 #include "penstock/channel/channel.hpp"
 #include "penstock/core/task.hpp"
 #include "support/catch.hpp"
+#include "support/sanitized.hpp"
 
 namespace penstock {
 namespace {
 
 using namespace testing;
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr bool kIsSanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-constexpr bool kIsSanitized = true;
-#else
-constexpr bool kIsSanitized = false;
-#endif
-#else
-constexpr bool kIsSanitized = false;
-#endif
+constexpr bool kIsSanitized = PENSTOCK_HAS_ASAN != 0 || PENSTOCK_HAS_TSAN != 0;
 
 constexpr int kHandOvers = kIsSanitized ? 100'000 : 1'000'000;
 constexpr std::size_t kCrowd = kIsSanitized ? 20'000 : 200'000;

@@ -9,16 +9,12 @@
 
 #include "penstock/exec/elastic_pool.hpp"
 #include "support/eventually.hpp"
+#include "support/sanitized.hpp"
 
 /// Sanitizers have no room for ten thousand threads.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if PENSTOCK_HAS_ASAN || PENSTOCK_HAS_TSAN
 #define PENSTOCK_TEST_MANY_THREADS 500
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define PENSTOCK_TEST_MANY_THREADS 500
-#endif
-#endif
-#ifndef PENSTOCK_TEST_MANY_THREADS
+#else
 #define PENSTOCK_TEST_MANY_THREADS 10'000
 #endif
 

@@ -13,9 +13,10 @@
 #include "penstock/core/manual_clock.hpp"
 
 #include "state/object_pool_support.hpp"
+#include "support/sanitized.hpp"
 #include "support/status_text.hpp"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if PENSTOCK_HAS_ASAN
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -124,7 +125,7 @@ TEST_CASE("ObjectPool: who writes to an idle object is found out, and nobody get
   } else {
     use();
   }
-#if defined(__SANITIZE_ADDRESS__)
+#if PENSTOCK_HAS_ASAN
   CHECK(__asan_address_is_poisoned(stale) == 1);
   __asan_unpoison_memory_region(stale, sizeof(Plain));
 #endif
@@ -179,7 +180,7 @@ TEST_CASE("ObjectPool: an object that is lent may be destroyed with the pool gon
   CHECK(alive == 0);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if PENSTOCK_HAS_ASAN
 
 TEST_CASE("ObjectPool: the sanitizer guards idle objects", "[state][object_pool]") {
   ObjectPool<Plain> pool({.name = "p", .purge_every = Duration::max()});

@@ -15,6 +15,7 @@
 #include "penstock/route/provider_router.hpp"
 #include "support/catch.hpp"
 #include "support/rounds.hpp"
+#include "support/sanitized.hpp"
 
 using namespace std::chrono_literals;
 using penstock::Job;
@@ -27,18 +28,7 @@ namespace {
 constexpr std::size_t kSubmitters = 4;
 
 /// A million jobs and a hundred updates; a tenth of that where a sanitizer makes each of them slow.
-constexpr std::size_t kPart =
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-    10;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-    10;
-#else
-    1;
-#endif
-#else
-    1;
-#endif
+constexpr std::size_t kPart = PENSTOCK_HAS_ASAN != 0 || PENSTOCK_HAS_TSAN != 0 ? 10 : 1;
 
 ProviderOptions options_of(int round) {
   ProviderOptions options;

@@ -17,6 +17,7 @@
 #include "exec/pool_support.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "support/catch.hpp"
+#include "support/sanitized.hpp"
 
 namespace penstock {
 namespace {
@@ -148,7 +149,7 @@ double ratio(Nanoseconds without, Nanoseconds with) {
 }
 
 TEST_CASE("WorkerPool: what hangs or throws in one pool is not felt in the next", "[stress][worker_pool]") {
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if PENSTOCK_HAS_ASAN || PENSTOCK_HAS_TSAN
   constexpr double kLeast = 0;  // a sanitizer's own locks are shared by all
   constexpr int kMostTurns = 5;
 #else

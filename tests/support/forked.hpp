@@ -12,25 +12,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_THREAD__)
+#include "support/sanitized.hpp"
+
+#if PENSTOCK_HAS_TSAN
 #define PENSTOCK_TEST_FORKS 0
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define PENSTOCK_TEST_FORKS 0
-#endif
-#endif
-#ifndef PENSTOCK_TEST_FORKS
+#else
 #define PENSTOCK_TEST_FORKS 1
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
+#if PENSTOCK_HAS_ASAN
 #define PENSTOCK_TEST_BUSY_FORKS 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define PENSTOCK_TEST_BUSY_FORKS 0
-#endif
-#endif
-#ifndef PENSTOCK_TEST_BUSY_FORKS
+#else
 #define PENSTOCK_TEST_BUSY_FORKS PENSTOCK_TEST_FORKS
 #endif
 
