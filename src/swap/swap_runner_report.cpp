@@ -222,9 +222,12 @@ SwapRunnerStats SwapRunnerCore::stats() const {
     for (const SwapTaskState* task = first_task_; task != nullptr; task = task->next_task) {
       if (task->life.context.deadline() <= now || task->life.context.is_done()) ++stats.tasks_overdue;
     }
-    for (const SwapModelBooks& books : model_books_) {
-      if (books.wait != nullptr) stats.wait.merge(*books.wait);
-    }
+  }
+  // A model at a time: whoever is granted something meanwhile waits for one of them, not for thousands.
+  for (std::size_t model = 0; model != models_.size(); ++model) {
+    const SpinLockGuard lock(books_lock_);
+    const SwapModelBooks& books = model_books_[model];
+    if (books.wait != nullptr) stats.wait.merge(*books.wait);
   }
   const Look look(*this);
   if (look.scheduler != nullptr) stats.scheduler = look.scheduler->stats();
