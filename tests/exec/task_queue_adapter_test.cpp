@@ -86,8 +86,8 @@ TEST_CASE("TaskQueueAdapter: 20 tasks that stay all run, and the pool shrinks wh
 }
 
 TEST_CASE("TaskQueueAdapter: shutdown waits for all its tasks, and for those alone", "[exec][task_queue_adapter]") {
-  ElasticPool pool({.name = "http"});
   std::latch foreign(1);
+  ElasticPool pool({.name = "http"});  // its end waits for the task that looks at the latch
   REQUIRE(pool.execute([&] { foreign.wait(); }) == penstock::OpStatus::kOk);
   for (int round = 0; round < 50; ++round) {
     Telling queue(pool);
