@@ -252,17 +252,22 @@ class ProgramRun {
     return history;
   }
 
-  /// Until all parties have finished. Where all that are left wait, judges that and sets one of them free.
+  /// Until all parties have finished. Where all that are left wait, judges that and sets one of them free. Channels
+  /// that are wrong may never look as if all that are left waited: then it sets them free after half a minute.
   std::optional<std::string> see_it_through() {
     std::optional<std::string> problem;
     const auto start = std::chrono::steady_clock::now();
     std::size_t pushes = 0;
     while (!have_all_finished()) {
-      if (std::chrono::steady_clock::now() - start > std::chrono::seconds(30)) {
+      const auto elapsed = std::chrono::steady_clock::now() - start;
+      if (elapsed > std::chrono::seconds(60)) {
         std::fprintf(stderr, "a program hangs:\n%s", to_string(history()).c_str());
         std::abort();  // its threads cannot be got out
       }
-      if (is_quiet()) {
+      if (elapsed > std::chrono::seconds(30)) {
+        if (!problem) problem = "a program hangs:\n" + to_string(history());
+        push(pushes++);
+      } else if (is_quiet()) {
         const History stuck = history();
         if (!problem && !is_linearizable(stuck, Pending::kAreStuck)) {
           problem = "somebody waits who should not:\n" + to_string(stuck);
