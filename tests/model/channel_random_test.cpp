@@ -26,8 +26,8 @@ namespace world = penstock::detail::world;
 
 namespace {
 
-/// How many of each program; ten times as many with PENSTOCK_LONG=1.
-std::uint64_t schedules() { return std::getenv("PENSTOCK_LONG") != nullptr ? 5'000'000 : 500'000; }
+/// How many of each program; fifty times as many with PENSTOCK_LONG=1.
+std::uint64_t schedules() { return std::getenv("PENSTOCK_LONG") != nullptr ? 5'000'000 : 100'000; }
 
 /// Runs so many, and says so. With PENSTOCK_MODEL_REPLAY=<schedule> in the environment only that one.
 void must_pass_at_random(const char* name, const checker::Scenario& scenario) {
