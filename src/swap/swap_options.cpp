@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "penstock/core/detail/duration_text.hpp"
 #include "penstock/core/detail/option_text.hpp"
 
@@ -34,7 +36,7 @@ void check_tenants(const std::vector<SwapTenant>& tenants, OptionViolations& vio
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   violations.require(twice == names.end(), "tenants", "of different names",
-                     twice == names.end() ? std::string() : "'" + detail::shortened(*twice, 64) + "' twice");
+                     twice == names.end() ? std::string() : fmt::format("'{}' twice", detail::shortened(*twice, 64)));
 }
 
 }  // namespace
