@@ -2,7 +2,8 @@
 #pragma once
 
 /// \file
-/// Binary heaps whose elements know their places, so that any of them can be taken out or get another key.
+/// Heaps whose elements know their places, so that any of them can be taken out or get another key. They have four
+/// children each and so half the height of binary ones: with many elements, each level is what the caches miss.
 
 #include <algorithm>
 #include <cstddef>
@@ -11,12 +12,15 @@
 #include <utility>
 #include <vector>
 
+#include "large_pages.hpp"
 #include "penstock/version.hpp"
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
 /// No ticket, model, class, or place.
 inline constexpr std::uint32_t kNoIndex = 0xffff'ffff;
+
+inline constexpr std::size_t kHeapArity = 4;
 
 template <class Key>
 struct HeapEntry {
@@ -32,15 +36,19 @@ void sift(std::span<HeapEntry<Key>> heap, std::size_t at, Place&& place) noexcep
     heap[to] = entry;
     place(entry.item) = static_cast<std::uint32_t>(to);
   };
-  while (at != 0 && moved.key < heap[(at - 1) / 2].key) {
-    put(heap[(at - 1) / 2], at);
-    at = (at - 1) / 2;
+  while (at != 0 && moved.key < heap[(at - 1) / kHeapArity].key) {
+    put(heap[(at - 1) / kHeapArity], at);
+    at = (at - 1) / kHeapArity;
   }
-  for (std::size_t child = 2 * at + 1; child < heap.size(); child = 2 * at + 1) {
-    if (child + 1 != heap.size() && heap[child + 1].key < heap[child].key) ++child;
-    if (!(heap[child].key < moved.key)) break;
-    put(heap[child], at);
-    at = child;
+  for (std::size_t child = kHeapArity * at + 1; child < heap.size(); child = kHeapArity * at + 1) {
+    const std::size_t end = std::min(child + kHeapArity, heap.size());
+    std::size_t least = child;
+    while (++child != end) {
+      if (heap[child].key < heap[least].key) least = child;
+    }
+    if (!(heap[least].key < moved.key)) break;
+    put(heap[least], at);
+    at = least;
   }
   put(moved, at);
 }
@@ -84,13 +92,13 @@ class HeapForest {
     for (std::size_t at = 0;;) {
       if (at < all.size() && !(last < all[at].key)) {
         if (is_it(all[at])) return &all[at];
-        at = 2 * at + 1;
+        at = kHeapArity * at + 1;
         continue;
       }
-      // Right children are even, and so is the root: up, until there is a sibling to the right.
-      while (at % 2 == 0) {
+      // The places of last children, and of the root, are multiples: up, until there is a sibling to the right.
+      while (at % kHeapArity == 0) {
         if (at == 0) return nullptr;
-        at = at / 2 - 1;
+        at = at / kHeapArity - 1;
       }
       ++at;
     }
@@ -136,7 +144,7 @@ class HeapForest {
   }
 
   std::vector<std::uint32_t> home_;
-  std::vector<HeapEntry<Key>> entries_;
+  std::vector<HeapEntry<Key>, LargePages<HeapEntry<Key>>> entries_;
   std::vector<std::uint32_t> places_;
   std::vector<Heap> heaps_;
 };

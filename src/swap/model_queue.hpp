@@ -11,10 +11,10 @@
 
 namespace penstock::inline PENSTOCK_ABI::detail {
 
-/// First come, first served; linked through `Ticket::*Links`.
+/// First come, first served; linked through `(tickets.*links)(at)`.
 ///
 /// Threads: none of its own. Cost: O(1).
-template <TicketLinks Ticket::*Links>
+template <TicketLinks& (TicketStore::*links)(std::uint32_t) noexcept>
 class LinkedTickets {
  public:
   [[nodiscard]] bool empty() const noexcept { return first_ == kNoIndex; }
@@ -26,20 +26,20 @@ class LinkedTickets {
 
   /// Before `next`, which is in the list; `kNoIndex`: at its end.
   void insert(TicketStore& tickets, std::uint32_t at, std::uint32_t next) noexcept {
-    TicketLinks& links = tickets[at].*Links;
-    links.next = next;
-    std::uint32_t& back = next == kNoIndex ? last_ : (tickets[next].*Links).previous;
-    links.previous = back;
+    TicketLinks& place = (tickets.*links)(at);
+    place.next = next;
+    std::uint32_t& back = next == kNoIndex ? last_ : (tickets.*links)(next).previous;
+    place.previous = back;
     back = at;
-    (links.previous == kNoIndex ? first_ : (tickets[links.previous].*Links).next) = at;
+    (place.previous == kNoIndex ? first_ : (tickets.*links)(place.previous).next) = at;
     ++size_;
   }
 
   void erase(TicketStore& tickets, std::uint32_t at) noexcept {
-    TicketLinks& links = tickets[at].*Links;
-    (links.previous == kNoIndex ? first_ : (tickets[links.previous].*Links).next) = links.next;
-    (links.next == kNoIndex ? last_ : (tickets[links.next].*Links).previous) = links.previous;
-    links = {};
+    TicketLinks& place = (tickets.*links)(at);
+    (place.previous == kNoIndex ? first_ : (tickets.*links)(place.previous).next) = place.next;
+    (place.next == kNoIndex ? last_ : (tickets.*links)(place.next).previous) = place.previous;
+    place = {};
     --size_;
   }
 
@@ -49,8 +49,8 @@ class LinkedTickets {
   std::uint32_t size_ = 0;
 };
 
-using TicketList = LinkedTickets<&Ticket::line>;
-using TicketsByAge = LinkedTickets<&Ticket::age>;
+using TicketList = LinkedTickets<&TicketStore::line>;
+using TicketsByAge = LinkedTickets<&TicketStore::age>;
 
 /// In the order of their keys. Who comes in order is put to the end of a list; the others, which only priorities,
 /// deadlines, shares and requests that go back bring about, are in a pairing heap.

@@ -60,7 +60,7 @@ void SwapCore::watch_claim(std::uint32_t at) noexcept {
   std::uint32_t next = kNoIndex;
   if (!list.empty() && is_older(at, list.last())) {
     next = list.first();
-    while (is_older(next, at)) next = tickets_[next].age.next;
+    while (is_older(next, at)) next = tickets_.age(next).next;
   }
   list.insert(tickets_, at, next);
   if (list.first() == at) settle_claim(tickets_[at].model);

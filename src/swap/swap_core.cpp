@@ -31,6 +31,7 @@ std::shared_ptr<const SwapSetup> set_up(SwapSchedulerOptions options) {
 
 SwapCore::SwapCore(SwapSchedulerOptions options)
     : setup_(set_up(std::move(options))),
+      tickets_(has_claims()),
       models_(setup_->table.size()),
       unknown_(1, std::vector<std::uint32_t>(models_.size())),
       tenants_(setup_->options.tenants.size() + 1),
@@ -112,7 +113,7 @@ void SwapCore::refresh(std::uint32_t at) noexcept {
   }
   if (is_unknown && first != kNoIndex) {
     unknown_.put(at, tickets_[first].key);
-  } else {
+  } else if (!unknown_.empty(0)) {
     unknown_.erase(at);
   }
 }
@@ -170,6 +171,15 @@ void SwapCore::refuse(std::uint32_t at, SwapReason reason, SwapId swap, Duration
                          .swap = swap,
                          .retry_after = retry_after});
   end_ticket(at);
+}
+
+/// What `end_ticket` of one that waits touches lies anywhere: it is all on its way before the first of it is needed.
+void SwapCore::fetch_around(std::uint32_t at) const noexcept {
+  const Ticket& ticket = tickets_[at];
+  __builtin_prefetch(&models_[ticket.model], 1);
+  if (ticket.state == TicketState::kQueued) line_.prefetch(tickets_, at);
+  if (ticket.line.next != kNoIndex) __builtin_prefetch(&tickets_[ticket.line.next], 1);
+  if (ticket.line.previous != kNoIndex) __builtin_prefetch(&tickets_[ticket.line.previous], 1);
 }
 
 void SwapCore::take_out(std::uint32_t at) noexcept {

@@ -40,13 +40,10 @@ struct SwapSetup {
   bool is_monotone = false;  // the planner: asked once, since it may be the user's
 };
 
-struct ModelRecord {
+/// What is known of a model. What most events touch comes first, and is one line of a cache.
+struct alignas(64) ModelRecord {
   ModelQueue queue;
-  TicketList joined;                // wait for its swap
-  TicketsByAge urgent;              // with claims only: all who are queued, by arrival; they hold theirs from then on
-  TicketsByAge aging;               // the others of them
-  SwapId swap{};                    // brings it up; 0: none
-  bool called_off = false;          // that swap: nobody joins it
+  bool called_off = false;          // its swap: nobody joins it
   bool is_live = false;             // it runs, or is brought up
   bool is_hot = false;              // and must not be stopped now
   bool is_parked = false;           // ready, nothing in its way, and serving as many as it may
@@ -55,20 +52,25 @@ struct ModelRecord {
   bool is_listed_unwanted = false;  // it is in `unwanted_`
   bool is_marked = false;           // while a list of models is gone through
   ModelState state = ModelState::kStopped;
+  bool has_come_once = false;  // its start time has been measured
   std::uint32_t in_flight = 0;
   std::uint32_t reserved = 0;  // queued, joined or in flight
   std::uint32_t limit = 0;
   std::uint32_t stoppers = 0;           // swaps and stops that stop it
   std::uint32_t open_for = kNoIndex;    // the first of its queue, as the index has it
   std::uint32_t waiting_at = kNoIndex;  // its place in `waiting_`
-  Duration pause{};                     // after the last failure; 0: it was none
+  SwapId swap{};                        // brings it up; 0: none
+  TicketList joined;                    // wait for its swap
+  TicketsByAge urgent;  // with claims only: all who are queued, by arrival; they hold theirs from then on
+  TicketsByAge aging;   // the others of them
+  Duration pause{};     // after the last failure; 0: it was none
   TimePoint backs_off_until = TimePoint::min();
   TimePoint used{};                  // when it became ready, or last served, the later
   Duration serve_time{};             // what a request takes, as far as is known
   std::uint64_t waiting_weight = 0;  // of all who are queued, by cost only
   std::uint64_t waiting_since = 0;   // the sum of the weights times the arrivals, in ticks, modulo 2^64
-  bool has_come_once = false;        // its start time has been measured
 };
+static_assert(offsetof(ModelRecord, joined) == 64);
 
 /// From `from` until `to`, whatever these are; 0 if that comes first.
 [[nodiscard]] inline Duration time_between(TimePoint from, TimePoint to) noexcept {
@@ -159,6 +161,7 @@ class SwapCore {
   void join(std::uint32_t at) noexcept;
   void grant(std::uint32_t at, SwapReason reason);
   void refuse(std::uint32_t at, SwapReason reason, SwapId swap = SwapId{}, Duration retry_after = {});
+  void fetch_around(std::uint32_t at) const noexcept;
   void take_out(std::uint32_t at) noexcept;
   void end_ticket(std::uint32_t at) noexcept;
   void claim(const std::vector<ModelId>& models) noexcept;
@@ -233,7 +236,7 @@ class SwapCore {
 
   TicketStore tickets_;
   RankedQueue<TicketStore> line_;  // all that are queued
-  std::vector<ModelRecord> models_;
+  std::vector<ModelRecord, LargePages<ModelRecord>> models_;
   std::vector<std::uint32_t> waiting_;  // models with somebody queued
   std::map<SwapId, Swap> swaps_;
   std::map<StopId, Stop> stops_;

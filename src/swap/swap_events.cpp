@@ -101,6 +101,7 @@ bool SwapCore::on_cancel(TicketId id, TimePoint now, SwapActions& out) {
   const std::uint32_t at = tickets_.find(id);
   if (at == kNoIndex || tickets_[at].state == TicketState::kGranted) return ignore();
   ++stats_.cancelled;
+  fetch_around(at);
   end_ticket(at);
   if (has_claims()) drain();
   finish();

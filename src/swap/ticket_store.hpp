@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "indexed_heap.hpp"
+#include "large_pages.hpp"
 #include "penstock/core/clock.hpp"
 #include "penstock/swap/swap_model.hpp"
 #include "penstock/swap/swap_scheduler.hpp"
@@ -31,8 +32,8 @@ struct TicketLinks {
   std::uint32_t previous = kNoIndex;
 };
 
-/// What is known of a request. What most events touch comes first, so that it is likely to be in one cache line.
-struct Ticket {
+/// What is known of a request: one line of a cache.
+struct alignas(64) Ticket {
   std::uint32_t generation = 1;
   std::uint32_t model = 0;
   TicketLinks line;                 ///< in the queue of its model, or among those who joined
@@ -45,8 +46,8 @@ struct Ticket {
   bool is_urgent : 1 = false;     ///< it holds a claim from its arrival on
   OrderKey key;
   TimePoint since{};  ///< when it came; once it is granted, when that was
-  TicketLinks age;    ///< among all who are queued, if there may be claims
 };
+static_assert(sizeof(Ticket) == 64);
 
 /// Tickets by number. A number is used again, under another id.
 ///
@@ -56,12 +57,20 @@ class TicketStore {
   using Key = OrderKey;
 
   TicketStore() = default;
+  /// With `has_ages`, each has links for another list.
+  explicit TicketStore(bool has_ages) : has_ages_(has_ages) {}
   TicketStore(const TicketStore& other);
   TicketStore(TicketStore&&) noexcept = default;
   TicketStore& operator=(TicketStore&&) noexcept = default;
 
   [[nodiscard]] Ticket& operator[](std::uint32_t at) noexcept { return chunks_[at / kChunk][at % kChunk]; }
   [[nodiscard]] const Ticket& operator[](std::uint32_t at) const noexcept { return chunks_[at / kChunk][at % kChunk]; }
+
+  [[nodiscard]] TicketLinks& line(std::uint32_t at) noexcept { return (*this)[at].line; }
+  [[nodiscard]] const TicketLinks& line(std::uint32_t at) const noexcept { return (*this)[at].line; }
+  /// Among all who are queued, by arrival. Only with `has_ages`.
+  [[nodiscard]] TicketLinks& age(std::uint32_t at) noexcept { return ages_[at / kChunk][at % kChunk]; }
+  [[nodiscard]] const TicketLinks& age(std::uint32_t at) const noexcept { return ages_[at / kChunk][at % kChunk]; }
 
   /// Makes sure that the next `take` needs no memory. Throws: std::bad_alloc.
   void reserve_one();
@@ -86,13 +95,24 @@ class TicketStore {
   [[nodiscard]] std::uint32_t leaf(std::uint32_t at) const noexcept { return (*this)[at].leaf; }
 
   [[nodiscard]] std::size_t memory_bytes() const noexcept {
-    return chunks_.size() * kChunk * sizeof(Ticket) + chunks_.capacity() * sizeof(chunks_[0]);
+    return chunks_.size() * kChunk * sizeof(Ticket) + chunks_.capacity() * sizeof(chunks_[0]) +
+           slabs_.capacity() * sizeof(slabs_[0]) + ages_.size() * kChunk * sizeof(TicketLinks) +
+           ages_.capacity() * sizeof(ages_[0]);
   }
 
  private:
-  static constexpr std::size_t kChunk = 1024;
+  using Slab = std::vector<Ticket, LargePages<Ticket>>;  // with room for some chunks from the beginning
 
-  std::vector<std::unique_ptr<Ticket[]>> chunks_;
+  static constexpr std::size_t kChunk = 1024;
+  static constexpr std::size_t kLargestSlab = LargePages<Ticket>::kPage / sizeof(Ticket);
+  static_assert(kLargestSlab % kChunk == 0);
+
+  void add_slab(std::size_t capacity);
+
+  std::vector<Slab> slabs_;  // all but the last one are full
+  std::vector<Ticket*> chunks_;
+  std::vector<std::unique_ptr<TicketLinks[]>> ages_;  // as many, or none
+  bool has_ages_ = false;
   std::uint32_t size_ = 0;  // those that were ever taken
   std::uint32_t free_ = kNoIndex;
 };

@@ -70,6 +70,35 @@ TEST_CASE("SwapScheduler: ten times as many who wait cost hardly more than ten t
   CHECK(time_of(100'000) < 40 * few);
 }
 
+TEST_CASE("SwapScheduler: a copy of a long queue goes on as the original", "[swap][swap_scheduler]") {
+  SwapScheduler scheduler(many_models(3));
+  SwapActions out;
+  std::vector<TicketId> tickets;
+  const auto request = [&](SwapScheduler& from) {
+    out.clear();
+    const ModelId model{static_cast<std::uint32_t>(tickets.size() % 3)};
+    return from.on_request({.model = model}, TimePoint(1s), out);
+  };
+  while (tickets.size() != 100'000) tickets.push_back(request(scheduler));
+  SwapScheduler copy = scheduler;
+  for (std::size_t i = 0; i < tickets.size(); i += 3) {
+    out.clear();
+    CHECK(copy.on_cancel(tickets[i], TimePoint(2s), out));
+  }
+  // The original knows nothing of it.
+  CHECK(scheduler.queued() + scheduler.stats().joined == tickets.size());
+  for (std::size_t i = 0; i != 10'000; ++i) CHECK(copy.state(request(copy)) != TicketState::kEnded);
+  for (std::size_t i = 0; i < tickets.size(); i += 3) {
+    out.clear();
+    scheduler.on_cancel(tickets[i], TimePoint(2s), out);
+  }
+  for (std::size_t i = 0; i != 10'000; ++i) request(scheduler);
+  for (std::size_t i = 1; i < tickets.size(); i += 97) {
+    if (scheduler.position(tickets[i]) != copy.position(tickets[i])) FAIL(i);
+  }
+  CHECK(scheduler.queued() == copy.queued());
+}
+
 TEST_CASE("SwapScheduler: a place is from 1 on, and never gets worse but for who matters more",
           "[swap][swap_scheduler]") {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {

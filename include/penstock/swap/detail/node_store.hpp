@@ -4,6 +4,7 @@
 /// \file
 /// Nodes by number, in blocks that do not move.
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -48,7 +49,7 @@ class NodeStore {
 
  private:
   static constexpr std::uint32_t kNone = 0xffff'ffff;
-  static constexpr std::uint32_t kBlock = 16;
+  static constexpr std::uint32_t kBlock = std::bit_floor(8192 / static_cast<std::uint32_t>(sizeof(Node)));
 
   std::vector<std::vector<Node>> blocks_;
   std::uint32_t free_ = kNone;  // the first of those not in use, each of which names the next as its parent
