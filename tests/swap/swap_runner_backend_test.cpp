@@ -114,7 +114,7 @@ TEST_CASE("SwapRunner: a back end that does not answer holds up nobody else", "[
 TEST_CASE("SwapRunner: X10 the back end may call the runner from within", "[swap][swap_runner]") {
   std::vector<SwapTicket> inner;
   std::vector<absl::StatusCode> refused;
-  OddMachine machine;   // its end calls on_begin once more
+  OddMachine machine;  // its end calls on_begin once more
   machine.backend->on_begin = [&](SwapTask task) {
     if (inner.empty()) {
       for (const char* const model : {"b", "a"}) inner.push_back(*machine.runner->submit(model));
@@ -198,7 +198,7 @@ struct Machinery {
 
 TEST_CASE("FunctionBackend: a swap stops all that it evicts at the same time, then starts", "[swap][swap_runner]") {
   Gate both;
-  Machinery machinery;   // its end stops once more
+  Machinery machinery;  // its end stops once more
   CHECK(machinery.runner->acquire("a").ok());
   CHECK(machinery.runner->acquire("b").ok());
   machinery.stop = [&](const std::string&) {
