@@ -189,10 +189,12 @@ bool SwapCore::on_model_state(ModelId id, ModelState state, TimePoint now, SwapA
     model.state = state;
     model.is_parked = false;
     const auto number = static_cast<std::uint32_t>(id);
-    if (residents_.has_room()) residents_.erase(number);
+    // Whom nothing but its residency has kept waits for the end of that, which does not come any more.
+    const bool was_resident = residents_.has_room() && residents_.contains(number);
+    if (was_resident) residents_.erase(number);
     if (state == ModelState::kReady) became_ready(number);
     refresh(number);
-    if (is_cured()) drain();
+    if (is_cured() || was_resident) drain();
   }
   finish();
   return true;

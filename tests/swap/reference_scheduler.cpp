@@ -166,7 +166,7 @@ bool ReferenceScheduler::on_model_state(ModelId id, ModelState state, TimePoint 
     ++stats_.ignored;
   } else if (Model& model = at(id); model.state != state) {
     model.state = state;
-    model.stays_until = TimePoint::min();
+    const bool was_resident = std::exchange(model.stays_until, TimePoint::min()) != TimePoint::min();
     if (state == ModelState::kReady) {
       model.failures = 0;
       model.idle_since = now;
@@ -175,7 +175,7 @@ bool ReferenceScheduler::on_model_state(ModelId id, ModelState state, TimePoint 
       model.backs_off_until = TimePoint::min();
       last_used_[static_cast<std::size_t>(id)] = ++uses_;
     }
-    if (is_cured() && bug_ != PlantedBug::kCrashDoesNotDrain) drain();
+    if ((is_cured() && bug_ != PlantedBug::kCrashDoesNotDrain) || was_resident) drain();
   }
   end();
   return is_known;

@@ -206,6 +206,18 @@ TEST_CASE("SwapScheduler: a model that has just come may stay", "[swap][swap_sch
   CHECK(bench.is(waits, kQueued));  // it still serves
 }
 
+TEST_CASE("SwapScheduler: a residency ends with its model, and lets in whom it has kept", "[swap][swap_scheduler]") {
+  for (const SwapConduct conduct : {SwapConduct::kCured, SwapConduct::kPublished}) {
+    SwapSchedulerOptions options = models_named({"a", "b"}, {.conduct = conduct});
+    options.batching.min_residency = seconds(30);
+    SwapBench bench(options);
+    bench.warm("a");
+    CHECK(bench.is(bench.ask("b"), kQueued));
+    bench.state(bench.id("a"), ModelState::kStopped);
+    CHECK(bench.started() == "b");
+  }
+}
+
 TEST_CASE("SwapScheduler: who has waited for too long ends a residency", "[swap][swap_scheduler]") {
   SwapSchedulerOptions options = models_named({"a", "b"}, {.max_wait = seconds(5)});
   options.batching.min_residency = seconds(30);
