@@ -41,7 +41,10 @@ struct LargePages {
   }
   void deallocate(T* memory, std::size_t n) noexcept { ::operator delete(memory, alignment(n * sizeof(T))); }
 
-  friend bool operator==(const LargePages&, const LargePages&) noexcept { return true; }
+  template <class U>
+  bool operator==(const LargePages<U>&) const noexcept {
+    return true;
+  }
 
  private:
   [[nodiscard]] static std::align_val_t alignment(std::size_t bytes) noexcept {

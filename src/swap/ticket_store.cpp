@@ -30,7 +30,7 @@ void TicketStore::reserve_one() {
   const std::size_t capacity = chunks_.size() * kChunk;
   if (free_ != kNoIndex || size_ < capacity) return;
   if (size_ > kNoIndex - kLargestSlab) throw std::bad_alloc();  // numbers have 32 bits
-  add_slab(std::clamp(capacity, kChunk, kLargestSlab));         // twice as many, to begin with
+  add_slab(std::clamp(capacity / 2 / kChunk * kChunk, kChunk, kLargestSlab));
 }
 
 std::uint32_t TicketStore::take() noexcept {

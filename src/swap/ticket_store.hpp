@@ -60,8 +60,7 @@ class TicketStore {
   /// With `has_ages`, each has links for another list.
   explicit TicketStore(bool has_ages) : has_ages_(has_ages) {}
   TicketStore(const TicketStore& other);
-  TicketStore(TicketStore&&) noexcept = default;
-  TicketStore& operator=(TicketStore&&) noexcept = default;
+  TicketStore& operator=(const TicketStore&) = delete;
 
   [[nodiscard]] Ticket& operator[](std::uint32_t at) noexcept { return chunks_[at / kChunk][at % kChunk]; }
   [[nodiscard]] const Ticket& operator[](std::uint32_t at) const noexcept { return chunks_[at / kChunk][at % kChunk]; }

@@ -136,7 +136,8 @@ TEST_CASE("SwapScheduler: a drain that runs out of memory goes on with the next 
 }
 
 TEST_CASE("SwapScheduler: a request that waits takes no more than 128 bytes", "[swap][swap_scheduler]") {
-  constexpr std::size_t kRequests = 100'000;
+  const std::size_t kRequests =
+      GENERATE(16'385U, 32'769U, 65'537U, 100'000U);  // just after it has grown, and in between
   SwapSchedulerOptions options = models_named({"a", "b"}, {.limit_at = LimitAt::kGrant});
   SwapBench bench(options);
   bench.warm("a");

@@ -50,6 +50,7 @@ class NodeStore {
  private:
   static constexpr std::uint32_t kNone = 0xffff'ffff;
   static constexpr std::uint32_t kBlock = std::bit_floor(8192 / static_cast<std::uint32_t>(sizeof(Node)));
+  static_assert(kBlock != 0);
 
   std::vector<std::vector<Node>> blocks_;
   std::uint32_t free_ = kNone;  // the first of those not in use, each of which names the next as its parent
