@@ -113,7 +113,8 @@ class SwapMailbox {
   bool thread_asks_ ABSL_GUARDED_BY(lock_) = false;  // for the turn, which a client has
   WaitList sleeper_ ABSL_GUARDED_BY(lock_);
   // Written under the lock. Read without it by the thread that is about to sleep, which looks there before it does.
-  //   M1  release in hand_to_thread() -> acquire in wait(): what the client began is there.
+  //   M1  release in hand_to_thread() -> acquire in wait(): what the client began is there. (Seen by ThreadSanitizer
+  //       alone: under the model checker nobody looks before he sleeps.)
   world::Atomic<Turn> turn_{Turn::kThread};
 };
 

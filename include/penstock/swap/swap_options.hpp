@@ -29,11 +29,13 @@ enum class LimitAt : std::uint8_t {
 
 /// Whether the scheduler repeats what is a fault of the published one.
 enum class SwapConduct : std::uint8_t {
-  kCured,      ///< no fault that is known
+  kCured,      ///< none of the faults below. One that both have: who needs a model to go that is still being stopped
+               ///< for somebody else waits for that, even if another one could go in its place
   kPublished,  ///< decision for decision as published. A request may overtake older ones of its own model that are
                ///< queued; whoever waited for a swap is granted even if the model has ended since; a process that
                ///< ends by itself lets nobody in until the next event; a target that is still stopping counts as
-               ///< running
+               ///< running. What would answer a request twice or never, as late reports, unloads during a swap and a
+               ///< second end did, is cured all the same
 };
 
 /// Who goes first among requests of equal priority.
@@ -102,7 +104,8 @@ struct SwapSchedulerOptions {
   /// A swap that nobody waits for any more is called off, if others wait.
   bool cancel_unwanted = false;
 
-  // Who is one too many is refused, and told when to try again.
+  // Who is one too many is refused, and told when to try again. Who joins a swap that is under way, as anybody may
+  // whose model it brings up, is not queued: with `kArrival` the models' limits bound these, otherwise nothing does.
   std::size_t max_queued = std::numeric_limits<std::size_t>::max();
   std::size_t max_queued_per_model = std::numeric_limits<std::size_t>::max();
   std::size_t max_queued_per_tenant = std::numeric_limits<std::size_t>::max();

@@ -83,7 +83,8 @@ struct SwapShutdownReport {
   std::vector<ModelId> running = {};  ///< models whose processes still run, as far as was reported
 };
 
-/// A runner at one moment. Tasks: `tasks_begun == tasks + tasks_succeeded + tasks_failed`.
+/// A runner at one moment, but for `wait`: each model's at a moment of its own. Tasks:
+/// `tasks_begun == tasks + tasks_succeeded + tasks_failed`.
 struct SwapRunnerStats {
   SwapStats scheduler;
 
