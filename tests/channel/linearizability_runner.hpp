@@ -258,15 +258,17 @@ class ProgramRun {
     std::optional<std::string> problem;
     const auto start = std::chrono::steady_clock::now();
     std::size_t pushes = 0;
+    int forced = 0;
     while (!have_all_finished()) {
       const auto elapsed = std::chrono::steady_clock::now() - start;
       if (elapsed > std::chrono::seconds(60)) {
-        std::fprintf(stderr, "a program hangs:\n%s", to_string(history()).c_str());
+        std::fprintf(stderr, "%s", problem->c_str());
         std::abort();  // its threads cannot be got out
       }
-      if (elapsed > std::chrono::seconds(30)) {
+      if (elapsed > std::chrono::seconds(30) + forced * std::chrono::milliseconds(200)) {
         if (!problem) problem = "a program hangs:\n" + to_string(history());
         push(pushes++);
+        ++forced;
       } else if (is_quiet()) {
         const History stuck = history();
         if (!problem && !is_linearizable(stuck, Pending::kAreStuck)) {

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "penstock/core/detail/parker.hpp"
 #include "penstock/core/manual_clock.hpp"
@@ -28,9 +29,13 @@ struct Letter : SwapMail {
   using SwapMail::SwapMail;
   world::Atomic<std::uint8_t> posted{0};  // bits
   world::Atomic<std::uint8_t> taken{0};
+  int place = 0;  // among all that were taken, from 1 on; of who has the turn
 };
 
-/// A mailbox, and what those do there who have the turn. They count in plain memory: two at a time would be a race.
+constexpr SwapMail::About kTicket = SwapMail::About::kTicket;
+constexpr SwapMail::About kTask = SwapMail::About::kTask;
+
+/// A mailbox, and what those do there who have the turn. They write to plain memory: two at a time would be a race.
 class Desk {
  public:
   using Wish = SwapMailbox::Wish;
@@ -45,11 +50,20 @@ class Desk {
   void submit(Letter& letter, std::uint8_t bit = 1, int share = 2, Wish last = Wish::kNoMore) {
     const SwapMailbox::Posted posted = box_.post_or_take(letter, bit);
     if (posted.is_posted) letter.posted.fetch_or(bit, std::memory_order_relaxed);
-    int decided = 0;
-    for (SwapMailbox::Taken taken = posted.first; taken.mail != nullptr;) {
+    if (posted.first.mail == nullptr) return;
+    MODEL_ASSERT(posted.first.mail == &letter);
+    decide(posted.first);
+    for (int decided = 1; decided != share; ++decided) {
+      const SwapMailbox::Taken taken = box_.next_of_client(Wish::kMore);
+      if (taken.mail == nullptr) return;
+      MODEL_ASSERT(taken.mail->about == kTicket);
       decide(taken);
-      taken = box_.next_of_client(++decided < share ? Wish::kMore : last);
     }
+    if (last == Wish::kThread) {
+      handed_.fetch_add(1, std::memory_order_relaxed);
+      ++left_to_thread_;
+    }
+    MODEL_ASSERT(box_.next_of_client(last).mail == nullptr);
   }
 
   void post(Letter& letter, std::uint8_t bit = 1) {
@@ -63,23 +77,31 @@ class Desk {
     while (looks_.load(std::memory_order_acquire) == 0) progress_.park();
   }
 
-  /// Waits until all that was posted has been taken, which nothing but the posting makes happen; then ends the thread.
+  /// Waits until all that was posted has been taken, and what was begun for the thread has come to it, which nothing
+  /// but the posting and the handing over makes happen; then for the end of the thread, for which the box is closed
+  /// now, or has been.
   template <std::size_t n>
-  void check(std::array<Letter, n>& letters) {
+  void check(std::array<Letter, n>& letters, bool is_closed = false) {
+    int posted = 0;
     for (Letter& letter : letters) {
-      while (letter.taken.load(std::memory_order_acquire) != letter.posted.load(std::memory_order_relaxed)) {
-        progress_.park();
-      }
+      const std::uint8_t bits = letter.posted.load(std::memory_order_relaxed);
+      while (letter.taken.load(std::memory_order_acquire) != bits) progress_.park();
+      if (bits != 0) ++posted;
     }
-    box_.close();
+    while (gone_on_.load(std::memory_order_acquire) != handed_.load(std::memory_order_relaxed)) progress_.park();
+    if (!is_closed) box_.close();
     thread_.join();
     MODEL_ASSERT(box_.is_over());
-    MODEL_ASSERT(decided_ >= 0);
+    MODEL_ASSERT(decided_ >= posted);
   }
 
  private:
   void run() {
     while (true) {
+      if (const int begun = std::exchange(left_to_thread_, 0); begun != 0) {
+        gone_on_.fetch_add(begun, std::memory_order_release);
+        progress_.unpark();
+      }
       if (const SwapMailbox::Taken taken = box_.take(); taken.mail != nullptr) {
         decide(taken);
       } else if (box_.is_over()) {
@@ -93,7 +115,7 @@ class Desk {
 
   void decide(const SwapMailbox::Taken& taken) {
     auto& letter = static_cast<Letter&>(*taken.mail);
-    ++decided_;
+    letter.place = ++decided_;
     MODEL_ASSERT(taken.said != 0);
     const std::uint8_t before = letter.taken.fetch_or(taken.said, std::memory_order_release);
     MODEL_ASSERT((before & taken.said) == 0);
@@ -101,7 +123,6 @@ class Desk {
   }
 
   void look() {
-    ++decided_;
     look_at_ = TimePoint::max();
     looks_.fetch_add(1, std::memory_order_release);
     progress_.unpark();
@@ -109,15 +130,15 @@ class Desk {
 
   SwapMailbox box_;
   world::Atomic<int> looks_{0};
+  world::Atomic<int> handed_{0};
+  world::Atomic<int> gone_on_{0};
   detail::Parker progress_;  // of whoever made the scenario
   // Of who has the turn.
   TimePoint look_at_;
   int decided_ = 0;
+  int left_to_thread_ = 0;
   world::Thread thread_;
 };
-
-constexpr SwapMail::About kTicket = SwapMail::About::kTicket;
-constexpr SwapMail::About kTask = SwapMail::About::kTask;
 
 }  // namespace
 
@@ -143,7 +164,7 @@ TEST_CASE("SwapMailbox: a client that has done its share hands the rest to the t
   });
 }
 
-TEST_CASE("SwapMailbox: what only the thread can end goes to it, whoever posts meanwhile", "[model][swap_mailbox]") {
+TEST_CASE("SwapMailbox: what only the thread can end comes to it, whoever posts meanwhile", "[model][swap_mailbox]") {
   must_pass({.name = "swap mailbox, to the thread", .preemptions = 3}, [] {
     std::array letters = {Letter(kTicket), Letter(kTask)};
     Desk desk;
@@ -160,10 +181,25 @@ TEST_CASE("SwapMailbox: a client leaves the mail of others to the thread", "[mod
     Desk desk;
     world::Thread poster([&] { desk.post(letters[2]); });
     world::Thread other([&] { desk.submit(letters[1]); });
-    desk.submit(letters[0]);
+    desk.submit(letters[0], 1, 3);
     other.join();
     poster.join();
     desk.check(letters);
+  });
+}
+
+TEST_CASE("SwapMailbox: what one has posted is taken in his order", "[model][swap_mailbox]") {
+  must_pass({.name = "swap mailbox, order", .preemptions = 2}, [] {
+    std::array letters = {Letter(kTicket), Letter(kTask), Letter(kTask)};
+    Desk desk;
+    world::Thread poster([&] {
+      desk.post(letters[1]);
+      desk.post(letters[2]);
+    });
+    desk.submit(letters[0]);
+    poster.join();
+    desk.check(letters);
+    MODEL_ASSERT(letters[1].place < letters[2].place);
   });
 }
 
@@ -179,7 +215,7 @@ TEST_CASE("SwapMailbox: what is said of a letter again is taken with it, or once
 }
 
 TEST_CASE("SwapMailbox: the time comes while a client has the turn", "[model][swap_mailbox]") {
-  must_pass({.name = "swap mailbox, time", .preemptions = 3}, [] {
+  must_pass({.name = "swap mailbox, time and client", .preemptions = 3}, [] {
     std::array letters = {Letter(kTicket)};
     Desk desk(1s);
     world::Thread time([&] { desk.clock.advance(1s); });
@@ -187,6 +223,30 @@ TEST_CASE("SwapMailbox: the time comes while a client has the turn", "[model][sw
     time.join();
     desk.await_look();
     desk.check(letters);
+  });
+}
+
+TEST_CASE("SwapMailbox: the time comes while somebody posts", "[model][swap_mailbox]") {
+  must_pass({.name = "swap mailbox, time and poster", .preemptions = 3}, [] {
+    std::array letters = {Letter(kTask)};
+    Desk desk(1s);
+    world::Thread time([&] { desk.clock.advance(1s); });
+    desk.post(letters[0]);
+    time.join();
+    desk.await_look();
+    desk.check(letters);
+  });
+}
+
+TEST_CASE("SwapMailbox: the time comes while somebody closes", "[model][swap_mailbox]") {
+  must_pass({.name = "swap mailbox, time and closer", .preemptions = 3}, [] {
+    std::array letters = {Letter(kTicket)};
+    Desk desk(1s);
+    world::Thread time([&] { desk.clock.advance(1s); });
+    desk.submit(letters[0]);
+    desk.close();
+    time.join();
+    desk.check(letters, true);
   });
 }
 
@@ -199,6 +259,6 @@ TEST_CASE("SwapMailbox: a closer comes between a client and a poster", "[model][
     desk.submit(letters[0]);
     poster.join();
     closer.join();
-    desk.check(letters);
+    desk.check(letters, true);
   });
 }
