@@ -16,6 +16,7 @@
 
 #include "penstock/core/failure_stage.hpp"
 #include "penstock/core/task.hpp"
+#include "penstock/metrics/prometheus_writer.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/forked.hpp"
@@ -181,6 +182,25 @@ TEST_CASE("ProcessBackend: a child that ends by itself is reported as stopped", 
   CHECK(eventually([&] { return served.states(kA) == std::vector<ModelState>{kStarting, kReady, kStopped}; }));
   CHECK(served.swap({kA}, kB).ok());  // nothing left to stop
   CHECK(served.swap({kB}, kA).ok());
+}
+
+TEST_CASE("ProcessBackend: metrics say what each process has been through", "[swap][process_backend]") {
+  Served served;
+  CHECK(served.swap({}, kA).ok());
+  CHECK(served.swap({kA}, kB).ok());
+  PrometheusWriter writer;
+  served.backend.collect(writer);
+  const std::string text = writer.text();
+  INFO(text);
+  for (const char* const line :
+       {"penstock_process_state{process=\"a\",state=\"stopped\"} 1",
+        "penstock_process_state{process=\"b\",state=\"ready\"} 1",
+        "penstock_process_state{process=\"b\",state=\"stopped\"} 0", "penstock_process_starts_total{process=\"a\"} 1",
+        "penstock_process_ready_total{process=\"b\"} 1", "penstock_process_stops_total{process=\"a\"} 1",
+        "penstock_process_starts_total{process=\"c\"} 0", "penstock_process_crashes_total{process=\"a\"} 0",
+        "penstock_process_in_state_seconds{process=\"c\"}", "penstock_process_start_duration_seconds{process=\"a\"}"}) {
+    CHECK(text.find(line) != std::string::npos);
+  }
 }
 
 TEST_CASE("ProcessBackend: it may be destroyed in the middle of a swap", "[swap][process_backend]") {

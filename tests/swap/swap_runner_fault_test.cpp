@@ -8,14 +8,17 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "penstock/swap/function_backend.hpp"
+#include "penstock/swap/process_supervisor.hpp"
 #include "penstock/swap/swap_runner.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
+#include "support/thread_shortage.hpp"
 #include "swap/swap_runner_support.hpp"
 
 namespace penstock {
@@ -51,6 +54,37 @@ struct StarvingMachine {
   std::shared_ptr<Starving> backend;
   std::optional<SwapRunner> runner;
 };
+
+TEST_CASE("SwapRunner: without a thread it does not begin, and leaves nothing behind", "[swap][swap_runner]") {
+  const auto backend = std::make_shared<ScriptedBackend>();
+  SwapRunnerOptions options{.backend = backend};
+  options.scheduler.models = {{.name = "a"}};
+  {
+    const testing::ThreadShortage shortage(0);
+    CHECK_THROWS_AS(SwapRunner(options), std::system_error);
+    CHECK_THROWS_AS(ProcessSupervisor(), std::system_error);
+  }
+  CHECK(backend.use_count() == 2);  // nothing of it holds the back end
+  backend->answers_at_once = true;
+  SwapRunner runner(options);
+  CHECK(runner.acquire("a").ok());
+}
+
+TEST_CASE("FunctionBackend: without a thread for it a start has failed, and its waiters are told",
+          "[swap][swap_runner]") {
+  SwapRunnerOptions options;
+  options.backend = std::make_shared<FunctionBackend>(
+      FunctionBackendOptions{.start = [](const SwapModel&, const Context&) { return absl::OkStatus(); },
+                             .stop = [](const SwapModel&, Duration) { return absl::OkStatus(); }});
+  options.scheduler.models = {{.name = "a"}};
+  SwapRunner runner(std::move(options));
+  {
+    const testing::ThreadShortage shortage(0);
+    const absl::Status status = runner.acquire("a").status();
+    CHECK(status.message().find("no thread for a call") != absl::string_view::npos);
+  }
+  CHECK(runner.acquire("a").ok());
+}
 
 TEST_CASE("SwapRunner: without memory on its thread everybody is answered nevertheless", "[swap][swap_runner]") {
   for (std::uint64_t nth = 0; nth != 24; ++nth) {

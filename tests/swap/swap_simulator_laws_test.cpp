@@ -17,6 +17,20 @@ using namespace penstock::testing;
 using namespace std::chrono_literals;
 using Shape = RandomDuration::Shape;
 
+/// The times of a random world are microseconds; of a simulated one, seconds.
+SwapSchedulerOptions slowed(SwapSchedulerOptions options) {
+  std::vector<Duration*> times = {&options.aging_step, &options.max_wait, &options.back_off.first,
+                                  &options.back_off.longest, &options.batching.min_residency};
+  for (SwapModel& model : options.models) {
+    times.push_back(&model.start_time);
+    times.push_back(&model.idle_unload);
+  }
+  for (Duration* const time : times) {
+    if (*time != Duration::max()) *time *= 20'000;
+  }
+  return options;
+}
+
 /// Clients and processes of all sorts, for the models of these options.
 SwapSimulation random_simulation(const SwapSchedulerOptions& options, std::uint64_t seed) {
   Random random(seed);
@@ -47,36 +61,52 @@ SwapSimulation random_simulation(const SwapSchedulerOptions& options, std::uint6
   return simulation;
 }
 
-/// Simulates with the invariants looking on; returns how many events there were.
-std::uint64_t simulate_watched(SwapSimulation simulation) {
+struct Seen {
+  std::uint64_t events = 0;
+  std::uint64_t backed_off = 0;
+  std::uint64_t expired = 0;
+  std::uint64_t idle_unloads = 0;
+  std::uint64_t called_off = 0;
+};
+
+/// Simulates with the invariants looking on; adds what there was.
+void simulate_watched(SwapSimulation simulation, Seen& seen) {
   SwapScheduler scheduler(simulation.scheduler);
   SwapInvariants invariants(simulation.scheduler);
-  std::uint64_t events = 0;
   simulation.decide = [&](const SwapEvent& event, TimePoint now, SwapActions& out) {
     const std::size_t first = out.size();
     const std::uint64_t result = apply(scheduler, event, now, out);
     invariants.saw(event, result, out, first, scheduler);
-    if (++events % 64 == 0) invariants.look_at_queue(scheduler);
+    if (++seen.events % 64 == 0) invariants.look_at_queue(scheduler);
     return result;
   };
   static_cast<void>(simulate(simulation));
   invariants.finish();
   if (!invariants.violations().empty()) FAIL(invariants.violations().front());
-  return events;
+  const SwapStats& stats = scheduler.stats();
+  seen.backed_off += stats.refused[static_cast<std::size_t>(SwapReason::kBackingOff)];
+  seen.expired += stats.refused[static_cast<std::size_t>(SwapReason::kExpired)];
+  seen.idle_unloads += stats.idle_unloads;
+  seen.called_off += stats.swaps_cancelled;
 }
 
 }  // namespace
 
 TEST_CASE("SwapSimulator: the laws of a scheduler hold with every planner and policy", "[swap][swap_simulator]") {
-  std::uint64_t events = 0;
-  for (const WorldKind kind : {WorldKind::kPairwise, WorldKind::kGeneral, WorldKind::kPolicy, WorldKind::kClaim}) {
+  Seen seen;
+  for (const WorldKind kind :
+       {WorldKind::kPairwise, WorldKind::kGeneral, WorldKind::kPolicy, WorldKind::kIdle, WorldKind::kClaim}) {
     for (std::uint64_t seed = 1; seed <= 40; ++seed) {
       const World world = make_world(kind, seed);
       INFO(to_text(world) << ", kind " << static_cast<int>(kind));
-      events += simulate_watched(random_simulation(world.options, seed));
+      simulate_watched(random_simulation(slowed(world.options), seed), seen);
     }
   }
-  CHECK(events > 200'000);
+  CHECK(seen.events > 200'000);
+  CHECK(seen.backed_off > 100);
+  CHECK(seen.expired > 100);
+  CHECK(seen.idle_unloads > 20);
+  CHECK(seen.called_off > 20);
 }
 
 namespace {
