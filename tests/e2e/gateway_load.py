@@ -37,7 +37,9 @@ class Load(GatewayTest):
         threads = self.ask("GET", "/api/state").json["gateway"]["connection_threads"]
         self.assertEqual(threads["live"] - threads["idle"], 21)  # the one that asked is the last
         self.assertLessEqual(threads["peak"], 25)
-        self.assertEqual(self.metric("penstock_elastic_pool_workers", pool="connections"), threads["live"])
+        # Asked on another connection, whose worker is a new one if the one before has not quite ended.
+        workers = self.metric("penstock_elastic_pool_workers", pool="connections")
+        self.assertIn(workers, (threads["live"], threads["live"] + 1))
 
     def test_one_that_hangs_does_not_disturb_the_others(self):
         alpha = self.provider("alpha", latency_ms=10)
