@@ -29,8 +29,9 @@ function(refused expected)
   endif()
 endfunction()
 
+# Precompiled headers: two of them compile all of the library.
 set(configure ${CMAKE_COMMAND} -G Ninja -DCMAKE_CXX_COMPILER=${CXX} -DPENSTOCK_SOURCE_DIR=${SOURCE_DIR}
-  -DCMAKE_PREFIX_PATH=${prefix} -S ${here}/${STEP})
+  -DPENSTOCK_PRECOMPILE=ON -DCMAKE_PREFIX_PATH=${prefix} -S ${here}/${STEP})
 
 file(REMOVE_RECURSE ${step_dir})
 if(STEP STREQUAL "install")
