@@ -84,7 +84,9 @@ void SwapInvariants::begin(const SwapEvent& event, std::uint64_t result) {
       // Whoever is not granted now is queued again.
       for (const TicketId each : found->second.joined) {
         Ticket& ticket = tickets_.at(each);
-        if (ticket.place == Place::kWaits) find(ticket.model)->queued.emplace(ticket.number, each);
+        if (ticket.place != Place::kWaits) continue;
+        find(ticket.model)->queued.emplace(ticket.number, each);
+        ticket.joined_at = 0;
       }
       swaps_.erase(found);
     }
