@@ -56,7 +56,6 @@ class TicketStore {
  public:
   using Key = OrderKey;
 
-  TicketStore() = default;
   /// With `has_ages`, each has links for another list.
   explicit TicketStore(bool has_ages) : has_ages_(has_ages) {}
   TicketStore(const TicketStore& other);
@@ -66,10 +65,8 @@ class TicketStore {
   [[nodiscard]] const Ticket& operator[](std::uint32_t at) const noexcept { return chunks_[at / kChunk][at % kChunk]; }
 
   [[nodiscard]] TicketLinks& line(std::uint32_t at) noexcept { return (*this)[at].line; }
-  [[nodiscard]] const TicketLinks& line(std::uint32_t at) const noexcept { return (*this)[at].line; }
   /// Among all who are queued, by arrival. Only with `has_ages`.
   [[nodiscard]] TicketLinks& age(std::uint32_t at) noexcept { return ages_[at / kChunk][at % kChunk]; }
-  [[nodiscard]] const TicketLinks& age(std::uint32_t at) const noexcept { return ages_[at / kChunk][at % kChunk]; }
 
   /// Makes sure that the next `take` needs no memory. Throws: std::bad_alloc.
   void reserve_one();
