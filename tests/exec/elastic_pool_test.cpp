@@ -62,9 +62,9 @@ TEST_CASE("ElasticPool: an answer comes to threads and to coroutines", "[exec][e
 }
 
 TEST_CASE("ElasticPool: a task is told its context, its number and how it was asked to stop", "[exec][elastic_pool]") {
+  Gate gate;
   ElasticPool pool({.name = "p"});
   const Context::Cancellable caller = Context::background().with_cancel();
-  Gate gate;
   Job<absl::Status> job = pool.submit(
                                   [&](const JobContext& told) {
                                     gate.pass();
@@ -159,8 +159,8 @@ TEST_CASE("ElasticPool: two pools share no counters", "[exec][elastic_pool]") { 
 }
 
 TEST_CASE("ElasticPool: a cancelled job that waits never runs", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p", .max_workers = 1});
   Gate gate;
+  ElasticPool pool({.name = "p", .max_workers = 1});
   REQUIRE(pool.execute([&] { gate.pass(); }) == OpStatus::kOk);
   REQUIRE(gate.await(1));
   std::atomic<int> ran{0};

@@ -99,6 +99,7 @@ TEST_CASE("ElasticPool: one creation each now and then postpones the pill", "[ex
   REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
   REQUIRE(gates[0].await(1));
   REQUIRE(pool.submit([] {})->get().ok());  // made a second one
+  REQUIRE(eventually([&] { return pool.stats().idle == 1; }));
   clock.advance(4s);
   CHECK(pool.worker_count() == 2);
   clock.advance(2s);

@@ -54,8 +54,8 @@ class Listening {
 TEST_CASE("TaskQueueAdapter: cpp-httplib serves more streams than it has threads", "[exec][task_queue_adapter]") {
   constexpr unsigned kStreams = 30;
   ManualClock clock;
-  ElasticPool pool({.name = "http", .clock = &clock});
   std::latch over(1);
+  ElasticPool pool({.name = "http", .clock = &clock});
   std::atomic<unsigned> begun{0};
   std::atomic<unsigned> complete{0};
   {

@@ -58,11 +58,11 @@ static_assert(!std::is_copy_constructible_v<Silent> && !std::is_move_constructib
 TEST_CASE("TaskQueueAdapter: 20 tasks that stay all run, and the pool shrinks when they have gone",
           "[exec][task_queue_adapter]") {
   ManualClock clock;
+  std::latch leave(1);
   ElasticPool pool({.name = "http", .clock = &clock});
   const auto queue = std::make_unique<Silent>(pool);
   SilentQueue& server_side = *queue;
   std::atomic<int> running{0};
-  std::latch leave(1);
   for (int i = 0; i < 20; ++i) {
     server_side.enqueue([&] {
       ++running;
@@ -133,8 +133,8 @@ TEST_CASE("TaskQueueAdapter: a task has ended when what it owns is gone", "[exec
 }
 
 TEST_CASE("TaskQueueAdapter: what the pool refuses is told, or run by the caller", "[exec][task_queue_adapter]") {
-  ElasticPool pool({.name = "http", .max_workers = 1, .queue_capacity = 1});
   std::latch started(1), leave(1);
+  ElasticPool pool({.name = "http", .max_workers = 1, .queue_capacity = 1});
   std::atomic<int> ran{0};
   Telling telling(pool);
   Silent silent(pool);
@@ -191,8 +191,8 @@ TEST_CASE("TaskQueueAdapter: nothing to call", "[exec][task_queue_adapter]") {
 
 TEST_CASE("TaskQueueAdapter: a pool that is cancelled drops what waits, and nobody hangs",
           "[exec][task_queue_adapter]") {
-  ElasticPool pool({.name = "http", .max_workers = 1});
   std::latch started(1), leave(1);
+  ElasticPool pool({.name = "http", .max_workers = 1});
   Telling queue(pool);
   const auto owned = std::make_shared<int>(0);
   REQUIRE(queue.enqueue([&] {
@@ -212,10 +212,10 @@ TEST_CASE("TaskQueueAdapter: a pool that is cancelled drops what waits, and nobo
 }
 
 TEST_CASE("TaskQueueAdapter: without memory a task is refused, or run by the caller", "[exec][task_queue_adapter]") {
+  std::latch leave(1);
   ElasticPool pool({.name = "http", .min_workers = 1, .max_workers = 1});
   Telling telling(pool);
   Silent silent(pool);
-  std::latch leave(1);
   std::atomic<int> ran{0};
   REQUIRE(telling.enqueue([&] { leave.wait(); }));
   // Jobs take memory that earlier ones have left, so there have to be more of them than ever before.

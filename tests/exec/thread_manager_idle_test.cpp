@@ -64,8 +64,8 @@ TEST_CASE("ThreadManager: where nothing is at work nothing uses the processor", 
 }
 
 TEST_CASE("ThreadManager: an idle thread is used again", "[exec][thread_manager]") {
-  TestManager manager({.max_threads = 4});
   testing::Recorder<std::thread::id> threads;
+  TestManager manager({.max_threads = 4});
   for (int i = 0; i < 10; ++i) {
     REQUIRE(manager->spawn("x", [&] { threads.record(std::this_thread::get_id()); }).ok());
     REQUIRE(manager.is_at_rest());
@@ -78,10 +78,10 @@ TEST_CASE("ThreadManager: an idle thread is used again", "[exec][thread_manager]
 
 TEST_CASE("ThreadManager: the thread that became idle last is used first", "[exec][thread_manager]") {
   ManualClock clock;
-  TestManager manager({.max_threads = 2, .idle_timeout = 10s, .clock = &clock});
   Gate first;
   Gate second;
   testing::Recorder<std::thread::id> threads;
+  TestManager manager({.max_threads = 2, .idle_timeout = 10s, .clock = &clock});
   const auto pass = [&threads](Gate& gate) {
     threads.record(std::this_thread::get_id());
     gate.pass();
@@ -160,8 +160,8 @@ TEST_CASE("ThreadManager: without time to be idle a thread ends with its functio
 }
 
 TEST_CASE("ThreadManager: idle threads end in real time, too", "[exec][thread_manager]") {
-  TestManager manager({.max_threads = 4, .min_threads = 1, .idle_timeout = 2ms});
   Gate gate;
+  TestManager manager({.max_threads = 4, .min_threads = 1, .idle_timeout = 2ms});
   for (int i = 0; i < 4; ++i) REQUIRE(manager->spawn("x", [&] { gate.pass(); }).ok());
   gate.open();
   REQUIRE(eventually([&] { return manager->stats().idle_expired == 3; }));

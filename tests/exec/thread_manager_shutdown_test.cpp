@@ -39,10 +39,10 @@ Task<> shut_down_at_an_end(Subscription<ThreadEvent>& events, ThreadManager& man
 }  // namespace
 
 TEST_CASE("ThreadManager: a shutdown ends the contexts and waits for the functions", "[exec][thread_manager]") {
-  TestManager manager({.name = "m", .max_threads = 3});
-  Channel<int> never(0);
   testing::Recorder<OpStatus> outcomes;
   testing::Recorder<std::string> causes;
+  TestManager manager({.name = "m", .max_threads = 3});
+  Channel<int> never(0);
   for (int i = 0; i < 3; ++i) {
     REQUIRE(manager
                 ->spawn("x",
@@ -140,8 +140,8 @@ TEST_CASE("ThreadManager: threads may shut down together, and beside spawns", "[
 }
 
 TEST_CASE("ThreadManager: a managed thread that shuts down does not wait for itself", "[exec][thread_manager]") {
-  TestManager manager({.max_threads = 3});
   testing::Recorder<bool> complete;
+  TestManager manager({.max_threads = 3});
   std::atomic<std::size_t> left{0};
   const auto shut_down = [&] {
     const ThreadShutdownReport report = manager->shutdown(Context::background());

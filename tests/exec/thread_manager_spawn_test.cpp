@@ -174,9 +174,9 @@ TEST_CASE("ThreadManager: a spawn at the limit gets the place of a thread that h
 }
 
 TEST_CASE("ThreadManager: an id is never used again", "[exec][thread_manager]") {
+  testing::Recorder<std::uint64_t> seen;
   TestManager manager({.max_threads = 1});
   std::set<std::uint64_t> ids;
-  testing::Recorder<std::uint64_t> seen;
   for (int i = 0; i < 20; ++i) {
     const auto id = manager->spawn("x", [&] { seen.record(ThreadManager::current_id()); });
     REQUIRE(id.ok());

@@ -234,8 +234,8 @@ TEST_CASE("ProviderRouter: a job may update its own provider", "[route][provider
 }
 
 TEST_CASE("ProviderRouter: a provider is there as starting while its pool is made", "[route][provider_router]") {
-  ProviderRouter router;
   Gate gate;
+  ProviderRouter router;
   ProviderOptions options;
   options.pool.workers = 1;
   bool fails = false;
