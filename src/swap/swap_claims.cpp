@@ -8,7 +8,8 @@
 // ever.
 //
 // All who wait for a model need the same, so the first claim on it stands for them: `claims_` has the models by that.
-// While somebody holds a claim, a drain goes through the whole queue.
+// While somebody holds a claim, a drain goes through the whole queue. Where one ends, by a grant as by a refusal,
+// whoever it has kept may have been passed by before: the queue is gone through once more, within the same event.
 
 #include <algorithm>
 #include <limits>
@@ -28,13 +29,16 @@ SwapCore::ClaimKey SwapCore::claim_of(std::uint32_t at) const noexcept {
   return {ticket.is_urgent ? ticket.since : saturated_add(ticket.since, options().max_wait), ticket.key.sequence};
 }
 
-/// Of those who wait for a model, the first claim, whether it has begun or not.
+/// Of those who wait for `model`, the one with the first claim, whether it has begun or not, or `kNoIndex`.
+std::uint32_t SwapCore::first_claimant_of(const ModelRecord& model) const noexcept {
+  if (model.urgent.empty() || model.aging.empty()) return std::min(model.urgent.first(), model.aging.first());
+  return claim_of(model.aging.first()) < claim_of(model.urgent.first()) ? model.aging.first() : model.urgent.first();
+}
+
 void SwapCore::settle_claim(std::uint32_t number) noexcept {
   const ModelRecord& model = models_[number];
-  ClaimKey first{TimePoint::max(), 0};
-  for (const TicketsByAge* const list : {&model.urgent, &model.aging}) {
-    if (!list->empty()) first = std::min(first, claim_of(list->first()));
-  }
+  const std::uint32_t claimant = first_claimant_of(model);
+  const ClaimKey first = claimant == kNoIndex ? ClaimKey{TimePoint::max(), 0} : claim_of(claimant);
   if (first.first == TimePoint::max()) {
     claims_.erase(number);
   } else if (!claims_.contains(number) || claims_.key(number) != first) {
@@ -66,7 +70,9 @@ void SwapCore::watch_claim(std::uint32_t at) noexcept {
   if (list.first() == at) settle_claim(tickets_[at].model);
 }
 
+/// It is not queued any more. Whom its claim has kept may go now, however it has ended.
 void SwapCore::forget_claim(std::uint32_t at) noexcept {
+  if (claim_of(at).first <= now_) must_drain_ = true;
   ModelRecord& model = models_[tickets_[at].model];
   TicketsByAge& list = tickets_[at].is_urgent ? model.urgent : model.aging;
   const bool was_first = list.first() == at;

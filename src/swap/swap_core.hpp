@@ -182,6 +182,7 @@ class SwapCore {
   [[nodiscard]] bool has_claims() const noexcept;
   [[nodiscard]] bool has_holders() const noexcept;
   [[nodiscard]] ClaimKey claim_of(std::uint32_t at) const noexcept;
+  [[nodiscard]] std::uint32_t first_claimant_of(const ModelRecord& model) const noexcept;
   void settle_claim(std::uint32_t model) noexcept;
   void watch_claim(std::uint32_t at) noexcept;
   void forget_claim(std::uint32_t at) noexcept;
@@ -243,7 +244,7 @@ class SwapCore {
   std::uint64_t swaps_begun_ = 0;
   std::uint64_t stops_begun_ = 0;
   bool shut_down_ = false;
-  bool must_drain_ = false;  // a drain ran out of memory
+  bool must_drain_ = false;  // a claim has ended, a model may be evicted again, or a drain ran out of memory
 
   // One of both, as the planner is.
   std::optional<PairwiseIndex> index_;

@@ -151,8 +151,10 @@ bool SwapCore::pass_queued_of(std::uint32_t model) {
 void SwapCore::grant_next_of(std::uint32_t number) noexcept {
   ModelRecord& model = models_[number];
   try {
-    while (!model.queue.empty() && !is_full(model) && judge(number) == Verdict::kGrant) {
-      if (!pass(model.queue.first(tickets_), SwapReason::kNone)) return;
+    while (!model.queue.empty() && judge(number) == Verdict::kGrant) {
+      if (pass(model.queue.first(tickets_), SwapReason::kNone)) continue;
+      // Somebody's claim keeps it; that of who has waited the longest may be older.
+      if (!has_claims() || !pass(first_claimant_of(model), SwapReason::kNone)) return;
     }
   } catch (const std::bad_alloc&) {
     must_drain_ = true;
@@ -181,20 +183,21 @@ void SwapCore::join_left_behind() noexcept {
 }
 
 void SwapCore::drain() noexcept {
-  must_drain_ = true;
   try {
-    if (has_claims() && has_holders()) {
-      drain_in_line();
-    } else if (options().batching.by_cost) {
-      drain_by_cost();
-    } else if (index_) {
-      drain_pairwise();
-    } else {
-      drain_general();
-    }
-    must_drain_ = false;
+    do {
+      must_drain_ = false;
+      if (has_claims() && has_holders()) {
+        drain_in_line();
+      } else if (options().batching.by_cost) {
+        drain_by_cost();
+      } else if (index_) {
+        drain_pairwise();
+      } else {
+        drain_general();
+      }
+    } while (must_drain_);  // whom a claim kept was passed by before it ended
   } catch (const std::bad_alloc&) {
-    // It goes on with the next event, which `finish` asks for.
+    must_drain_ = true;  // it goes on with the next event, which `finish` asks for
   }
 }
 

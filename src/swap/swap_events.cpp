@@ -25,6 +25,7 @@ void SwapCore::begin(TimePoint now, SwapActions& out) {
 }
 
 void SwapCore::finish() noexcept {
+  if (must_drain_) drain();
   try {
     if (!unwanted_.empty()) call_off_unwanted();
   } catch (const std::bad_alloc&) {
@@ -103,7 +104,6 @@ bool SwapCore::on_cancel(TicketId id, TimePoint now, SwapActions& out) {
   ++stats_.cancelled;
   fetch_around(at);
   end_ticket(at);
-  if (has_claims()) drain();
   finish();
   return true;
 }

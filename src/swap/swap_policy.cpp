@@ -126,7 +126,6 @@ void SwapCore::forget_deadline(std::uint32_t at) noexcept {
 void SwapCore::expire() {
   while (!deadlines_.empty() && deadlines_.front().key.first <= now_) {
     refuse(deadlines_.front().item, SwapReason::kExpired);
-    if (has_claims()) must_drain_ = true;
   }
 }
 

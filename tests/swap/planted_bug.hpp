@@ -30,7 +30,8 @@ enum class PlantedBug {
   kWaitersReversed,     ///< the last who joined is granted first
   kReadinessUnchecked,  ///< whoever waited for a model that has ended is granted
   kCrashDoesNotDrain,
-  kExpiresLate,  ///< one nanosecond after the deadline
+  kExpiresLate,      ///< one nanosecond after the deadline
+  kClaimEndsUnseen,  ///< whom it has kept waits for the next walk
 };
 
 struct NamedBug {
@@ -59,6 +60,7 @@ inline constexpr std::array kPlantedBugs = {
     NamedBug{PlantedBug::kReadinessUnchecked, "readiness unchecked"},
     NamedBug{PlantedBug::kCrashDoesNotDrain, "crash does not drain"},
     NamedBug{PlantedBug::kExpiresLate, "expires late"},
+    NamedBug{PlantedBug::kClaimEndsUnseen, "claim ends unseen"},
 };
 
 }  // namespace penstock::testing

@@ -19,6 +19,7 @@ void ReferenceScheduler::begin(TimePoint now, SwapActions& out) {
 
 void ReferenceScheduler::end() {
   sweep();
+  if (claim_ended_) drain();
   call_off_unwanted();
   if (const TimePoint due = next_due(); due != told_) {
     told_ = due;
@@ -76,7 +77,7 @@ void ReferenceScheduler::expire() {
   std::sort(due.begin(), due.end());
   for (const auto& [deadline, ticket] : due) reject(ticket, SwapReason::kExpired);
   sweep();
-  if (has_claims() && !due.empty()) drain();
+  if (claim_ended_) drain();
 }
 
 bool ReferenceScheduler::has_claims() const noexcept {
@@ -89,11 +90,16 @@ bool ReferenceScheduler::is_urgent(TicketId ticket) const {
          std::int64_t{table_[what.model].priority} + what.priority >= options_.claim_priority;
 }
 
-/// From when on a request goes before others, if it does.
+/// From when on a request goes before others, as long as it is queued; max(): never.
+TimePoint ReferenceScheduler::claim_of(TicketId ticket) const {
+  const TimePoint arrived = at(ticket).arrived;
+  return is_urgent(ticket) ? arrived : saturated_add(arrived, options_.max_wait);
+}
+
+/// From when on it has gone before others, if it does now.
 std::optional<TimePoint> ReferenceScheduler::claims_since(TicketId ticket) const {
-  const Request& request = at(ticket);
-  if (request.state != TicketState::kQueued) return std::nullopt;
-  const TimePoint since = is_urgent(ticket) ? request.arrived : saturated_add(request.arrived, options_.max_wait);
+  if (at(ticket).state != TicketState::kQueued) return std::nullopt;
+  const TimePoint since = claim_of(ticket);
   if (since > now_ || since == TimePoint::max()) return std::nullopt;
   return since;
 }

@@ -74,7 +74,6 @@ bool ReferenceScheduler::on_cancel(TicketId ticket, TimePoint now, SwapActions& 
     ++stats_.cancelled;
     const ModelId model = at(ticket).what.model;
     release(ticket);
-    if (has_claims()) drain();
     if (bug_ == PlantedBug::kCancelKeepsPlace) ++at(model).reserved;
   } else {
     ++stats_.ignored;

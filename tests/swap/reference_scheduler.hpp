@@ -45,6 +45,9 @@ class ReferenceScheduler {
   [[nodiscard]] ModelLoad model_load(ModelId model) const noexcept;
   /// As long as no more models have somebody queued than a guess looks at.
   [[nodiscard]] std::optional<Duration> eta(TicketId ticket, TimePoint now);
+  /// Nobody is queued who could go: planners whose victims become fewer as more models run, and the published conduct,
+  /// leave some behind until something else happens.
+  [[nodiscard]] bool is_work_conserving() const noexcept { return is_cured() && planner_->is_monotone(); }
   [[nodiscard]] bool is_so(const SwapExplanation& explanation, TicketId ticket);
   [[nodiscard]] bool is_shut_down() const noexcept { return shut_down_; }
   [[nodiscard]] std::size_t queued() const noexcept { return queue_.size(); }
@@ -99,6 +102,7 @@ class ReferenceScheduler {
   [[nodiscard]] bool try_pass(TicketId ticket, SwapReason start_reason);
   void pass_queued_of(ModelId model, std::optional<TicketId> last);
   void drain();
+  void walk();
   void after_leaving(ModelId model);
   void sweep();
 
@@ -106,6 +110,7 @@ class ReferenceScheduler {
   void grant(TicketId ticket, SwapReason reason);
   void reject(TicketId ticket, SwapReason reason, SwapId swap = SwapId{}, Duration retry_after = {});
   void release(TicketId ticket);
+  void leave_queue(TicketId ticket);
   [[nodiscard]] Key key_of(const SwapRequest& request, std::uint64_t sequence);
   [[nodiscard]] std::optional<SwapReason> refusal_of(const SwapRequest& request) const;
   [[nodiscard]] std::optional<SwapReason> bound_of(const SwapRequest& request) const;
@@ -114,6 +119,7 @@ class ReferenceScheduler {
   void expire();
   [[nodiscard]] bool has_claims() const noexcept;
   [[nodiscard]] bool is_urgent(TicketId ticket) const;
+  [[nodiscard]] TimePoint claim_of(TicketId ticket) const;
   [[nodiscard]] std::optional<TimePoint> claims_since(TicketId ticket) const;
   [[nodiscard]] bool is_restrained(TicketId ticket, Row row, const std::vector<ModelId>& evict);
   void unload_idle();
@@ -162,6 +168,7 @@ class ReferenceScheduler {
 
   TimePoint told_ = TimePoint::max();  // of the last `WakeAt`
   bool has_deadlines_ = false;
+  bool claim_ended_ = false;  // since the last walk over the queue began
   SwapStats stats_;
 
   // Of the event that is under way.

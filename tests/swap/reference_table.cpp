@@ -3,7 +3,9 @@
 // The decision table, the walk over the queue, and the order in it.
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
+#include <utility>
 
 #include "swap/reference_scheduler.hpp"
 
@@ -146,6 +148,7 @@ bool ReferenceScheduler::try_pass(TicketId ticket, SwapReason start_reason) {
     case Row::kRestrained:
       return false;
   }
+  leave_queue(ticket);
   at(ticket).state = TicketState::kJoined;
   ++stats_.joined;
   return true;
@@ -162,7 +165,15 @@ void ReferenceScheduler::pass_queued_of(ModelId model, std::optional<TicketId> l
   if (!last) sweep();
 }
 
+/// Until no claim ends in the walk: whom it has kept may have been passed by.
 void ReferenceScheduler::drain() {
+  do {
+    claim_ended_ = false;
+    walk();
+  } while (claim_ended_);
+}
+
+void ReferenceScheduler::walk() {
   const bool has_holders =
       std::any_of(queue_.begin(), queue_.end(), [&](TicketId each) { return claims_since(each).has_value(); });
   if (options_.batching.by_cost && !has_holders) return drain_by_cost();
@@ -189,12 +200,25 @@ void ReferenceScheduler::drain() {
 void ReferenceScheduler::after_leaving(ModelId model) {
   if (at(model).in_flight == 0) return drain();
   if (options_.limit_at != LimitAt::kService) return;
-  for (const TicketId each : queue_) {
-    if (at(each).what.model != model) continue;
-    if (row_of(each) != Row::kGrant) break;
-    grant(each, SwapReason::kReady);
+  const auto grant_it = [&](TicketId ticket) {
+    const Row row = row_of(ticket);
+    if (row == Row::kGrant) grant(ticket, SwapReason::kReady);
+    return row;
+  };
+  for (;; sweep()) {
+    std::vector<TicketId> waiting;
+    std::copy_if(queue_.begin(), queue_.end(), std::back_inserter(waiting),
+                 [&](TicketId each) { return at(each).what.model == model; });
+    if (waiting.empty()) return;
+    const Row row = grant_it(waiting.front());
+    if (row == Row::kGrant) continue;
+    if (row != Row::kRestrained) return;
+    // The claim of who has waited the longest may be older than that which keeps the first one.
+    const auto claims_earlier = [&](TicketId a, TicketId b) {
+      return std::pair(claim_of(a), a) < std::pair(claim_of(b), b);
+    };
+    if (grant_it(*std::min_element(waiting.begin(), waiting.end(), claims_earlier)) != Row::kGrant) return;
   }
-  sweep();
 }
 
 // --- The queue ---
@@ -252,6 +276,7 @@ void ReferenceScheduler::grant(TicketId ticket, SwapReason reason) {
     }
   }
   stats_.joined -= request.state == TicketState::kJoined ? 1 : 0;
+  leave_queue(ticket);
   if (options_.order == QueueOrder::kFairShare) {
     virtual_time_ = std::max(virtual_time_, std::get<1>(request.key));
   }
@@ -273,6 +298,7 @@ void ReferenceScheduler::reject(TicketId ticket, SwapReason reason, SwapId swap,
 
 /// Wherever it is, it is there no more. (The queue itself is swept once the walk is over.)
 void ReferenceScheduler::release(TicketId ticket) {
+  leave_queue(ticket);
   Request& request = at(ticket);
   const TicketState before = std::exchange(request.state, TicketState::kEnded);
   if (before == TicketState::kEnded) return;  // refused before it was let in
@@ -287,6 +313,12 @@ void ReferenceScheduler::release(TicketId ticket) {
     --stats_.joined;
     for (Swap& swap : swaps_) std::erase(swap.waiters, ticket);
   }
+}
+
+/// About to be queued no more, if it was.
+void ReferenceScheduler::leave_queue(TicketId ticket) {
+  if (bug_ == PlantedBug::kClaimEndsUnseen) return;
+  if (contains(queue_, ticket) && claims_since(ticket)) claim_ended_ = true;
 }
 
 ReferenceScheduler::Swap* ReferenceScheduler::swap_to_join(ModelId model) {

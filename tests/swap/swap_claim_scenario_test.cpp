@@ -13,6 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::any_rules;
+using testing::rules;
 using testing::Script;
 using testing::Ways;
 
@@ -171,6 +172,57 @@ TEMPLATE_LIST_TEST_CASE("SwapScheduler: of two claims the older one goes first",
   CHECK(script.served(2) == "S c[b]");
   CHECK(script.up('c') == "G 3");
   CHECK(script.served(3) == "S a[c]");
+}
+
+TEMPLATE_LIST_TEST_CASE("SwapScheduler: who is passed by for a claim goes when that is refused", "[swap][conformance]",
+                        Ways) {
+  SwapSchedulerOptions options = with_max_wait(5s);
+  options.models = {{.name = "b", .start_time = 2s}};
+  options.reject_late = true;
+  Script<TestType> script(
+      {.models = "ac", .evict = {"a:bc", "b:ac", "c:ab"}, .ready = "a", .options = std::move(options)});
+  CHECK(script.request('a') == "G 1");
+  CHECK(script.request('b', {.deadline = 9s}) == "wake 9000");
+  script.set_time(1s);
+  CHECK(script.request('c', {.priority = 9}) == "");
+  CHECK(script.queue() == "cb");
+  script.set_time(8s);  // both hold claims, and c, which is in front, waits for b: that is too late by now
+  CHECK(script.served(1) == "E 2 too_late S c[a] wake never");
+  CHECK(script.up('c') == "G 3");
+}
+
+SwapSchedulerOptions at_service(Duration max_wait) {
+  SwapSchedulerOptions options = rules(LimitAt::kService, GENERATE(SwapConduct::kCured, SwapConduct::kPublished));
+  options.max_wait = max_wait;
+  return options;
+}
+
+TEMPLATE_LIST_TEST_CASE("SwapScheduler: who is passed by for a claim goes when that is granted", "[swap][conformance]",
+                        Ways) {
+  // b would evict c, c would not evict b.
+  Script<TestType> script(
+      {.models = "bc", .evict = {"b:c"}, .ready = "b", .limit = {{'b', 1}}, .options = at_service(5s)});
+  CHECK(script.requests("bb") == "G 1");
+  script.set_time(6s);
+  CHECK(script.request('c', {.priority = 9}) == "");
+  CHECK(script.queue() == "cb");
+  CHECK(script.served(1) == "G 2 S c");
+}
+
+TEMPLATE_LIST_TEST_CASE("SwapScheduler: a free place goes to an old claim behind who has none", "[swap][conformance]",
+                        Ways) {
+  Script<TestType> script(
+      {.models = "ab", .evict = {"a:b", "b:a"}, .ready = "a", .limit = {{'a', 2}}, .options = at_service(5s)});
+  CHECK(script.requests("aa") == "G 1 G 2");
+  CHECK(script.request('a', {.priority = -1}) == "");
+  script.set_time(1s);
+  CHECK(script.request('b') == "");
+  script.set_time(6s);
+  CHECK(script.request('a') == "");
+  CHECK(script.queue() == "baa");
+  CHECK(script.served(1) == "G 3");
+  CHECK(script.served(2) == "");
+  CHECK(script.served(3) == "S b[a]");
 }
 
 TEMPLATE_LIST_TEST_CASE("SwapScheduler: a model that serves nobody for long enough is stopped", "[swap][conformance]",

@@ -248,6 +248,10 @@ std::string Duel<Other>::compare_guess(std::size_t number) {
       return "what is said to be in the way of request #" + std::to_string(number) +
              " is not: " + to_text(why, reference_.scheduler.models());
     }
+    if (why.obstacle == SwapObstacle::kNothing && reference_.scheduler.state(ours) == TicketState::kQueued &&
+        reference_.scheduler.is_work_conserving()) {
+      return "request #" + std::to_string(number) + " is queued, and nothing is in its way";
+    }
   }
   return "";
 }
