@@ -114,7 +114,7 @@ LocalConfig read_local(const json& object, const std::string& path, std::vector<
   local.scheduler.planner = read_planner(reader, local.models, violations);
   reader.choice("limit_at", scheduler.limit_at,
                 {{"arrival", LimitAt::kArrival}, {"grant", LimitAt::kGrant}, {"service", LimitAt::kService}});
-  reader.number("max_queued", scheduler.max_queued, 0, 100'000);
+  reader.number("max_queued", scheduler.max_queued, 1, 100'000);
   reader.time_ms("queue_wait_ms", local.queue_wait, 1, kDayMs);
   reader.time_ms_or_false("max_wait_ms", scheduler.max_wait, 1, kDayMs);
   reader.flag("cancel_unwanted", scheduler.cancel_unwanted);

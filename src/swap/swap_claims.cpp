@@ -72,7 +72,7 @@ void SwapCore::watch_claim(std::uint32_t at) noexcept {
 
 /// It is not queued any more. Whom its claim has kept may go now, however it has ended.
 void SwapCore::forget_claim(std::uint32_t at) noexcept {
-  if (claim_of(at).first <= now_) must_drain_ = true;
+  if (claim_of(at).first <= now_) claim_ended_ = true;
   ModelRecord& model = models_[tickets_[at].model];
   TicketsByAge& list = tickets_[at].is_urgent ? model.urgent : model.aging;
   const bool was_first = list.first() == at;

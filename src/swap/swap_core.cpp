@@ -126,7 +126,7 @@ void SwapCore::enqueue(std::uint32_t at) noexcept {
   model.queue.push(tickets_, at);
   if (has_claims()) watch_claim(at);
   if (options().batching.by_cost) count_wait(ticket, true);
-  ++tenants_[ticket.tenant].queued;
+  ++tenants_[ticket.tenant].waiting;
   stats_.queued_high_water = std::max(stats_.queued_high_water, ++stats_.queued);
   refresh(ticket.model);
 }
@@ -136,6 +136,7 @@ void SwapCore::join(std::uint32_t at) noexcept {
   Ticket& ticket = tickets_[at];
   ticket.state = TicketState::kJoined;
   models_[ticket.model].joined.push_back(tickets_, at);
+  ++tenants_[ticket.tenant].waiting;
   ++stats_.joined;
 }
 
@@ -190,10 +191,11 @@ void SwapCore::take_out(std::uint32_t at) noexcept {
     model.queue.erase(tickets_, at);
     if (has_claims()) forget_claim(at);
     if (options().batching.by_cost) count_wait(ticket, false);
-    --tenants_[ticket.tenant].queued;
+    --tenants_[ticket.tenant].waiting;
     --stats_.queued;
   } else if (ticket.state == TicketState::kJoined) {
     model.joined.erase(tickets_, at);
+    --tenants_[ticket.tenant].waiting;
     --stats_.joined;
     if (options().cancel_unwanted && model.joined.empty() && has_swap_to_join(model) &&
         !std::exchange(model.is_listed_unwanted, true)) {

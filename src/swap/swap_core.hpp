@@ -123,7 +123,7 @@ class SwapCore {
     std::vector<ModelId> models;
   };
   struct TenantShare {
-    std::size_t queued = 0;
+    std::size_t waiting = 0;
     std::int64_t finish = 0;  // of its last request, in virtual time
     std::uint64_t rest = 0;   // what its weight left over
   };
@@ -170,6 +170,7 @@ class SwapCore {
   // What goes beyond the table (swap_policy.cpp).
   [[nodiscard]] std::optional<SwapReason> refusal_of(const SwapRequest& request) const noexcept;
   [[nodiscard]] std::optional<SwapReason> bound_of(const Ticket& ticket) const noexcept;
+  [[nodiscard]] bool is_admitted(std::uint32_t at);
   [[nodiscard]] std::uint16_t tenant_of(const SwapRequest& request) const noexcept;
   [[nodiscard]] OrderKey key_of(const SwapRequest& request) noexcept;
   void failed(std::uint32_t model) noexcept;
@@ -244,7 +245,8 @@ class SwapCore {
   std::uint64_t swaps_begun_ = 0;
   std::uint64_t stops_begun_ = 0;
   bool shut_down_ = false;
-  bool must_drain_ = false;  // a claim has ended, a model may be evicted again, or a drain ran out of memory
+  bool must_drain_ = false;   // a model may be evicted again, or a drain ran out of memory
+  bool claim_ended_ = false;  // since the last walk over the queue began
 
   // One of both, as the planner is.
   std::optional<PairwiseIndex> index_;

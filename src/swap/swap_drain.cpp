@@ -95,8 +95,13 @@ bool SwapCore::pass(std::uint32_t at, SwapReason start_reason) {
       refuse(at, SwapReason::kPlannerFailed);
       return true;
     case Verdict::kJoin:
-      join(at);
-      refresh(model);
+      if (options().reject_late && tickets_[at].state != TicketState::kQueued &&
+          is_late(at, time_until_up(models_[model], now_))) {
+        refuse(at, SwapReason::kTooLate);
+      } else if (is_admitted(at)) {
+        join(at);
+        refresh(model);
+      }
       return true;
     case Verdict::kGrant:
       grant(at, SwapReason::kReady);
@@ -104,7 +109,7 @@ bool SwapCore::pass(std::uint32_t at, SwapReason start_reason) {
     case Verdict::kStart:
       if (is_late(at, start_times_[model])) {
         refuse(at, SwapReason::kTooLate);
-      } else {
+      } else if (is_admitted(at)) {
         start(at, start_reason);
       }
       return true;
@@ -183,9 +188,10 @@ void SwapCore::join_left_behind() noexcept {
 }
 
 void SwapCore::drain() noexcept {
+  must_drain_ = true;
   try {
     do {
-      must_drain_ = false;
+      claim_ended_ = false;
       if (has_claims() && has_holders()) {
         drain_in_line();
       } else if (options().batching.by_cost) {
@@ -195,9 +201,10 @@ void SwapCore::drain() noexcept {
       } else {
         drain_general();
       }
-    } while (must_drain_);  // whom a claim kept was passed by before it ended
+    } while (claim_ended_);  // whom it has kept may have been passed by before
+    must_drain_ = false;
   } catch (const std::bad_alloc&) {
-    must_drain_ = true;  // it goes on with the next event, which `finish` asks for
+    // It goes on with the next event, which `finish` asks for.
   }
 }
 

@@ -15,7 +15,7 @@ void SwapCore::begin(TimePoint now, SwapActions& out) {
   out_ = &out;
   room(0);
   expire();
-  if (must_drain_) drain();
+  if (must_drain_ || claim_ended_) drain();
   if (idle_.has_room() && !shut_down_) unload_idle();
   if (residents_.has_room()) {
     end_residencies();
@@ -25,7 +25,7 @@ void SwapCore::begin(TimePoint now, SwapActions& out) {
 }
 
 void SwapCore::finish() noexcept {
-  if (must_drain_) drain();
+  if (claim_ended_ && !must_drain_) drain();
   try {
     if (!unwanted_.empty()) call_off_unwanted();
   } catch (const std::bad_alloc&) {
@@ -75,8 +75,8 @@ TicketId SwapCore::on_request(const SwapRequest& request, TimePoint now, SwapAct
   try {
     const bool may_pass = !is_cured() || pass_queued_of(ticket.model);
     if (!may_pass || !pass(at, SwapReason::kRequested)) {
-      if (const std::optional<SwapReason> full = bound_of(ticket)) {
-        refuse(at, *full, SwapId{}, wait_of(ticket.model, ticket.key, now));
+      if (!is_admitted(at)) {
+        // It has been refused.
       } else if (options().reject_late && is_late(at, wait_of(ticket.model, ticket.key, now))) {
         refuse(at, SwapReason::kTooLate);
       } else {

@@ -63,6 +63,9 @@ absl::Status SwapSchedulerOptions::validate() const {
   violations.require(back_off.longest >= back_off.first, "back_off.longest", "at least back_off.first",
                      duration_text(back_off.longest));
   at_least_0("batching.min_residency", batching.min_residency);
+  violations.require(max_queued != 0, "max_queued", "at least 1", max_queued);
+  violations.require(max_queued_per_model != 0, "max_queued_per_model", "at least 1", max_queued_per_model);
+  violations.require(max_queued_per_tenant != 0, "max_queued_per_tenant", "at least 1", max_queued_per_tenant);
   return violations.status("swap scheduler '" + detail::shortened(name, 64) + "'");
 }
 

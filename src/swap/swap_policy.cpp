@@ -49,12 +49,24 @@ std::optional<SwapReason> SwapCore::refusal_of(const SwapRequest& request) const
   return std::nullopt;
 }
 
-/// Why it is refused if it would have to be queued.
+/// Why it is refused if it would have to wait.
 std::optional<SwapReason> SwapCore::bound_of(const Ticket& ticket) const noexcept {
-  if (stats_.queued >= options().max_queued) return SwapReason::kQueueFull;
-  if (models_[ticket.model].queue.size() >= options().max_queued_per_model) return SwapReason::kModelQueueFull;
-  if (tenants_[ticket.tenant].queued >= options().max_queued_per_tenant) return SwapReason::kTenantQueueFull;
+  const ModelRecord& model = models_[ticket.model];
+  if (stats_.queued + stats_.joined >= options().max_queued) return SwapReason::kQueueFull;
+  if (std::size_t{model.queue.size()} + model.joined.size() >= options().max_queued_per_model) {
+    return SwapReason::kModelQueueFull;
+  }
+  if (tenants_[ticket.tenant].waiting >= options().max_queued_per_tenant) return SwapReason::kTenantQueueFull;
   return std::nullopt;
+}
+
+/// Whether who would have to wait may, as who does already; else it is refused.
+bool SwapCore::is_admitted(std::uint32_t at) {
+  const Ticket& ticket = tickets_[at];
+  if (ticket.state == TicketState::kQueued) return true;
+  const std::optional<SwapReason> full = bound_of(ticket);
+  if (full) refuse(at, *full, SwapId{}, wait_of(ticket.model, ticket.key, now_));
+  return !full;
 }
 
 /// Fixed when the request comes. Aging, too: what gains as much as all others with each moment never overtakes any of

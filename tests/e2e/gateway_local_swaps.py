@@ -143,7 +143,7 @@ class LocalSwaps(LocalTest):
     def test_who_may_wait_waits_and_only_so_many_do(self):
         hold = self.hold("a")
         self.start_local(self.model("a", "--load-while", hold, concurrency_limit=1), self.model("b"),
-                         limit_at="service", max_queued=1)
+                         limit_at="service", max_queued=2)
         first = self.background(self.complete, "a", "1")
         self.wait_for_model("a", state="starting")
         queued = self.background(self.complete, "b")

@@ -43,16 +43,20 @@ std::optional<SwapReason> ReferenceScheduler::refusal_of(const SwapRequest& requ
   return std::nullopt;
 }
 
-/// Why it is refused if it would have to be queued.
+/// Why it is refused if it would have to wait.
 std::optional<SwapReason> ReferenceScheduler::bound_of(const SwapRequest& request) const {
+  std::vector<SwapRequest> waiting;
+  for (const TicketId each : queue_) waiting.push_back(at(each).what);
+  for (const Swap& swap : swaps_) {
+    for (const TicketId each : swap.waiters) waiting.push_back(at(each).what);
+  }
   const auto count = [&](auto is_counted) {
-    return static_cast<std::size_t>(
-        std::count_if(queue_.begin(), queue_.end(), [&](TicketId each) { return is_counted(at(each).what); }));
+    return static_cast<std::size_t>(std::count_if(waiting.begin(), waiting.end(), is_counted));
   };
   const auto tenant_of = [&](const SwapRequest& each) {
     return std::min(static_cast<std::size_t>(each.tenant), options_.tenants.size());
   };
-  if (queue_.size() >= options_.max_queued) return SwapReason::kQueueFull;
+  if (waiting.size() >= options_.max_queued) return SwapReason::kQueueFull;
   if (count([&](const SwapRequest& each) { return each.model == request.model; }) >= options_.max_queued_per_model) {
     return SwapReason::kModelQueueFull;
   }
@@ -61,6 +65,15 @@ std::optional<SwapReason> ReferenceScheduler::bound_of(const SwapRequest& reques
     return SwapReason::kTenantQueueFull;
   }
   return std::nullopt;
+}
+
+/// Whether who would have to wait may, as who does already; else it is refused.
+bool ReferenceScheduler::is_admitted(TicketId ticket) {
+  if (is_in_queue(ticket)) return true;
+  const SwapRequest& what = at(ticket).what;
+  const std::optional<SwapReason> full = bound_of(what);
+  if (full) reject(ticket, *full, SwapId{}, wait_of(what.model, at(ticket).key, now_));
+  return !full;
 }
 
 /// Ends whoever has waited until its deadline.

@@ -52,12 +52,12 @@ TicketId ReferenceScheduler::on_request(const SwapRequest& request, TimePoint no
     if (request.deadline != TimePoint::max()) has_deadlines_ = true;
     if (is_cured()) pass_queued_of(request.model, std::nullopt);
     if (!try_pass(ticket, SwapReason::kRequested)) {
-      if (const std::optional<SwapReason> full = bound_of(request)) {
-        reject(ticket, *full, SwapId{}, wait_of(request.model, at(ticket).key, now));
-      } else if (is_late(ticket, wait_of(request.model, at(ticket).key, now))) {
-        reject(ticket, SwapReason::kTooLate);
-      } else {
-        enqueue(ticket);
+      if (is_admitted(ticket)) {
+        if (is_late(ticket, wait_of(request.model, at(ticket).key, now))) {
+          reject(ticket, SwapReason::kTooLate);
+        } else {
+          enqueue(ticket);
+        }
       }
     }
     if (state(ticket) == TicketState::kGranted) ++stats_.granted_at_once;

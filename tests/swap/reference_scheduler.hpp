@@ -110,11 +110,13 @@ class ReferenceScheduler {
   void grant(TicketId ticket, SwapReason reason);
   void reject(TicketId ticket, SwapReason reason, SwapId swap = SwapId{}, Duration retry_after = {});
   void release(TicketId ticket);
+  [[nodiscard]] bool is_in_queue(TicketId ticket) const;
   void leave_queue(TicketId ticket);
   [[nodiscard]] Key key_of(const SwapRequest& request, std::uint64_t sequence);
   [[nodiscard]] std::optional<SwapReason> refusal_of(const SwapRequest& request) const;
   [[nodiscard]] std::optional<SwapReason> bound_of(const SwapRequest& request) const;
   void took(ModelId model, Duration time);
+  [[nodiscard]] bool is_admitted(TicketId ticket);
   void failed(ModelId model);
   void expire();
   [[nodiscard]] bool has_claims() const noexcept;

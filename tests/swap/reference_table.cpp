@@ -124,6 +124,11 @@ bool ReferenceScheduler::try_pass(TicketId ticket, SwapReason start_reason) {
       reject(ticket, SwapReason::kPlannerFailed);
       return true;
     case Row::kJoin:
+      if (!is_in_queue(ticket) && is_late(ticket, time_until_up(model, now_))) {
+        reject(ticket, SwapReason::kTooLate);
+        return true;
+      }
+      if (!is_admitted(ticket)) return true;
       swap_to_join(model)->waiters.push_back(ticket);
       break;
     case Row::kGrant:
@@ -134,12 +139,14 @@ bool ReferenceScheduler::try_pass(TicketId ticket, SwapReason start_reason) {
         reject(ticket, SwapReason::kTooLate);
         return true;
       }
+      const std::vector<ModelId> evict = evict_;  // a guess asks the planner, too
+      if (!is_admitted(ticket)) return true;
       const auto swap = SwapId{++swaps_begun_};
-      out_->add(StartSwap{.swap = swap, .target = model, .evict = out_->keep(evict_), .reason = start_reason});
-      swaps_.push_back({.id = swap, .target = model, .evict = evict_, .waiters = {ticket}, .began = now_});
+      out_->add(StartSwap{.swap = swap, .target = model, .evict = out_->keep(evict), .reason = start_reason});
+      swaps_.push_back({.id = swap, .target = model, .evict = evict, .waiters = {ticket}, .began = now_});
       ++stats_.swaps_started;
       ++stats_.swaps_active;
-      stats_.evictions += evict_.size();
+      stats_.evictions += evict.size();
       break;
     }
     case Row::kFull:
@@ -315,10 +322,13 @@ void ReferenceScheduler::release(TicketId ticket) {
   }
 }
 
+/// And not on its way there.
+bool ReferenceScheduler::is_in_queue(TicketId ticket) const { return contains(queue_, ticket); }
+
 /// About to be queued no more, if it was.
 void ReferenceScheduler::leave_queue(TicketId ticket) {
   if (bug_ == PlantedBug::kClaimEndsUnseen) return;
-  if (contains(queue_, ticket) && claims_since(ticket)) claim_ended_ = true;
+  if (is_in_queue(ticket) && claims_since(ticket)) claim_ended_ = true;
 }
 
 ReferenceScheduler::Swap* ReferenceScheduler::swap_to_join(ModelId model) {

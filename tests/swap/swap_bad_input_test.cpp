@@ -288,26 +288,29 @@ TEMPLATE_LIST_TEST_CASE("SwapScheduler: bounds of the queue refuse who is one to
     return testing::Given{.models = "abcz", .evict = {"z:abc"}, .ready = "abc", .options = options};
   };
   SECTION("of all") {
-    options.max_queued = 2;
+    options.max_queued = 3;
     Script<TestType> script(given());
-    CHECK(script.requests("zabc") == "S z[a b c] E 4 queue_full");
-    CHECK(script.request('z') == "");  // who joins is not in the queue
+    CHECK(script.requests("zabcz") == "S z[a b c] E 4 queue_full E 5 queue_full");
     CHECK(script.cancel(2) == "");
-    CHECK(script.request('c') == "");
+    CHECK(script.request('z') == "");  // who joins waits, too
+    CHECK(script.request('c') == "E 7 queue_full");
+    CHECK(script.up('z') == "G 1 G 6 S b");  // who is served does not
+    CHECK(script.requests("aac") == "S a E 10 queue_full");
   }
   SECTION("of a model") {
     options.max_queued_per_model = 1;
     Script<TestType> script(given());
-    CHECK(script.requests("zaab") == "S z[a b c] E 3 model_queue_full");
+    CHECK(script.requests("zaabz") == "S z[a b c] E 3 model_queue_full E 5 model_queue_full");
   }
   SECTION("of a tenant") {
     options.tenants = {{.name = "t"}};
     options.max_queued_per_tenant = 1;
     Script<TestType> script(given());
-    CHECK(script.requests("za") == "S z[a b c]");
-    CHECK(script.request('b') == "E 3 tenant_queue_full");
+    CHECK(script.request('z') == "S z[a b c]");
+    CHECK(script.request('b') == "E 2 tenant_queue_full");
+    CHECK(script.request('z') == "E 3 tenant_queue_full");
     CHECK(script.request('b', {.tenant = 1}) == "");
-    CHECK(script.request('b', {.tenant = 77}) == "E 5 tenant_queue_full");  // who is not named is one
+    CHECK(script.request('z', {.tenant = 77}) == "E 5 tenant_queue_full");  // who is not named is one
   }
 }
 

@@ -241,6 +241,7 @@ void SwapInvariants::check_stats(const SwapStats& stats) {
       stats.queued + stats.joined + stats.in_flight + stats.served + stats.grants_refused + stats.cancelled + refused;
   if (stats.arrived != arrived_ || sum != arrived_) violated("I9: the counters do not add up", kNoModel);
   expect_equal(stats.queued + stats.joined, waiting_, "I1: waiting", kNoModel);
+  if (waiting_ > options_.max_queued) violated("I5: more wait than may", kNoModel);
   expect_equal(stats.swaps_active, swaps_.size(), "I4: swaps", kNoModel);
   expect_equal(stats.stops_active, stops_.size(), "I3: stops", kNoModel);
 }

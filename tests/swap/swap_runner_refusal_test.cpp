@@ -51,7 +51,7 @@ TEST_CASE("SwapRunner: who finds a queue full is told which one, and when to com
   const auto check = [](SwapSchedulerOptions bound, const std::string& text) {
     CAPTURE(text);
     Machine machine(bounded(std::move(bound)));
-    const SwapTicket loading = *machine.runner->submit("a");
+    const SwapTicket loading = *machine.runner->submit("a", {.tenant = TenantId{1}});
     const SwapTicket queued = *machine.runner->submit("b", {.tenant = TenantId{0}});
     const absl::Status status = refusal_of(machine, "b", {.tenant = TenantId{0}});
     CHECK(absl::IsResourceExhausted(status));
@@ -60,9 +60,10 @@ TEST_CASE("SwapRunner: who finds a queue full is told which one, and when to com
     CHECK(stage_of(status) == "swap");
     CHECK(machine.runner->stats().scheduler.queued == 1);
   };
-  check({.max_queued = 1}, "queue full (at most 1 wait)");
+  check({.max_queued = 2}, "queue full (at most 2 wait)");
   check({.max_queued_per_model = 1}, "queue of the model full (at most 1 wait)");
-  check({.tenants = {{.name = "t"}}, .max_queued_per_tenant = 1}, "queue of the tenant full (at most 1 wait)");
+  check({.tenants = {{.name = "t"}, {.name = "u"}}, .max_queued_per_tenant = 1},
+        "queue of the tenant full (at most 1 wait)");
 }
 
 TEST_CASE("SwapRunner: who asks for what could not be brought up lately is told when to come again",

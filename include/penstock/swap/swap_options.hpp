@@ -104,8 +104,8 @@ struct SwapSchedulerOptions {
   /// A swap that nobody waits for any more is called off, if others wait.
   bool cancel_unwanted = false;
 
-  // Who is one too many is refused, and told when to try again. Who joins a swap that is under way, as anybody may
-  // whose model it brings up, is not queued: with `kArrival` the models' limits bound these, otherwise nothing does.
+  // Of those who wait, in the queue or for a swap to their model that is under way, who is one too many is refused, and
+  // told when to try again. At least 1.
   std::size_t max_queued = std::numeric_limits<std::size_t>::max();
   std::size_t max_queued_per_model = std::numeric_limits<std::size_t>::max();
   std::size_t max_queued_per_tenant = std::numeric_limits<std::size_t>::max();
