@@ -22,6 +22,7 @@
 #include "channel/linearizability_reference.hpp"
 #include "penstock/core/manual_clock.hpp"
 #include "support/catch.hpp"
+#include "support/long_run.hpp"
 
 namespace penstock {
 namespace {
@@ -303,7 +304,7 @@ class Comparison {
 TEST_CASE("Channel: does step by step what an obviously right one does", "[channel][select][linearizability]") {
   std::uint64_t first = std::random_device()() % 1'000'000'000U * 1000U;
   std::uint64_t count = 3'000;
-  if (std::getenv("PENSTOCK_LONG") != nullptr) count = 100'000;
+  if (testing::runs_long()) count = 100'000;
   if (const char* const replay = std::getenv("PENSTOCK_SEED")) {
     first = std::strtoull(replay, nullptr, 10);
     count = 1;

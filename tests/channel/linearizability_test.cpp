@@ -14,6 +14,7 @@
 #include "channel/linearizability_program.hpp"
 #include "channel/linearizability_runner.hpp"
 #include "support/catch.hpp"
+#include "support/long_run.hpp"
 #include "support/rounds.hpp"
 
 namespace penstock {
@@ -31,7 +32,7 @@ TEST_CASE("Channel: every history of a random program has an explanation", "[cha
   Crew crew(4);
   std::uint64_t first = std::random_device()() % 1'000'000'000U * 1000U;
   std::uint64_t count = 12'000;
-  if (std::getenv("PENSTOCK_LONG") != nullptr) count = 500'000;
+  if (testing::runs_long()) count = 500'000;
   const char* const replay = std::getenv("PENSTOCK_SEED");
   if (replay != nullptr) first = std::strtoull(replay, nullptr, 10);
   for (testing::Rounds rounds(count); rounds.next();) {

@@ -244,7 +244,10 @@ class GatewayTest(unittest.TestCase):
         raise AssertionError("no provider " + provider)
 
     def metric(self, name, **labels):
-        text = self.ask("GET", "/metrics").body.decode()
+        return self.metric_in(self.ask("GET", "/metrics").body.decode(), name, **labels)
+
+    @staticmethod
+    def metric_in(text, name, **labels):
         for line in text.splitlines():
             match = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line)
             if match and match[1] == name:

@@ -20,6 +20,7 @@
 #include "penstock/core/task.hpp"
 
 #include "model/planted.hpp"
+#include "support/long_run.hpp"
 
 using namespace penstock;  // NOLINT(google-build-using-namespace)
 namespace world = penstock::detail::world;
@@ -27,7 +28,7 @@ namespace world = penstock::detail::world;
 namespace {
 
 /// How many of each program; fifty times as many with PENSTOCK_LONG=1.
-std::uint64_t schedules() { return std::getenv("PENSTOCK_LONG") != nullptr ? 5'000'000 : 100'000; }
+std::uint64_t schedules() { return testing::runs_long() ? 5'000'000 : 100'000; }
 
 /// Runs so many, and says so. With PENSTOCK_MODEL_REPLAY=<schedule> in the environment only that one.
 void must_pass_at_random(const char* name, const checker::Scenario& scenario) {

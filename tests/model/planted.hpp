@@ -13,6 +13,7 @@
 #include "support/catch.hpp"
 
 #include "model/explore.hpp"
+#include "support/long_run.hpp"
 
 namespace penstock::checker {
 
@@ -62,7 +63,7 @@ inline void must_pass(const Options& options, const Scenario& scenario) {
   }
   expect_passed(explore(search, scenario));
   Options sample = options;
-  if (std::getenv("PENSTOCK_LONG") == nullptr) sample.executions /= 5;
+  if (!testing::runs_long()) sample.executions /= 5;
   expect_passed(random(sample, scenario));
 }
 

@@ -9,7 +9,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -20,6 +19,7 @@
 #include "penstock/core/manual_clock.hpp"
 #include "penstock/core/task.hpp"
 #include "support/catch.hpp"
+#include "support/long_run.hpp"
 
 namespace penstock {
 namespace {
@@ -65,7 +65,7 @@ struct Dice {
 };
 
 /// How often what hunts by repetition is repeated: more with PENSTOCK_LONG=1.
-std::size_t times(std::size_t count) { return std::getenv("PENSTOCK_LONG") != nullptr ? 20 * count : count; }
+std::size_t times(std::size_t count) { return testing::runs_long() ? 20 * count : count; }
 
 std::size_t any_capacity() { return GENERATE(as<std::size_t>(), 0, 1, 3, 64); }
 

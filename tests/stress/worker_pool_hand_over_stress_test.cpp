@@ -5,7 +5,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -15,14 +14,14 @@
 #include "exec/pool_support.hpp"
 #include "penstock/exec/worker_pool.hpp"
 #include "support/catch.hpp"
+#include "support/long_run.hpp"
 
 namespace penstock {
 namespace {
 
 using namespace std::chrono_literals;
 using testing::discrepancies;
-
-bool runs_long() { return std::getenv("PENSTOCK_LONG") != nullptr; }
+using testing::runs_long;
 
 /// The pool that new jobs go to.
 class Current {

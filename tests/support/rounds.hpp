@@ -7,8 +7,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <thread>
+
+#include "support/long_run.hpp"
 
 namespace penstock::testing {
 
@@ -17,9 +18,7 @@ namespace penstock::testing {
 class Rounds {
  public:
   explicit Rounds(std::uint64_t most, std::chrono::nanoseconds limit = std::chrono::seconds(15)) noexcept
-      : most_(most),
-        end_(std::chrono::steady_clock::now() + limit),
-        has_end_(std::getenv("PENSTOCK_LONG") == nullptr) {}
+      : most_(most), end_(std::chrono::steady_clock::now() + limit), has_end_(!runs_long()) {}
 
   /// Whether there is another one.
   [[nodiscard]] bool next() noexcept {

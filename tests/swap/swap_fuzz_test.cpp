@@ -13,6 +13,7 @@
 #include <string>
 
 #include "support/catch.hpp"
+#include "support/long_run.hpp"
 #include "swap/swap_hunt.hpp"
 
 namespace penstock {
@@ -31,7 +32,7 @@ void hunt(WorldKind kind, std::uint64_t most) {
   if (const char* const events = std::getenv("PENSTOCK_SWAP_EVENTS")) {
     most = std::stoull(events);
     seed = std::random_device()() * std::uint64_t{0x1'0000};
-  } else if (std::getenv("PENSTOCK_LONG") != nullptr) {
+  } else if (testing::runs_long()) {
     most *= 10;
   }
   if (const char* const replayed = std::getenv("PENSTOCK_SEED")) {
