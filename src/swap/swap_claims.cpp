@@ -3,13 +3,15 @@
 // Claims: who has waited for `max_wait`, or matters as much as `claim_priority`, and is queued, holds one on all that
 // its model needs. It restrains everybody but those who came to hold one before it: they are not granted
 // on, and do not bring up what would be in its way. They may join a swap that is under way: they are then granted with
-// whom it is for, and nobody waits for longer. (If not, each would have a swap of its own.) Holders come one after the
-// other in the order of the times from which on they hold, whatever their priorities, so nobody comes before one for
-// ever.
+// whom it is for, and nobody waits for longer. (If not, each would have a swap of its own.) And they are granted on a
+// model for as long as it may stay anyway. Holders come one after the other in the order of the times from which on
+// they hold, whatever their priorities, so nobody comes before one for ever; also those of one model, where each waits
+// for its turn.
 //
 // All who wait for a model need the same, so the first claim on it stands for them: `claims_` has the models by that.
-// While somebody holds a claim, a drain goes through the whole queue. Where one ends, by a grant as by a refusal,
-// whoever it has kept may have been passed by before: the queue is gone through once more, within the same event.
+// While somebody holds a claim, a drain goes through the whole queue. Where one ends, by a grant as by a refusal, and
+// has kept somebody, whom it has kept may have been passed by before: the queue is gone through once more, within the
+// same event.
 
 #include <algorithm>
 #include <limits>
@@ -35,6 +37,17 @@ std::uint32_t SwapCore::first_claimant_of(const ModelRecord& model) const noexce
   return claim_of(model.aging.first()) < claim_of(model.urgent.first()) ? model.aging.first() : model.urgent.first();
 }
 
+/// When the first of them has waited for `max_wait`, and its number; max(): never.
+SwapCore::ClaimKey SwapCore::overdue_of(const ModelRecord& model) const noexcept {
+  ClaimKey first{TimePoint::max(), 0};
+  for (const std::uint32_t at : {model.urgent.first(), model.aging.first()}) {
+    if (at == kNoIndex) continue;
+    const Ticket& ticket = tickets_[at];
+    first = std::min(first, {saturated_add(ticket.since, options().max_wait), ticket.key.sequence});
+  }
+  return first;
+}
+
 void SwapCore::settle_claim(std::uint32_t number) noexcept {
   const ModelRecord& model = models_[number];
   const std::uint32_t claimant = first_claimant_of(model);
@@ -45,7 +58,7 @@ void SwapCore::settle_claim(std::uint32_t number) noexcept {
     claims_.put(number, first);
   }
   if (!maturing_.has_room()) return;
-  const ClaimKey oldest = model.aging.empty() ? ClaimKey{TimePoint::max(), 0} : claim_of(model.aging.first());
+  const ClaimKey oldest = overdue_of(model);
   if (oldest.first > now_ && oldest.first != TimePoint::max()) {
     maturing_.put(number, oldest);
   } else {
@@ -72,7 +85,7 @@ void SwapCore::watch_claim(std::uint32_t at) noexcept {
 
 /// It is not queued any more. Whom its claim has kept may go now, however it has ended.
 void SwapCore::forget_claim(std::uint32_t at) noexcept {
-  if (claim_of(at).first <= now_) claim_ended_ = true;
+  if (claim_of(at).first <= restrained_at_) claim_ended_ = true;
   ModelRecord& model = models_[tickets_[at].model];
   TicketsByAge& list = tickets_[at].is_urgent ? model.urgent : model.aging;
   const bool was_first = list.first() == at;
@@ -109,6 +122,12 @@ bool SwapCore::restrains(std::uint32_t holder, std::uint32_t model, bool starts,
 /// The model with a claim that what the table allows has to wait for; `kNoModel`: it need not.
 ModelId SwapCore::restrainer_of(std::uint32_t at, bool starts, const std::vector<ModelId>& evict, TimePoint now) const {
   const std::uint32_t model = tickets_[at].model;
+  if (!starts) {
+    const std::uint32_t first = first_claimant_of(models_[model]);
+    const bool in_turn = options().limit_at == LimitAt::kService;
+    if (in_turn && first != kNoIndex && first != at && claim_of(first).first <= now) return ModelId{model};
+    if (residents_.has_room() && residents_.contains(model)) return kNoModel;
+  }
   // Those who came to hold one after it do not count.
   const ClaimKey last = std::min(claim_of(at), {now, std::numeric_limits<std::uint64_t>::max()});
   const auto* const found = claims_.find_up_to(0, last, [&](const HeapEntry<ClaimKey>& each) {
@@ -125,7 +144,9 @@ bool SwapCore::is_restrained(std::uint32_t at, Verdict verdict) {
     victims_.clear();
     if (starts) index_->victims(tickets_[at].model, victims_);
   }
-  return restrainer_of(at, starts, victims_, now_) != kNoModel;
+  if (restrainer_of(at, starts, victims_, now_) == kNoModel) return false;
+  restrained_at_ = std::max(restrained_at_, now_);
+  return true;
 }
 
 /// Models that may stay for a while may not where somebody who has waited for too long needs them gone.
@@ -135,8 +156,7 @@ void SwapCore::lift_residencies() {
   }
   if (residents_.empty(0) || !claims_.has_room() || !has_holders()) return;
   (void)claims_.find_up_to(0, {now_, std::numeric_limits<std::uint64_t>::max()}, [this](const auto& claim) {
-    const TicketsByAge& aging = models_[claim.item].aging;
-    if (aging.empty() || claim_of(aging.first()).first > now_) return false;
+    if (overdue_of(models_[claim.item]).first > now_) return false;
     for (const ModelId each : victims_of(claim.item)) {
       const auto number = static_cast<std::uint32_t>(each);
       if (!residents_.contains(number)) continue;

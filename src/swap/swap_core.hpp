@@ -184,6 +184,7 @@ class SwapCore {
   [[nodiscard]] bool has_holders() const noexcept;
   [[nodiscard]] ClaimKey claim_of(std::uint32_t at) const noexcept;
   [[nodiscard]] std::uint32_t first_claimant_of(const ModelRecord& model) const noexcept;
+  [[nodiscard]] ClaimKey overdue_of(const ModelRecord& model) const noexcept;
   void settle_claim(std::uint32_t model) noexcept;
   void watch_claim(std::uint32_t at) noexcept;
   void forget_claim(std::uint32_t at) noexcept;
@@ -245,8 +246,10 @@ class SwapCore {
   std::uint64_t swaps_begun_ = 0;
   std::uint64_t stops_begun_ = 0;
   bool shut_down_ = false;
-  bool must_drain_ = false;   // a model may be evicted again, or a drain ran out of memory
-  bool claim_ended_ = false;  // since the last walk over the queue began
+  bool must_drain_ = false;  // a model may be evicted again, or a drain ran out of memory
+  // Since the last walk over the queue began: a claim has ended that was there when somebody was last kept by one.
+  bool claim_ended_ = false;
+  TimePoint restrained_at_ = TimePoint::min();
 
   // One of both, as the planner is.
   std::optional<PairwiseIndex> index_;

@@ -192,6 +192,7 @@ void SwapCore::drain() noexcept {
   try {
     do {
       claim_ended_ = false;
+      restrained_at_ = TimePoint::min();
       if (has_claims() && has_holders()) {
         drain_in_line();
       } else if (options().batching.by_cost) {

@@ -106,7 +106,7 @@ void ReferenceScheduler::end_residencies() {
     if (models_[i].stays_until <= now_) end(ModelId{i});
   }
   for (const TicketId each : queue_) {
-    if (is_urgent(each) || !claims_since(each) || !plan(at(each).what.model)) continue;
+    if (saturated_add(at(each).arrived, options_.max_wait) > now_ || !plan(at(each).what.model)) continue;
     const std::vector<ModelId> evict = evict_;
     std::for_each(evict.begin(), evict.end(), end);
   }
@@ -123,14 +123,14 @@ TimePoint ReferenceScheduler::residencies_end() const {
     has_any = true;
   }
   if (!has_any) return due;
-  // The first claim on a model does for all who come later.
+  // The first of a model who has waited for too long does for all who come later.
+  const auto overdue = [&](TicketId each) { return saturated_add(at(each).arrived, options_.max_wait); };
   std::set<ModelId> held;
   for (const TicketId each : queue_) {
-    if (!is_urgent(each) && claims_since(each)) held.insert(at(each).what.model);
+    if (overdue(each) <= now_) held.insert(at(each).what.model);
   }
   for (const TicketId each : queue_) {
-    if (is_urgent(each) || held.contains(at(each).what.model)) continue;
-    due = std::min(due, saturated_add(at(each).arrived, options_.max_wait));
+    if (!held.contains(at(each).what.model)) due = std::min(due, overdue(each));
   }
   return due;
 }
@@ -204,8 +204,9 @@ bool ReferenceScheduler::is_so(const SwapExplanation& explanation, TicketId tick
     case SwapObstacle::kLimit:
       return other == own && at(own).in_flight >= at(own).limit && at(own).in_flight == explanation.in_flight;
     case SwapObstacle::kClaim:
-      return other != own && std::any_of(queue_.begin(), queue_.end(), [&](TicketId each) {
-               return at(each).what.model == other && claims_since(each).has_value();
+      return (other != own || options_.limit_at == LimitAt::kService) &&
+             std::any_of(queue_.begin(), queue_.end(), [&](TicketId each) {
+               return each != ticket && at(each).what.model == other && claims_since(each).has_value();
              });
     case SwapObstacle::kResidency:
       return would_go() && at(other).stays_until == explanation.until;

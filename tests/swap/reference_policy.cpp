@@ -126,8 +126,13 @@ bool ReferenceScheduler::is_restrained(TicketId ticket, Row row, const std::vect
   const std::optional<TimePoint> own = claims_since(ticket);
   for (const TicketId holder : queue_) {
     const std::optional<TimePoint> since = claims_since(holder);
-    if (holder == ticket || !since || at(holder).what.model == model) continue;
+    if (holder == ticket || !since) continue;
     if (own && std::pair(*own, ticket) < std::pair(*since, holder)) continue;
+    if (at(holder).what.model == model) {
+      if (row == Row::kGrant && options_.limit_at == LimitAt::kService) return true;  // its turn comes first
+      continue;
+    }
+    if (row == Row::kGrant && at(model).stays_until != TimePoint::min()) continue;
     const ModelId needed = at(holder).what.model;
     if (!plan(needed)) continue;
     const std::vector<ModelId> needs = evict_;

@@ -170,7 +170,9 @@ class ReferenceScheduler {
 
   TimePoint told_ = TimePoint::max();  // of the last `WakeAt`
   bool has_deadlines_ = false;
-  bool claim_ended_ = false;  // since the last walk over the queue began
+  // Since the last walk over the queue began: a claim has ended that was there when somebody was last kept by one.
+  bool claim_ended_ = false;
+  TimePoint restrained_at_ = TimePoint::min();
   SwapStats stats_;
 
   // Of the event that is under way.

@@ -149,10 +149,12 @@ bool ReferenceScheduler::try_pass(TicketId ticket, SwapReason start_reason) {
       stats_.evictions += evict.size();
       break;
     }
+    case Row::kRestrained:
+      restrained_at_ = std::max(restrained_at_, now_);
+      return false;
     case Row::kFull:
     case Row::kCollides:
     case Row::kBusy:
-    case Row::kRestrained:
       return false;
   }
   leave_queue(ticket);
@@ -172,10 +174,11 @@ void ReferenceScheduler::pass_queued_of(ModelId model, std::optional<TicketId> l
   if (!last) sweep();
 }
 
-/// Until no claim ends in the walk: whom it has kept may have been passed by.
+/// Until no claim ends in the walk that may have kept somebody, who was passed by for it.
 void ReferenceScheduler::drain() {
   do {
     claim_ended_ = false;
+    restrained_at_ = TimePoint::min();
     walk();
   } while (claim_ended_);
 }
@@ -210,6 +213,7 @@ void ReferenceScheduler::after_leaving(ModelId model) {
   const auto grant_it = [&](TicketId ticket) {
     const Row row = row_of(ticket);
     if (row == Row::kGrant) grant(ticket, SwapReason::kReady);
+    if (row == Row::kRestrained) restrained_at_ = std::max(restrained_at_, now_);
     return row;
   };
   for (;; sweep()) {
@@ -328,7 +332,7 @@ bool ReferenceScheduler::is_in_queue(TicketId ticket) const { return contains(qu
 /// About to be queued no more, if it was.
 void ReferenceScheduler::leave_queue(TicketId ticket) {
   if (bug_ == PlantedBug::kClaimEndsUnseen) return;
-  if (is_in_queue(ticket) && claims_since(ticket)) claim_ended_ = true;
+  if (is_in_queue(ticket) && claim_of(ticket) <= restrained_at_) claim_ended_ = true;
 }
 
 ReferenceScheduler::Swap* ReferenceScheduler::swap_to_join(ModelId model) {

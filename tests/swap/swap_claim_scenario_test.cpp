@@ -225,6 +225,35 @@ TEMPLATE_LIST_TEST_CASE("SwapScheduler: a free place goes to an old claim behind
   CHECK(script.served(3) == "S b[a]");
 }
 
+TEMPLATE_LIST_TEST_CASE("SwapScheduler: those of one model take turns by their claims", "[swap][conformance]", Ways) {
+  const int limit = GENERATE(1, 2);
+  Script<TestType> script({.models = "b", .ready = "b", .limit = {{'b', limit}}, .options = at_service(5s)});
+  std::size_t number = 0;
+  for (; number != static_cast<std::size_t>(limit); ++number) script.request('b');
+  const std::size_t old = ++number;
+  CHECK(script.request('b') == "");
+  script.set_time(6s);
+  CHECK(script.request('b', {.priority = 1}) == "");
+  CHECK(script.position(old) == 2);
+  CHECK(script.served(1) == "G " + std::to_string(old));
+  CHECK(script.served(old) == "G " + std::to_string(old + 1));
+}
+
+TEMPLATE_LIST_TEST_CASE("SwapScheduler: what may stay serves until it may not, and then for nobody's sake",
+                        "[swap][conformance]", Ways) {
+  SwapSchedulerOptions options = with_claim_priority(1);
+  options.max_wait = 5s;
+  options.batching.min_residency = 600s;
+  Script<TestType> script({.models = "xy", .evict = {"y:x"}, .ready = "x", .options = options});
+  script.set_time(1s);
+  CHECK(script.request('y', {.priority = 1}) == "wake 6000");
+  script.set_time(2s);
+  CHECK(script.request('x') == "G 2");
+  CHECK(script.at(6s) == "wake never");
+  CHECK(script.request('x') == "");
+  CHECK(script.served(2) == "S y[x]");
+}
+
 TEMPLATE_LIST_TEST_CASE("SwapScheduler: a model that serves nobody for long enough is stopped", "[swap][conformance]",
                         Ways) {
   SwapSchedulerOptions options = any_rules();
