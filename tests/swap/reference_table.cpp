@@ -220,7 +220,7 @@ void ReferenceScheduler::after_leaving(ModelId model) {
     std::vector<TicketId> waiting;
     std::copy_if(queue_.begin(), queue_.end(), std::back_inserter(waiting),
                  [&](TicketId each) { return at(each).what.model == model; });
-    if (waiting.empty()) return;
+    if (waiting.empty() || table_row_of(model) != Row::kGrant) return;
     const Row row = grant_it(waiting.front());
     if (row == Row::kGrant) continue;
     if (row != Row::kRestrained) return;
