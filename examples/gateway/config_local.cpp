@@ -4,6 +4,8 @@
 
 #include "config_local.hpp"
 
+#include <algorithm>
+#include <cstddef>
 #include <stdexcept>
 
 #include <fmt/core.h>
@@ -99,7 +101,6 @@ LocalConfig read_local(const json& object, const std::string& path, std::vector<
   penstock::SwapSchedulerOptions& scheduler = local.scheduler;
   scheduler.name = "local";
   scheduler.cancel_unwanted = true;
-  scheduler.max_queued = 128;
   scheduler.back_off.first = std::chrono::seconds(1);
   Reader reader(object, path, violations);
   if (!object.is_object()) return local;
@@ -114,6 +115,7 @@ LocalConfig read_local(const json& object, const std::string& path, std::vector<
   local.scheduler.planner = read_planner(reader, local.models, violations);
   reader.choice("limit_at", scheduler.limit_at,
                 {{"arrival", LimitAt::kArrival}, {"grant", LimitAt::kGrant}, {"service", LimitAt::kService}});
+  scheduler.max_queued = std::max<std::size_t>(128, scheduler.limit_at == LimitAt::kArrival ? local.most_calls() : 0);
   reader.number("max_queued", scheduler.max_queued, 1, 100'000);
   reader.time_ms("queue_wait_ms", local.queue_wait, 1, kDayMs);
   reader.time_ms_or_false("max_wait_ms", scheduler.max_wait, 1, kDayMs);

@@ -6,7 +6,7 @@
 // whom it is for, and nobody waits for longer. (If not, each would have a swap of its own.) And they are granted on a
 // model for as long as it may stay anyway. Holders come one after the other in the order of the times from which on
 // they hold, whatever their priorities, so nobody comes before one for ever; also those of one model, where each waits
-// for its turn.
+// for its turn to be served, and where its start grants the first of them.
 //
 // All who wait for a model need the same, so the first claim on it stands for them: `claims_` has the models by that.
 // While somebody holds a claim, a drain goes through the whole queue. Where one ends, by a grant as by a refusal, and
@@ -122,12 +122,10 @@ bool SwapCore::restrains(std::uint32_t holder, std::uint32_t model, bool starts,
 /// The model with a claim that what the table allows has to wait for; `kNoModel`: it need not.
 ModelId SwapCore::restrainer_of(std::uint32_t at, bool starts, const std::vector<ModelId>& evict, TimePoint now) const {
   const std::uint32_t model = tickets_[at].model;
-  if (!starts) {
-    const std::uint32_t first = first_claimant_of(models_[model]);
-    const bool in_turn = options().limit_at == LimitAt::kService;
-    if (in_turn && first != kNoIndex && first != at && claim_of(first).first <= now) return ModelId{model};
-    if (residents_.has_room() && residents_.contains(model)) return kNoModel;
-  }
+  const bool in_turn = starts || options().limit_at == LimitAt::kService;
+  const std::uint32_t first = first_claimant_of(models_[model]);
+  if (in_turn && first != kNoIndex && first != at && claim_of(first).first <= now) return ModelId{model};
+  if (!starts && residents_.has_room() && residents_.contains(model)) return kNoModel;
   // Those who came to hold one after it do not count.
   const ClaimKey last = std::min(claim_of(at), {now, std::numeric_limits<std::uint64_t>::max()});
   const auto* const found = claims_.find_up_to(0, last, [&](const HeapEntry<ClaimKey>& each) {

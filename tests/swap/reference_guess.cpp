@@ -204,10 +204,9 @@ bool ReferenceScheduler::is_so(const SwapExplanation& explanation, TicketId tick
     case SwapObstacle::kLimit:
       return other == own && at(own).in_flight >= at(own).limit && at(own).in_flight == explanation.in_flight;
     case SwapObstacle::kClaim:
-      return (other != own || options_.limit_at == LimitAt::kService) &&
-             std::any_of(queue_.begin(), queue_.end(), [&](TicketId each) {
-               return each != ticket && at(each).what.model == other && claims_since(each).has_value();
-             });
+      return std::any_of(queue_.begin(), queue_.end(), [&](TicketId each) {
+        return each != ticket && at(each).what.model == other && claims_since(each).has_value();
+      });
     case SwapObstacle::kResidency:
       return would_go() && at(other).stays_until == explanation.until;
   }

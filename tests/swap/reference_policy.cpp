@@ -129,7 +129,7 @@ bool ReferenceScheduler::is_restrained(TicketId ticket, Row row, const std::vect
     if (holder == ticket || !since) continue;
     if (own && std::pair(*own, ticket) < std::pair(*since, holder)) continue;
     if (at(holder).what.model == model) {
-      if (row == Row::kGrant && options_.limit_at == LimitAt::kService) return true;  // its turn comes first
+      if (row == Row::kStart || options_.limit_at == LimitAt::kService) return true;  // its turn comes first
       continue;
     }
     if (row == Row::kGrant && at(model).stays_until != TimePoint::min()) continue;

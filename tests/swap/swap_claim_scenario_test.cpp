@@ -239,6 +239,19 @@ TEMPLATE_LIST_TEST_CASE("SwapScheduler: those of one model take turns by their c
   CHECK(script.served(old) == "G " + std::to_string(old + 1));
 }
 
+TEMPLATE_LIST_TEST_CASE("SwapScheduler: of those of one model the oldest claim brings it up", "[swap][conformance]",
+                        Ways) {
+  SwapSchedulerOptions options = rules(GENERATE(LimitAt::kGrant, LimitAt::kService));
+  options.max_wait = 5s;
+  Script<TestType> script(
+      {.models = "ab", .evict = {"a:b", "b:a"}, .ready = "a", .limit = {{'b', 1}}, .options = options});
+  CHECK(script.requests("ab") == "G 1");
+  script.set_time(6s);
+  CHECK(script.request('b', {.priority = 1}) == "");
+  CHECK(script.served(1) == "S b[a]");
+  CHECK(script.up('b') == (options.limit_at == LimitAt::kService ? "G 2" : "G 2 E 3 concurrency_limit"));
+}
+
 TEMPLATE_LIST_TEST_CASE("SwapScheduler: what may stay serves until it may not, and then for nobody's sake",
                         "[swap][conformance]", Ways) {
   SwapSchedulerOptions options = with_claim_priority(1);

@@ -285,6 +285,7 @@ std::string Duel<Other>::compare_loads() const {
     const ModelLoad theirs = other_.scheduler.model_load(model);
     const bool same = ours.queued == theirs.queued && ours.joined == theirs.joined &&
                       ours.in_flight == theirs.in_flight && is_same(ours.swap, theirs.swap) &&
+                      theirs.queued + theirs.joined <= world_.options.max_queued_per_model &&
                       ours.swap_time == theirs.swap_time && ours.serve_time == theirs.serve_time &&
                       reference_.scheduler.model_state(model) == other_.scheduler.model_state(model);
     if (same) continue;

@@ -23,7 +23,7 @@ namespace penstock::inline PENSTOCK_ABI {
 /// Where `SwapModel::concurrency_limit` is enforced.
 enum class LimitAt : std::uint8_t {
   kArrival,  ///< so many are let in at a time, whether they wait or are served: the next one is refused at once
-  kGrant,  ///< so many are served at a time: any number waits, and who is one too many when its model is up is refused
+  kGrant,    ///< so many are served at a time: more may wait, and who is one too many when its model is up is refused
   kService,  ///< so many are served at a time, and who is one too many waits for its turn
 };
 
@@ -87,10 +87,11 @@ struct SwapSchedulerOptions {
   std::vector<SwapTenant> tenants = {};
 
   /// Once a request has waited for so long, nobody who came after it is let through to the models that are in its way,
-  /// nor brings up one that would be, nor is served before it by its own model: so it waits at most for that time, then
-  /// for the swaps under way and the longest service in its way, then for its own swap, and for all that of those that
-  /// did so before it, whatever their priorities. While somebody does, an event that may let somebody through costs
-  /// O(length of the queue), once more for each that goes for whose sake others were passed by. Positive, max(): never.
+  /// nor brings up one that would be, nor is brought up or, with `kService`, served before it by its own model: so it
+  /// waits at most for that time, then for the swaps under way and the longest service in its way, then for its own
+  /// swap, and for all that of those that did so before it, whatever their priorities. While somebody does, an event
+  /// that may let somebody through costs O(length of the queue), once more for each that goes for whose sake others
+  /// were passed by. Positive, max(): never.
   Duration max_wait = Duration::max();
   /// A request of at least this priority does so from its arrival on: smaller swaps do not take, one by one, what it
   /// needs at once. Models that may stay for a while (`min_residency`) serve until then. max(): none.

@@ -47,8 +47,8 @@ enum class TicketState : std::uint8_t {
 ///
 /// This is the FIFO scheduler of llama-swap (2026), decision for decision, with an index in place of its scans: it asks
 /// for each model that might go next, and not for each request. With a pairwise planner an event that lets nobody
-/// through takes the same time, however long the queue; not so while somebody has waited for `max_wait`, nor with
-/// `by_cost`, which look at all who wait, or at all their models.
+/// through takes the same time, however long the queue; not so while somebody has waited for `max_wait` or has
+/// `claim_priority`, nor with `by_cost`, which look at all who wait, or at all their models.
 ///
 /// Events come in through `on_*`, in any order, each with the time; what has to be done is appended to `out`, in the
 /// order in which it was decided, and nothing is called. Every long activity has an id, so a report that comes late,
