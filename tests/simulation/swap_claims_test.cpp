@@ -118,13 +118,10 @@ TEST_CASE("Simulation: the README's table of the other loads is what comes out",
   const SwapRow& backing_off = row("failing", "back-off");
   check("back-off from 30 s on", backing_off, named(backing_off, "A") + "; swaps take " + share(backing_off));
 
-  for (const std::string_view contender : {"as it comes", "fair share"}) {
+  for (const std::string_view contender : {"as it comes", "fair share", "fair share, max wait"}) {
     const SwapRow& tenants = row("tenants", contender);
     check(contender, tenants, named(tenants, "chat") + ", " + named(tenants, "batch"));
   }
-  const SwapRow& bounded = row("tenants", "fair share, max wait");
-  check("fair share, max wait", bounded,
-        named(bounded, "chat") + ", " + rounded(waits(bounded, "all").unserved) + " unserved");
 
   for (const std::string_view contender : {"as it comes", "aging 60 s", "max wait"}) {
     const SwapRow& priorities = row("priorities", contender);
@@ -173,13 +170,16 @@ TEST_CASE("Simulation: who serves in the order of arrival only swaps most and le
   }
 }
 
-TEST_CASE("Simulation: max_wait costs throughput where a burst is longer than it", "[simulation]") {
+TEST_CASE("Simulation: max_wait takes back what fair share gives where a burst is longer than it", "[simulation]") {
+  const SwapRow& plain = row("tenants", "as it comes");
   const SwapRow& fair = row("tenants", "fair share");
   const SwapRow& bounded = row("tenants", "fair share, max wait");
-  CHECK(waits(bounded, "all").unserved > 10 * waits(fair, "all").unserved);
-  CHECK(waits(bounded, "chat").mean_s > 10 * waits(fair, "chat").mean_s);
-  // Every other swap is to B.
-  CHECK(waits(bounded, "B").served / (bounded.swaps / 2) == Approx(4).margin(0.5));
+  CHECK(waits(bounded, "chat").mean_s > 2 * waits(fair, "chat").mean_s);
+  CHECK(waits(bounded, "chat").mean_s == Approx(waits(plain, "chat").mean_s).epsilon(0.2));
+  CHECK(waits(bounded, "batch").mean_s == Approx(waits(plain, "batch").mean_s).epsilon(0.2));
+  CHECK(bounded.swaps < 1.2 * fair.swaps);
+  // And nobody is served less: a place that becomes free is taken by whoever has waited the longest.
+  CHECK(waits(bounded, "all").unserved <= waits(fair, "all").unserved);
 }
 
 TEST_CASE("Simulation: fair share halves what the light tenant waits on average", "[simulation]") {
