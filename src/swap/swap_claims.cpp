@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 
 // Claims: who has waited for `max_wait`, or matters as much as `claim_priority`, and is queued, holds one on all that
-// its model needs. It restrains everybody but those who came to hold one before it: they are not granted
-// on, and do not bring up what would be in its way. They may join a swap that is under way: they are then granted with
-// whom it is for, and nobody waits for longer. (If not, each would have a swap of its own.) And they are granted on a
-// model for as long as it may stay anyway. Holders come one after the other in the order of the times from which on
-// they hold, whatever their priorities, so nobody comes before one for ever; also those of one model, where each waits
-// for its turn to be served, and where its start grants the first of them.
+// its model needs. It restrains everybody but those who came to hold one before it: they are not granted on, and do not
+// bring up what would be in its way. They may join a swap that is under way, behind those of its model who hold claims:
+// they are then granted with whom it is for, and nobody waits for longer. (If not, each would have a swap of its own.)
+// And they are granted on a model for as long as it may stay anyway. Holders come one after the other in the order of
+// the times from which on they hold, whatever their priorities, so nobody comes before one for ever; also those of one
+// model, where each waits for its turn to be served, and where its start grants the first of them.
 //
 // All who wait for a model need the same, so the first claim on it stands for them: `claims_` has the models by that.
 // While somebody holds a claim, a drain goes through the whole queue. Where one ends, by a grant as by a refusal, and
@@ -122,9 +122,10 @@ bool SwapCore::restrains(std::uint32_t holder, std::uint32_t model, bool starts,
 /// The model with a claim that what the table allows has to wait for; `kNoModel`: it need not.
 ModelId SwapCore::restrainer_of(std::uint32_t at, bool starts, const std::vector<ModelId>& evict, TimePoint now) const {
   const std::uint32_t model = tickets_[at].model;
-  const bool in_turn = starts || options().limit_at == LimitAt::kService;
+  // Who brings it up is served first by it.
+  const bool takes_turns = starts || options().limit_at == LimitAt::kService;
   const std::uint32_t first = first_claimant_of(models_[model]);
-  if (in_turn && first != kNoIndex && first != at && claim_of(first).first <= now) return ModelId{model};
+  if (takes_turns && first != kNoIndex && first != at && claim_of(first).first <= now) return ModelId{model};
   if (!starts && residents_.has_room() && residents_.contains(model)) return kNoModel;
   // Those who came to hold one after it do not count.
   const ClaimKey last = std::min(claim_of(at), {now, std::numeric_limits<std::uint64_t>::max()});
@@ -145,6 +146,17 @@ bool SwapCore::is_restrained(std::uint32_t at, Verdict verdict) {
   if (restrainer_of(at, starts, victims_, now_) == kNoModel) return false;
   restrained_at_ = std::max(restrained_at_, now_);
   return true;
+}
+
+/// Its swap has begun: those who hold claims join it in their order, before others do, since who joins first is granted
+/// first.
+void SwapCore::join_claimants_of(std::uint32_t number) noexcept {
+  const ModelRecord& model = models_[number];
+  while (!model.queue.empty()) {
+    const std::uint32_t next = first_claimant_of(model);
+    if (claim_of(next).first > now_) return;
+    join(next);
+  }
 }
 
 /// Models that may stay for a while may not where somebody who has waited for too long needs them gone.

@@ -194,6 +194,7 @@ class SwapCore {
                                       TimePoint now) const;
   [[nodiscard]] bool is_restrained(std::uint32_t at, Verdict verdict);
   void lift_residencies();
+  void join_claimants_of(std::uint32_t model) noexcept;
   void drain_in_line();
 
   // Times, and what they bring about (swap_times.cpp).

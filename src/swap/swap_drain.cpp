@@ -135,6 +135,7 @@ void SwapCore::start(std::uint32_t at, SwapReason reason) {
   claim(swap.evict);
   models_[number].swap = id;
   join(at);
+  if (has_claims()) join_claimants_of(number);
   refresh(number);
   ++stats_.swaps_started;
   ++stats_.swaps_active;
@@ -143,11 +144,13 @@ void SwapCore::start(std::uint32_t at, SwapReason reason) {
   out_->add(StartSwap{.swap = id, .target = swap.target, .evict = out_->keep(swap.evict), .reason = reason});
 }
 
-/// Before a new request of `model` is looked at: those who have come before it go first. False if one of them has to
+/// Before a new request of `number` is looked at: those who have come before it go first. False if one of them has to
 /// stay, and so has the new one.
-bool SwapCore::pass_queued_of(std::uint32_t model) {
-  while (!models_[model].queue.empty()) {
-    if (!pass(models_[model].queue.first(tickets_), SwapReason::kRequested)) return false;
+bool SwapCore::pass_queued_of(std::uint32_t number) {
+  const ModelRecord& model = models_[number];
+  while (!model.queue.empty()) {
+    if (pass(model.queue.first(tickets_), SwapReason::kRequested)) continue;
+    if (!has_claims() || !pass(first_claimant_of(model), SwapReason::kRequested)) return false;
   }
   return true;
 }

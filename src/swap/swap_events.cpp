@@ -74,19 +74,18 @@ TicketId SwapCore::on_request(const SwapRequest& request, TimePoint now, SwapAct
   if (request.deadline != TimePoint::max()) watch_deadline(at, request.deadline);
   try {
     const bool may_pass = !is_cured() || pass_queued_of(ticket.model);
-    if (!may_pass || !pass(at, SwapReason::kRequested)) {
-      if (!is_admitted(at)) {
-        // It has been refused.
-      } else if (options().reject_late && is_late(at, wait_of(ticket.model, ticket.key, now))) {
+    if (may_pass && pass(at, SwapReason::kRequested)) {
+      if (ticket.state == TicketState::kGranted) {
+        ++stats_.granted_at_once;
+      } else if (index_ && has_swap_to_join(model) && !model.queue.empty()) {
+        leave_behind(static_cast<std::uint32_t>(request.model));
+      }
+    } else if (is_admitted(at)) {
+      if (options().reject_late && is_late(at, wait_of(ticket.model, ticket.key, now))) {
         refuse(at, SwapReason::kTooLate);
       } else {
         enqueue(at);
-        if (has_swap_to_join(model)) leave_behind(ticket.model);
       }
-    } else if (ticket.state == TicketState::kGranted) {
-      ++stats_.granted_at_once;
-    } else if (index_ && has_swap_to_join(model) && !model.queue.empty()) {
-      leave_behind(static_cast<std::uint32_t>(request.model));
     }
   } catch (const std::bad_alloc&) {
     --stats_.arrived;

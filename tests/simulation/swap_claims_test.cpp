@@ -176,10 +176,11 @@ TEST_CASE("Simulation: max_wait takes back what fair share gives where a burst i
   const SwapRow& bounded = row("tenants", "fair share, max wait");
   CHECK(waits(bounded, "chat").mean_s > 2 * waits(fair, "chat").mean_s);
   CHECK(waits(bounded, "chat").mean_s == Approx(waits(plain, "chat").mean_s).epsilon(0.2));
-  CHECK(waits(bounded, "batch").mean_s == Approx(waits(plain, "batch").mean_s).epsilon(0.2));
-  CHECK(bounded.swaps < 1.2 * fair.swaps);
-  // And nobody is served less: a place that becomes free is taken by whoever has waited the longest.
+  CHECK(waits(bounded, "batch").p50_s > kMaxWait);
+  CHECK(bounded.swaps == Approx(1.1 * fair.swaps).epsilon(0.03));
+  // As many are served: a place that becomes free is taken by whoever has waited the longest.
   CHECK(waits(bounded, "all").unserved <= waits(fair, "all").unserved);
+  CHECK(waits(bounded, "all").served == Approx(waits(fair, "all").served).epsilon(0.01));
 }
 
 TEST_CASE("Simulation: fair share halves what the light tenant waits on average", "[simulation]") {

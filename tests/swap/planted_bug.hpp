@@ -32,6 +32,7 @@ enum class PlantedBug {
   kCrashDoesNotDrain,
   kExpiresLate,      ///< one nanosecond after the deadline
   kClaimEndsUnseen,  ///< whom it has kept waits for the next walk
+  kNoTurns,          ///< a claim does not keep others of its model
 };
 
 struct NamedBug {
@@ -61,6 +62,7 @@ inline constexpr std::array kPlantedBugs = {
     NamedBug{PlantedBug::kCrashDoesNotDrain, "crash does not drain"},
     NamedBug{PlantedBug::kExpiresLate, "expires late"},
     NamedBug{PlantedBug::kClaimEndsUnseen, "claim ends unseen"},
+    NamedBug{PlantedBug::kNoTurns, "no turns within a model"},
 };
 
 }  // namespace penstock::testing

@@ -204,6 +204,10 @@ bool ReferenceScheduler::is_so(const SwapExplanation& explanation, TicketId tick
     case SwapObstacle::kLimit:
       return other == own && at(own).in_flight >= at(own).limit && at(own).in_flight == explanation.in_flight;
     case SwapObstacle::kClaim:
+      if (other == own && options_.limit_at != LimitAt::kService && at(own).state == ModelState::kReady &&
+          (!plan(own) || evict_.empty())) {
+        return false;  // they need not take turns
+      }
       return std::any_of(queue_.begin(), queue_.end(), [&](TicketId each) {
         return each != ticket && at(each).what.model == other && claims_since(each).has_value();
       });

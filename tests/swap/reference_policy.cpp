@@ -129,6 +129,7 @@ bool ReferenceScheduler::is_restrained(TicketId ticket, Row row, const std::vect
     if (holder == ticket || !since) continue;
     if (own && std::pair(*own, ticket) < std::pair(*since, holder)) continue;
     if (at(holder).what.model == model) {
+      if (bug_ == PlantedBug::kNoTurns) continue;
       if (row == Row::kStart || options_.limit_at == LimitAt::kService) return true;  // its turn comes first
       continue;
     }

@@ -50,14 +50,12 @@ TicketId ReferenceScheduler::on_request(const SwapRequest& request, TimePoint no
     at(ticket).state = TicketState::kQueued;  // on its way there, if nothing else
     ++at(request.model).reserved;
     if (request.deadline != TimePoint::max()) has_deadlines_ = true;
-    if (is_cured()) pass_queued_of(request.model, std::nullopt);
-    if (!try_pass(ticket, SwapReason::kRequested)) {
-      if (is_admitted(ticket)) {
-        if (is_late(ticket, wait_of(request.model, at(ticket).key, now))) {
-          reject(ticket, SwapReason::kTooLate);
-        } else {
-          enqueue(ticket);
-        }
+    if (is_cured()) pass_queued_of(request.model);
+    if (!try_pass(ticket, SwapReason::kRequested) && is_admitted(ticket)) {
+      if (is_late(ticket, wait_of(request.model, at(ticket).key, now))) {
+        reject(ticket, SwapReason::kTooLate);
+      } else {
+        enqueue(ticket);
       }
     }
     if (state(ticket) == TicketState::kGranted) ++stats_.granted_at_once;

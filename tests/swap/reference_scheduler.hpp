@@ -100,7 +100,11 @@ class ReferenceScheduler {
   [[nodiscard]] bool plan(ModelId target, ModelId comes = kNoModel);
   [[nodiscard]] bool collides(ModelId target) const;
   [[nodiscard]] bool try_pass(TicketId ticket, SwapReason start_reason);
-  void pass_queued_of(ModelId model, std::optional<TicketId> last);
+  void joins(TicketId ticket);
+  [[nodiscard]] std::vector<TicketId> queued_for(ModelId model) const;
+  [[nodiscard]] std::vector<TicketId> claimants_of(ModelId model) const;
+  void pass_queued_of(ModelId model);
+  void pass_queued_before(TicketId last);
   void drain();
   void walk();
   void after_leaving(ModelId model);

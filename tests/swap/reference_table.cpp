@@ -3,7 +3,6 @@
 // The decision table, the walk over the queue, and the order in it.
 
 #include <algorithm>
-#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -147,7 +146,13 @@ bool ReferenceScheduler::try_pass(TicketId ticket, SwapReason start_reason) {
       ++stats_.swaps_started;
       ++stats_.swaps_active;
       stats_.evictions += evict.size();
-      break;
+      joins(ticket);
+      for (const TicketId each : claimants_of(model)) {  // before others do
+        if (!claims_since(each)) break;
+        swaps_.back().waiters.push_back(each);
+        joins(each);
+      }
+      return true;
     }
     case Row::kRestrained:
       restrained_at_ = std::max(restrained_at_, now_);
@@ -157,21 +162,51 @@ bool ReferenceScheduler::try_pass(TicketId ticket, SwapReason start_reason) {
     case Row::kBusy:
       return false;
   }
-  leave_queue(ticket);
-  at(ticket).state = TicketState::kJoined;
-  ++stats_.joined;
+  joins(ticket);
   return true;
 }
 
-/// The cure of overtaking: those of `model` that are in the queue go first, as long as they can, up to `last`.
-void ReferenceScheduler::pass_queued_of(ModelId model, std::optional<TicketId> last) {
-  for (std::size_t i = 0; i != queue_.size(); ++i) {
-    const TicketId each = queue_[i];
-    if (each == last) break;
-    if (at(each).what.model != model || at(each).state != TicketState::kQueued) continue;
-    if (!try_pass(each, last ? SwapReason::kDrained : SwapReason::kRequested)) break;
+/// It waits for a swap from now on.
+void ReferenceScheduler::joins(TicketId ticket) {
+  leave_queue(ticket);
+  at(ticket).state = TicketState::kJoined;
+  ++stats_.joined;
+}
+
+/// Those who are queued for `model`, in the order of the queue.
+std::vector<TicketId> ReferenceScheduler::queued_for(ModelId model) const {
+  std::vector<TicketId> queued;
+  for (const TicketId each : queue_) {
+    if (at(each).what.model == model && at(each).state == TicketState::kQueued) queued.push_back(each);
   }
-  if (!last) sweep();
+  return queued;
+}
+
+/// The same, in the order of their claims, whether these have begun or not.
+std::vector<TicketId> ReferenceScheduler::claimants_of(ModelId model) const {
+  std::vector<TicketId> claimants = queued_for(model);
+  std::sort(claimants.begin(), claimants.end(),
+            [&](TicketId a, TicketId b) { return std::pair(claim_of(a), a) < std::pair(claim_of(b), b); });
+  return claimants;
+}
+
+/// Before a new request: those of its model who are in the queue go first, as long as they can.
+void ReferenceScheduler::pass_queued_of(ModelId model) {
+  for (;; sweep()) {
+    const std::vector<TicketId> queued = queued_for(model);
+    if (queued.empty()) return;
+    if (try_pass(queued.front(), SwapReason::kRequested)) continue;
+    if (!has_claims() || !try_pass(claimants_of(model).front(), SwapReason::kRequested)) return;
+  }
+}
+
+/// The cure of overtaking in a walk: those of the model of `last` who are in front of it go first, as long as they can.
+void ReferenceScheduler::pass_queued_before(TicketId last) {
+  for (std::size_t i = 0; i != queue_.size() && queue_[i] != last; ++i) {
+    const TicketId each = queue_[i];
+    if (at(each).what.model != at(last).what.model || at(each).state != TicketState::kQueued) continue;
+    if (!try_pass(each, SwapReason::kDrained)) return;
+  }
 }
 
 /// Until no claim ends in the walk that may have kept somebody, who was passed by for it.
@@ -191,7 +226,8 @@ void ReferenceScheduler::walk() {
   for (std::size_t i = 0; i != queue_.size(); ++i) {
     const TicketId each = queue_[i];
     if (at(each).state != TicketState::kQueued) continue;
-    if (is_cured() && !planner_->is_monotone()) pass_queued_of(at(each).what.model, each);
+    if (is_cured() && !planner_->is_monotone()) pass_queued_before(each);
+    if (at(each).state != TicketState::kQueued) continue;
     std::vector<Swap> swaps_now;
     if (bug_ == PlantedBug::kDrainSeesOldState && swap_to_join(at(each).what.model) == nullptr) {
       swaps_now = std::exchange(swaps_, swaps_before);
@@ -217,18 +253,12 @@ void ReferenceScheduler::after_leaving(ModelId model) {
     return row;
   };
   for (;; sweep()) {
-    std::vector<TicketId> waiting;
-    std::copy_if(queue_.begin(), queue_.end(), std::back_inserter(waiting),
-                 [&](TicketId each) { return at(each).what.model == model; });
-    if (waiting.empty() || table_row_of(model) != Row::kGrant) return;
-    const Row row = grant_it(waiting.front());
+    const std::vector<TicketId> queued = queued_for(model);
+    if (queued.empty() || table_row_of(model) != Row::kGrant) return;
+    const Row row = grant_it(queued.front());
     if (row == Row::kGrant) continue;
-    if (row != Row::kRestrained) return;
     // The claim of who has waited the longest may be older than that which keeps the first one.
-    const auto claims_earlier = [&](TicketId a, TicketId b) {
-      return std::pair(claim_of(a), a) < std::pair(claim_of(b), b);
-    };
-    if (grant_it(*std::min_element(waiting.begin(), waiting.end(), claims_earlier)) != Row::kGrant) return;
+    if (row != Row::kRestrained || grant_it(claimants_of(model).front()) != Row::kGrant) return;
   }
 }
 

@@ -252,6 +252,21 @@ TEMPLATE_LIST_TEST_CASE("SwapScheduler: of those of one model the oldest claim b
   CHECK(script.up('b') == (options.limit_at == LimitAt::kService ? "G 2" : "G 2 E 3 concurrency_limit"));
 }
 
+TEMPLATE_LIST_TEST_CASE("SwapScheduler: those who hold claims join the swap of their model before others",
+                        "[swap][conformance]", Ways) {
+  SwapSchedulerOptions options = rules(GENERATE(LimitAt::kGrant, LimitAt::kService));
+  options.max_wait = 5s;
+  Script<TestType> script(
+      {.models = "ab", .evict = {"a:b", "b:a"}, .ready = "a", .limit = {{'b', 2}}, .options = options});
+  CHECK(script.request('a') == "G 1");
+  CHECK(script.request('b', {.priority = 1}) == "");
+  CHECK(script.request('b') == "");
+  script.set_time(6s);
+  CHECK(script.request('b', {.priority = 1}) == "");
+  CHECK(script.served(1) == "S b[a]");
+  CHECK(script.up('b') == (options.limit_at == LimitAt::kService ? "G 2 G 3" : "G 2 G 3 E 4 concurrency_limit"));
+}
+
 TEMPLATE_LIST_TEST_CASE("SwapScheduler: what may stay serves until it may not, and then for nobody's sake",
                         "[swap][conformance]", Ways) {
   SwapSchedulerOptions options = with_claim_priority(1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-// The bound on waiting: max_wait, then the longest service that was running, then its own swap.
+// The bound on waiting: max_wait, then the swaps under way and the longest service that was running, then its own swap.
 
 #include "penstock/swap/group_planner.hpp"
 #include "penstock/swap/swap_scheduler.hpp"

@@ -87,14 +87,15 @@ struct SwapSchedulerOptions {
   std::vector<SwapTenant> tenants = {};
 
   /// Once a request has waited for so long, nobody who came after it is let through to the models that are in its way,
-  /// nor brings up one that would be, nor is brought up or, with `kService`, served before it by its own model: so it
+  /// nor brings up one that would be, or its own; with `kService`, nor is served by its own before it: so it
   /// waits at most for that time, then for the swaps under way and the longest service in its way, then for its own
   /// swap, and for all that of those that did so before it, whatever their priorities. While somebody does, an event
   /// that may let somebody through costs O(length of the queue), once more for each that goes for whose sake others
   /// were passed by. Positive, max(): never.
   Duration max_wait = Duration::max();
   /// A request of at least this priority does so from its arrival on: smaller swaps do not take, one by one, what it
-  /// needs at once. Models that may stay for a while (`min_residency`) serve until then. max(): none.
+  /// needs at once. It ends no residency (`min_residency`) before `max_wait`: until then the models that may stay serve
+  /// on. max(): none.
   std::int32_t claim_priority = std::numeric_limits<std::int32_t>::max();
 
   /// A request whose deadline comes before it can be served, as far as that can be told, is refused at once, and no
