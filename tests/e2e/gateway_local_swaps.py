@@ -140,6 +140,16 @@ class LocalSwaps(LocalTest):
         self.assertEqual(waiting.wait().content(), "a says: hello there")
         self.check_content(self.complete("a"), "a")
 
+    def test_limits_at_arrival_let_in_as_many_as_they_say(self):
+        hold = self.hold("a")
+        self.start_local(self.model("a", "--load-while", hold, concurrency_limit=130))
+        waiting = [self.background(self.complete, "a", str(number)) for number in range(130)]
+        self.wait_for_model("a", joined=130)
+        self.check_failure(self.complete("a"), 429, "queue_full", provider="local", stage="admission")
+        os.remove(hold)
+        for number, each in enumerate(waiting):
+            self.check_content(each.result(LIMIT), "a", str(number))
+
     def test_who_may_wait_waits_and_only_so_many_do(self):
         hold = self.hold("a")
         self.start_local(self.model("a", "--load-while", hold, concurrency_limit=1), self.model("b"),
