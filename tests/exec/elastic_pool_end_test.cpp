@@ -35,9 +35,9 @@ using testing::text_of;
 using testing::threads_of;
 
 TEST_CASE("ElasticPool: a drain runs all that was accepted, and says so", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p", .max_workers = 2});
   std::array<Gate, 1> gates;
   std::atomic<int> ran{0};
+  ElasticPool pool({.name = "p", .max_workers = 2});
   std::optional<ElasticShutdownReport> report;
   std::thread closer;
   {
@@ -70,9 +70,10 @@ TEST_CASE("ElasticPool: a drain runs all that was accepted, and says so", "[exec
 }
 
 TEST_CASE("ElasticPool: a cancelling end drops what waits, and says so to everybody", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p", .max_workers = 1});
   std::atomic<int> ran{0};
   std::atomic<int> destroyed{0};
+  std::atomic<bool> begun{false};
+  ElasticPool pool({.name = "p", .max_workers = 1});
   struct Counts {
     explicit Counts(std::atomic<int>& count) : destroyed(&count) {}
     Counts(Counts&& other) noexcept : destroyed(std::exchange(other.destroyed, nullptr)) {}
@@ -81,7 +82,6 @@ TEST_CASE("ElasticPool: a cancelling end drops what waits, and says so to everyb
     }
     std::atomic<int>* destroyed;
   };
-  std::atomic<bool> begun{false};
   Job<absl::Status> runs = pool.submit([&](const JobContext& told) {
                                  begun = true;
                                  while (told.context.status() == OpStatus::kOk) std::this_thread::yield();
@@ -109,10 +109,10 @@ TEST_CASE("ElasticPool: a cancelling end drops what waits, and says so to everyb
 
 TEST_CASE("ElasticPool: a drain whose time is up drops the rest, and says what still runs", "[exec][elastic_pool]") {
   ManualClock clock;
-  ElasticPool pool({.name = "p", .max_workers = 1, .clock = &clock});
   std::array<Gate, 1> gates;
-  OpenAtEnd guard(gates);
   std::atomic<int> ran{0};
+  ElasticPool pool({.name = "p", .max_workers = 1, .clock = &clock});
+  OpenAtEnd guard(gates);
   REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
   REQUIRE(gates[0].await(1));
   REQUIRE(pool.execute([&] { ++ran; }) == OpStatus::kOk);
@@ -132,9 +132,9 @@ TEST_CASE("ElasticPool: a drain whose time is up drops the rest, and says what s
 // X22, E8: whoever is told kOk finds its task run, or in the report.
 TEST_CASE("ElasticPool: what comes during the end is run, dropped and reported, or refused", "[exec][elastic_pool]") {
   for (int round = 0; round < 100; ++round) {
-    ElasticPool pool({.name = "p", .max_workers = 2});
     std::atomic<std::uint64_t> accepted{0};
     std::atomic<std::uint64_t> ran{0};
+    ElasticPool pool({.name = "p", .max_workers = 2});
     std::vector<std::thread> submitters;
     for (int i = 0; i < 2; ++i) {
       submitters.emplace_back([&] {
@@ -176,12 +176,12 @@ TEST_CASE("ElasticPool: an end while it shrinks is just an end", "[exec][elastic
 }
 
 TEST_CASE("ElasticPool: a task may end its pool", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p"});
   std::array<Gate, 1> gates;
+  std::atomic<bool> ran{false};
+  ElasticPool pool({.name = "p"});
   OpenAtEnd guard(gates);
   REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
   REQUIRE(gates[0].await(1));
-  std::atomic<bool> ran{false};
   Job<bool> ends = pool.submit([&] {
                          const bool queued = pool.execute([&] { ran = true; }) == OpStatus::kOk;
                          gates[0].open();
@@ -194,8 +194,8 @@ TEST_CASE("ElasticPool: a task may end its pool", "[exec][elastic_pool]") {
 }
 
 TEST_CASE("ElasticPool: the only worker there may be can end its pool, and the rest is run", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p", .max_workers = 1});
   std::atomic<int> ran{0};
+  ElasticPool pool({.name = "p", .max_workers = 1});
   Job<std::size_t> ends = pool.submit([&] {
                                 if (pool.execute([&] { ++ran; }) != OpStatus::kOk) return std::size_t{99};
                                 return pool.shutdown().waiting;
@@ -307,9 +307,9 @@ TEST_CASE("ElasticPool: nothing to call, and a context that has ended, are refus
 
 // G9
 TEST_CASE("ElasticPool: no memory for a task is that task's affair", "[exec][elastic_pool]") {
+  std::atomic<int> ran{0};
   ElasticPool pool({.name = "p", .min_workers = 1, .growth = {.at_once = 1}});  // the test's thread makes no worker
   REQUIRE(is_at_rest(pool));
-  std::atomic<int> ran{0};
   int right = 0;
   const int failures = testing::failures_of(
       [&] {
@@ -331,10 +331,10 @@ TEST_CASE("ElasticPool: no memory for a task is that task's affair", "[exec][ela
 }
 
 TEST_CASE("ElasticPool: a small task takes no memory but what its thread has kept", "[exec][elastic_pool]") {
+  std::atomic<int> ran{0};
   ElasticPool pool({.name = "p", .min_workers = 2, .growth = {.at_once = 1}});
   REQUIRE(is_at_rest(pool));
   testing::stock_blocks();
-  std::atomic<int> ran{0};
   OpStatus status = OpStatus::kFull;
   const auto most = PENSTOCK_TEST_MANY_THREADS < 10'000 ? 1U : 0U;  // under a sanitizer nothing is kept
   CHECK(testing::allocations_of([&] { status = pool.execute([&ran] { ++ran; }); }) <= most);

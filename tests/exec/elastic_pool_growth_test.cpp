@@ -33,8 +33,8 @@ using testing::ThreadShortage;
 // E2, X21: whoever finishes takes the next one, and no worker is made for what moves on. A machine on which others run
 // may look like blocked workers for a moment; the original made 13 890.
 TEST_CASE("ElasticPool: one submitter of 100 000 tiny tasks makes a handful of workers", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p"});
   std::atomic<int> ran{0};
+  ElasticPool pool({.name = "p"});
   for (int i = 0; i < 100'000; ++i) REQUIRE(pool.execute([&ran] { ++ran; }) == OpStatus::kOk);
   REQUIRE(is_at_rest(pool));
   CHECK(ran == 100'000);
@@ -45,8 +45,8 @@ TEST_CASE("ElasticPool: one submitter of 100 000 tiny tasks makes a handful of w
 }
 
 TEST_CASE("ElasticPool: a task never waits for blocked ones", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p"});
   std::array<Gate, 1> gates;
+  ElasticPool pool({.name = "p"});
   OpenAtEnd guard(gates);
   for (int blocked = 1; blocked <= 50; ++blocked) {
     REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
@@ -59,8 +59,8 @@ TEST_CASE("ElasticPool: a task never waits for blocked ones", "[exec][elastic_po
 TEST_CASE("ElasticPool: 10 000 tasks that block all run, and then their threads go", "[exec][elastic_pool]") {
   ManualClock clock;
   constexpr int kAll = PENSTOCK_TEST_MANY_THREADS;
-  ElasticPool pool({.name = "burst", .trim = LowWater{10s, 0.5, 3}, .clock = &clock});
   std::array<Gate, 1> gates;
+  ElasticPool pool({.name = "burst", .trim = LowWater{10s, 0.5, 3}, .clock = &clock});
   OpenAtEnd guard(gates);
   for (int i = 0; i < kAll; ++i) REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
   REQUIRE(gates[0].await(kAll));
@@ -79,11 +79,11 @@ TEST_CASE("ElasticPool: 10 000 tasks that block all run, and then their threads 
 }
 
 TEST_CASE("ElasticPool: workers are never more than the limit", "[exec][elastic_pool]") {  // E3
-  ElasticPool pool({.name = "p", .max_workers = 3});
   std::atomic<int> inside{0};
   std::atomic<int> most{0};
   std::atomic<bool> ends{false};
   std::atomic<bool> wrong{false};
+  ElasticPool pool({.name = "p", .max_workers = 3});
   std::thread watcher([&] {
     while (!ends) wrong = wrong || pool.stats().live > 3;
   });
@@ -106,8 +106,8 @@ TEST_CASE("ElasticPool: workers are never more than the limit", "[exec][elastic_
 }
 
 TEST_CASE("ElasticPool: a limited queue refuses what has no place", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p", .max_workers = 2, .queue_capacity = 2});
   std::array<Gate, 1> gates;
+  ElasticPool pool({.name = "p", .max_workers = 2, .queue_capacity = 2});
   OpenAtEnd guard(gates);
   for (int i = 0; i < 4; ++i) REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
   REQUIRE(gates[0].await(2));
@@ -123,8 +123,8 @@ TEST_CASE("ElasticPool: a limited queue refuses what has no place", "[exec][elas
 }
 
 TEST_CASE("ElasticPool: with no queue at all a task needs a worker", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p", .max_workers = 2, .queue_capacity = 0});
   std::array<Gate, 1> gates;
+  ElasticPool pool({.name = "p", .max_workers = 2, .queue_capacity = 0});
   OpenAtEnd guard(gates);
   for (int i = 0; i < 2; ++i) REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
   CHECK(pool.execute([] {}) == OpStatus::kFull);
@@ -136,8 +136,8 @@ TEST_CASE("ElasticPool: with no queue at all a task needs a worker", "[exec][ela
 }
 
 TEST_CASE("ElasticPool: its limits change while it runs", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p", .max_workers = 1});
   std::array<Gate, 1> gates;
+  ElasticPool pool({.name = "p", .max_workers = 1});
   OpenAtEnd guard(gates);
   for (int i = 0; i < 4; ++i) REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
   REQUIRE(gates[0].await(1));
@@ -162,6 +162,8 @@ TEST_CASE("ElasticPool: its limits change while it runs", "[exec][elastic_pool]"
 // E8
 TEST_CASE("ElasticPool: without threads a task waits for a worker, or is refused if there is none",
           "[exec][elastic_pool]") {
+  std::array<Gate, 1> gates;
+  std::atomic<int> ran{0};
   ElasticPool pool({.name = "p", .growth = {.at_once = 4}});
   int touched = 0;
   const auto function = [owned = std::make_shared<int>(1), &touched] { touched += *owned; };
@@ -175,11 +177,9 @@ TEST_CASE("ElasticPool: without threads a task waits for a worker, or is refused
     CHECK(absl::IsResourceExhausted(refused));
     CHECK_THAT(text_of(refused), ContainsSubstring("elastic pool 'p': there is no worker, and none could be made"));
   }
-  std::array<Gate, 1> gates;
   OpenAtEnd guard(gates);
   REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
   REQUIRE(gates[0].await(1));
-  std::atomic<int> ran{0};
   {
     const ThreadShortage none(0);
     for (int i = 0; i < 3; ++i) CHECK(pool.execute([&] { ++ran; }) == OpStatus::kOk);
@@ -193,8 +193,8 @@ TEST_CASE("ElasticPool: without threads a task waits for a worker, or is refused
 }
 
 TEST_CASE("ElasticPool: posted work waits until there is a thread again", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p"});
   std::atomic<bool> ran{false};
+  ElasticPool pool({.name = "p"});
   {
     const ThreadShortage none(0);
     pool.post([&] { ran = true; });

@@ -33,12 +33,12 @@ void give_time_to(const Predicate& predicate) {
 }
 
 TEST_CASE("ElasticPool: an end from outside waits for a task that is in an end itself", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p"});
   std::array<Gate, 3> gates;
-  Gate& runs = gates[0];
-  Gate& held = gates[1];
   std::atomic<bool> is_task_over{false};
   std::atomic<bool> is_end_over{false};
+  ElasticPool pool({.name = "p"});
+  Gate& runs = gates[0];
+  Gate& held = gates[1];
   bool was_task_over = false;
   ElasticShutdownReport report;
   std::optional<DoneCallback> on_stop;
@@ -79,9 +79,9 @@ TEST_CASE("ElasticPool: tasks that block get workers after a size was followed, 
   options.size_interval = 1s;
   options.size_buffer = 10;
   options.growth.at_once = 1;
+  std::array<Gate, 1> gates;
   ElasticPool pool(options);
   REQUIRE(is_at_rest(pool));  // so that nobody looks out for anything
-  std::array<Gate, 1> gates;
   OpenAtEnd guard(gates);
   REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
   REQUIRE(gates[0].await(1));
@@ -103,8 +103,8 @@ struct TellsCopies {
 TEST_CASE("ElasticPool: a worker that stays for a submission goes later", "[exec][elastic_pool]") {
   for (const TrimPolicy& policy : {TrimPolicy(IdleTimeout{1s, 0}), TrimPolicy(PoisonPill{1s, 0, 0})}) {
     ManualClock clock;
-    ElasticPool pool({.name = "p", .trim = policy, .clock = &clock});
     std::array<Gate, 1> gates;
+    ElasticPool pool({.name = "p", .trim = policy, .clock = &clock});
     {
       OpenAtEnd guard(gates);
       REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
@@ -127,10 +127,10 @@ TEST_CASE("ElasticPool: a worker that stays for a submission goes later", "[exec
 TEST_CASE("ElasticPool: who takes long over a submission keeps nobody from a worker", "[exec][elastic_pool]") {
   ElasticPoolOptions options{.name = "p"};
   options.growth.at_once = 1;
+  std::array<Gate, 1> gates;
   ElasticPool pool(options);
   REQUIRE(pool.submit([] {})->get().ok());
   REQUIRE(is_at_rest(pool));  // one worker, which the submission gets
-  std::array<Gate, 1> gates;
   OpenAtEnd guard(gates);
   int accepted = 0;
   bool all_run = false;
@@ -185,11 +185,11 @@ class WatchedClock final : public Clock {
 
 TEST_CASE("ElasticPool: a change of the trim policy waits for who sets the timer", "[exec][elastic_pool]") {
   WatchedClock clock;
+  std::atomic<bool> is_changed{false};
   ElasticPool pool({.name = "p", .trim = IdleTimeout{1s, 0}, .clock = &clock});
   clock.holds = true;
   REQUIRE(pool.execute([] {}) == OpStatus::kOk);
   REQUIRE(clock.held.await(1));
-  std::atomic<bool> is_changed{false};
   absl::Status status;
   std::thread changer([&] {
     status = pool.set_trim(IdleTimeout{2s, 0});

@@ -30,9 +30,9 @@ using testing::is_at_rest;
 using testing::Recorder;
 
 TEST_CASE("ElasticPool: a task runs once, in a worker", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p"});
   std::atomic<int> ran{0};
   std::atomic<bool> inside{false};
+  ElasticPool pool({.name = "p"});
   REQUIRE(pool.execute([&] {
     inside = pool.on_worker_thread();
     ++ran;
@@ -82,8 +82,8 @@ TEST_CASE("ElasticPool: a task is told its context, its number and how it was as
 
 // W01: the count is exact and every reply the right one.
 TEST_CASE("ElasticPool: 11 threads with 1000 messages each get their replies", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p"});
   std::atomic<int> right{0};
+  ElasticPool pool({.name = "p"});
   std::vector<std::thread> threads;
   for (int thread = 0; thread < 11; ++thread) {
     threads.emplace_back([&, thread] {
@@ -100,8 +100,8 @@ TEST_CASE("ElasticPool: 11 threads with 1000 messages each get their replies", "
 
 // W03: exact after the end.
 TEST_CASE("ElasticPool: 200 000 tasks are counted exactly", "[exec][elastic_pool]") {
-  ElasticPool pool({.name = "p", .max_workers = 10});
   std::atomic<int> ran{0};
+  ElasticPool pool({.name = "p", .max_workers = 10});
   for (int i = 0; i < 200'000; ++i) REQUIRE(pool.execute([&ran] { ++ran; }) == OpStatus::kOk);
   const ElasticShutdownReport report = pool.shutdown();
   CHECK(report.in_time);
@@ -160,10 +160,10 @@ TEST_CASE("ElasticPool: two pools share no counters", "[exec][elastic_pool]") { 
 
 TEST_CASE("ElasticPool: a cancelled job that waits never runs", "[exec][elastic_pool]") {
   Gate gate;
+  std::atomic<int> ran{0};
   ElasticPool pool({.name = "p", .max_workers = 1});
   REQUIRE(pool.execute([&] { gate.pass(); }) == OpStatus::kOk);
   REQUIRE(gate.await(1));
-  std::atomic<int> ran{0};
   const Context::Cancellable caller = Context::background().with_cancel();
   Job<int> by_handle = pool.submit([&] { return ++ran; }).value();
   Job<int> by_context = pool.submit([&] { return ++ran; }, caller.context).value();

@@ -67,10 +67,10 @@ TEST_CASE("ElasticPool: one step of the clock over many ticks is worth all of th
 // X19, E5: a tick that falls due while all are busy gives its pill to nobody, now or later.
 TEST_CASE("ElasticPool: a pill for which nobody was idle is not given later", "[exec][elastic_pool]") {
   ManualClock clock;
+  std::array<Gate, 1> gates;
   ElasticPool pool({.name = "p", .clock = &clock});
   grow(pool, 8);
   clock.advance(20s);
-  std::array<Gate, 1> gates;
   {
     OpenAtEnd guard(gates);
     for (int i = 0; i < 8; ++i) REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
@@ -90,8 +90,8 @@ TEST_CASE("ElasticPool: a pill for which nobody was idle is not given later", "[
 
 TEST_CASE("ElasticPool: one creation each now and then postpones the pill", "[exec][elastic_pool]") {
   ManualClock clock;
-  ElasticPool pool({.name = "p", .trim = PoisonPill{2s, 2, 0}, .growth = {.at_once = 100}, .clock = &clock});
   std::array<Gate, 1> gates;
+  ElasticPool pool({.name = "p", .trim = PoisonPill{2s, 2, 0}, .growth = {.at_once = 100}, .clock = &clock});
   OpenAtEnd guard(gates);
   grow(pool, 1);
   clock.advance(4s);
@@ -179,6 +179,7 @@ TEST_CASE("ElasticPool: a clock that stands still or jumps does no harm", "[exec
 // W02: five to ten workers, a queue of five; overload makes ten of them, idleness five, the end none.
 TEST_CASE("ElasticPool: an agile size follows the load", "[exec][elastic_pool]") {
   ManualClock clock;
+  std::array<Gate, 1> gates;
   ElasticPool pool({.name = "p",
                     .min_workers = 5,
                     .max_workers = 10,
@@ -188,7 +189,6 @@ TEST_CASE("ElasticPool: an agile size follows the load", "[exec][elastic_pool]")
                     .size_interval = 1s,
                     .clock = &clock});
   CHECK(pool.worker_count() == 5);
-  std::array<Gate, 1> gates;
   {
     OpenAtEnd guard(gates);
     for (int i = 0; i < 5; ++i) REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);
@@ -212,6 +212,7 @@ TEST_CASE("ElasticPool: an agile size follows the load", "[exec][elastic_pool]")
 
 TEST_CASE("ElasticPool: a rigid size follows the load by steps", "[exec][elastic_pool]") {
   ManualClock clock;
+  std::array<Gate, 1> gates;
   ElasticPool pool({.name = "p",
                     .min_workers = 1,
                     .max_workers = 10,
@@ -220,7 +221,6 @@ TEST_CASE("ElasticPool: a rigid size follows the load by steps", "[exec][elastic
                     .size_interval = 1s,
                     .size_buffer = 2,
                     .clock = &clock});
-  std::array<Gate, 1> gates;
   {
     OpenAtEnd guard(gates);
     for (int i = 0; i < 2; ++i) REQUIRE(pool.execute([&] { gates[0].pass(); }) == OpStatus::kOk);

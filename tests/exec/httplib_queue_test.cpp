@@ -55,9 +55,9 @@ TEST_CASE("TaskQueueAdapter: cpp-httplib serves more streams than it has threads
   constexpr unsigned kStreams = 30;
   ManualClock clock;
   std::latch over(1);
-  ElasticPool pool({.name = "http", .clock = &clock});
   std::atomic<unsigned> begun{0};
   std::atomic<unsigned> complete{0};
+  ElasticPool pool({.name = "http", .clock = &clock});
   {
     Listening listening(pool, [&](httplib::Server& server) {
       server.Get("/ping", [](const httplib::Request&, httplib::Response& response) { response.body = "pong"; });

@@ -59,10 +59,10 @@ TEST_CASE("TaskQueueAdapter: 20 tasks that stay all run, and the pool shrinks wh
           "[exec][task_queue_adapter]") {
   ManualClock clock;
   std::latch leave(1);
+  std::atomic<int> running{0};
   ElasticPool pool({.name = "http", .clock = &clock});
   const auto queue = std::make_unique<Silent>(pool);
   SilentQueue& server_side = *queue;
-  std::atomic<int> running{0};
   for (int i = 0; i < 20; ++i) {
     server_side.enqueue([&] {
       ++running;
@@ -134,8 +134,8 @@ TEST_CASE("TaskQueueAdapter: a task has ended when what it owns is gone", "[exec
 
 TEST_CASE("TaskQueueAdapter: what the pool refuses is told, or run by the caller", "[exec][task_queue_adapter]") {
   std::latch started(1), leave(1);
-  ElasticPool pool({.name = "http", .max_workers = 1, .queue_capacity = 1});
   std::atomic<int> ran{0};
+  ElasticPool pool({.name = "http", .max_workers = 1, .queue_capacity = 1});
   Telling telling(pool);
   Silent silent(pool);
   silent.enqueue([&] {
@@ -213,10 +213,10 @@ TEST_CASE("TaskQueueAdapter: a pool that is cancelled drops what waits, and nobo
 
 TEST_CASE("TaskQueueAdapter: without memory a task is refused, or run by the caller", "[exec][task_queue_adapter]") {
   std::latch leave(1);
+  std::atomic<int> ran{0};
   ElasticPool pool({.name = "http", .min_workers = 1, .max_workers = 1});
   Telling telling(pool);
   Silent silent(pool);
-  std::atomic<int> ran{0};
   REQUIRE(telling.enqueue([&] { leave.wait(); }));
   // Jobs take memory that earlier ones have left, so there have to be more of them than ever before.
   bool has_failed = false;

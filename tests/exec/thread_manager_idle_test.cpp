@@ -179,8 +179,8 @@ TEST_CASE("ThreadManager: the time to be idle may have no end", "[exec][thread_m
 
 TEST_CASE("ThreadManager: a spawn at the very end of an idle thread's time runs", "[exec][thread_manager]") {
   ManualClock clock;
-  TestManager manager({.max_threads = 1, .idle_timeout = 1s, .clock = &clock});
   std::atomic<int> ran{0};
+  TestManager manager({.max_threads = 1, .idle_timeout = 1s, .clock = &clock});
   for (int i = 1; i <= 200; ++i) {
     std::thread advancer([&] { clock.advance(1s); });
     REQUIRE(manager->spawn("x", [&] { ++ran; }).ok());

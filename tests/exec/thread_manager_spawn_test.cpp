@@ -29,9 +29,9 @@ using testing::TestManager;
 using testing::text_of;
 
 TEST_CASE("ThreadManager: a function runs once, in a thread of its own", "[exec][thread_manager]") {
-  TestManager manager({.max_threads = 2});
   std::atomic<int> ran{0};
   std::atomic<bool> elsewhere{false};
+  TestManager manager({.max_threads = 2});
   const auto caller = std::this_thread::get_id();
   const auto id = manager->spawn("worker", [&](const Context& ctx) {
     elsewhere = std::this_thread::get_id() != caller && !ctx.is_done();
@@ -46,8 +46,8 @@ TEST_CASE("ThreadManager: a function runs once, in a thread of its own", "[exec]
 
 TEST_CASE("ThreadManager: a function may take nothing, be movable only, or need to be called as an rvalue",
           "[exec][thread_manager]") {
-  TestManager manager({.max_threads = 4});
   std::atomic<int> ran{0};
+  TestManager manager({.max_threads = 4});
   struct Once {
     void operator()() && { ++*count; }
     std::atomic<int>* count;
@@ -132,11 +132,11 @@ TEST_CASE("ThreadManager: there are never more threads than the limit, not for a
     if (slot >= kLimit) most = 1000;
   };
   options.on_thread_stop = [&](std::size_t) { --alive; };
-  TestManager manager(std::move(options));
   std::atomic<int> accepted{0};
   std::atomic<int> ran{0};
-  std::size_t most_in_system = 0;
   std::atomic<int> done{0};
+  TestManager manager(std::move(options));
+  std::size_t most_in_system = 0;
   std::vector<std::thread> spawners;
   for (int i = 0; i < kSpawners; ++i) {
     spawners.emplace_back([&] {

@@ -120,13 +120,13 @@ TEST_CASE("ProviderRouter: a provider may be removed by a job's function that is
 
 TEST_CASE("ProviderRouter: a provider may be removed by a listener of its breaker", "[route][provider_router]") {
   ManualClock clock;
+  std::atomic<bool> removed{false};
   ProviderRouter router;
   ProviderOptions options = tiny(&clock);
   options.breaker.emplace();
   options.breaker->window_size = options.breaker->minimum_calls = 1;
   options.breaker->auto_half_open = true;
   REQUIRE(router.add("a", options).ok());
-  std::atomic<bool> removed{false};
   router.breaker("a")->on_transition([&](const penstock::BreakerTransition& change) {
     if (change.to != penstock::BreakerState::kHalfOpen) return;
     removed = router.remove("a").ok() && router.add("b", tiny()).ok();
