@@ -146,6 +146,7 @@ class SwapCore {
   [[nodiscard]] std::optional<std::size_t> ask(std::uint32_t target, ModelId also, std::vector<ModelId>& victims) const;
   [[nodiscard]] bool pass(std::uint32_t at, SwapReason start_reason);
   void start(std::uint32_t at, SwapReason reason);
+  [[nodiscard]] bool pass_first_of(const ModelRecord& model, SwapReason start_reason);
   [[nodiscard]] bool pass_queued_of(std::uint32_t model);
   void drain() noexcept;
   void drain_pairwise();

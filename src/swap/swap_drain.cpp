@@ -144,25 +144,29 @@ void SwapCore::start(std::uint32_t at, SwapReason reason) {
   out_->add(StartSwap{.swap = id, .target = swap.target, .evict = out_->keep(swap.evict), .reason = reason});
 }
 
+/// The first of those who are queued for `model`; or, if somebody's claim keeps that one, who has waited the longest:
+/// its claim may be older. False if neither can go.
+bool SwapCore::pass_first_of(const ModelRecord& model, SwapReason start_reason) {
+  return pass(model.queue.first(tickets_), start_reason) ||
+         (has_claims() && pass(first_claimant_of(model), start_reason));
+}
+
 /// Before a new request of `number` is looked at: those who have come before it go first. False if one of them has to
 /// stay, and so has the new one.
 bool SwapCore::pass_queued_of(std::uint32_t number) {
   const ModelRecord& model = models_[number];
   while (!model.queue.empty()) {
-    if (pass(model.queue.first(tickets_), SwapReason::kRequested)) continue;
-    if (!has_claims() || !pass(first_claimant_of(model), SwapReason::kRequested)) return false;
+    if (!pass_first_of(model, SwapReason::kRequested)) return false;
   }
   return true;
 }
 
 /// One less is in flight, and more may be served: the next ones of `model`, and nobody else.
 void SwapCore::grant_next_of(std::uint32_t number) noexcept {
-  ModelRecord& model = models_[number];
+  const ModelRecord& model = models_[number];
   try {
     while (!model.queue.empty() && judge(number) == Verdict::kGrant) {
-      if (pass(model.queue.first(tickets_), SwapReason::kNone)) continue;
-      // Somebody's claim keeps it; that of who has waited the longest may be older.
-      if (!has_claims() || !pass(first_claimant_of(model), SwapReason::kNone)) return;
+      if (!pass_first_of(model, SwapReason::kNone)) return;
     }
   } catch (const std::bad_alloc&) {
     must_drain_ = true;

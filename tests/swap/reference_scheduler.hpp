@@ -103,6 +103,7 @@ class ReferenceScheduler {
   void joins(TicketId ticket);
   [[nodiscard]] std::vector<TicketId> queued_for(ModelId model) const;
   [[nodiscard]] std::vector<TicketId> claimants_of(ModelId model) const;
+  [[nodiscard]] bool try_pass_first_of(ModelId model, SwapReason start_reason);
   void pass_queued_of(ModelId model);
   void pass_queued_before(TicketId last);
   void drain();

@@ -190,14 +190,18 @@ std::vector<TicketId> ReferenceScheduler::claimants_of(ModelId model) const {
   return claimants;
 }
 
+/// The first of those who are queued for `model`; or, if somebody's claim keeps that one, who has waited the longest:
+/// its claim may be older. False if neither can go.
+bool ReferenceScheduler::try_pass_first_of(ModelId model, SwapReason start_reason) {
+  return try_pass(queued_for(model).front(), start_reason) ||
+         (has_claims() && try_pass(claimants_of(model).front(), start_reason));
+}
+
 /// Before a new request: those of its model who are in the queue go first, as long as they can.
 void ReferenceScheduler::pass_queued_of(ModelId model) {
-  for (;; sweep()) {
-    const std::vector<TicketId> queued = queued_for(model);
-    if (queued.empty()) return;
-    if (try_pass(queued.front(), SwapReason::kRequested)) continue;
-    if (!has_claims() || !try_pass(claimants_of(model).front(), SwapReason::kRequested)) return;
+  while (!queued_for(model).empty() && try_pass_first_of(model, SwapReason::kRequested)) {
   }
+  sweep();
 }
 
 /// The cure of overtaking in a walk: those of the model of `last` who are in front of it go first, as long as they can.
@@ -227,7 +231,8 @@ void ReferenceScheduler::walk() {
     const TicketId each = queue_[i];
     if (at(each).state != TicketState::kQueued) continue;
     if (is_cured() && !planner_->is_monotone()) pass_queued_before(each);
-    if (at(each).state != TicketState::kQueued) continue;
+    if (at(each).state != TicketState::kQueued)
+      continue;  // it holds a claim, and joined the swap that one of them began
     std::vector<Swap> swaps_now;
     if (bug_ == PlantedBug::kDrainSeesOldState && swap_to_join(at(each).what.model) == nullptr) {
       swaps_now = std::exchange(swaps_, swaps_before);
@@ -246,20 +251,10 @@ void ReferenceScheduler::walk() {
 void ReferenceScheduler::after_leaving(ModelId model) {
   if (at(model).in_flight == 0) return drain();
   if (options_.limit_at != LimitAt::kService) return;
-  const auto grant_it = [&](TicketId ticket) {
-    const Row row = row_of(ticket);
-    if (row == Row::kGrant) grant(ticket, SwapReason::kReady);
-    if (row == Row::kRestrained) restrained_at_ = std::max(restrained_at_, now_);
-    return row;
-  };
-  for (;; sweep()) {
-    const std::vector<TicketId> queued = queued_for(model);
-    if (queued.empty() || table_row_of(model) != Row::kGrant) return;
-    const Row row = grant_it(queued.front());
-    if (row == Row::kGrant) continue;
-    // The claim of who has waited the longest may be older than that which keeps the first one.
-    if (row != Row::kRestrained || grant_it(claimants_of(model).front()) != Row::kGrant) return;
+  while (!queued_for(model).empty() && table_row_of(model) == Row::kGrant) {
+    if (!try_pass_first_of(model, SwapReason::kNone)) break;
   }
+  sweep();
 }
 
 // --- The queue ---

@@ -283,13 +283,13 @@ std::string Duel<Other>::compare_loads() const {
     const auto model = ModelId{static_cast<std::uint32_t>(i)};
     const ModelLoad ours = reference_.scheduler.model_load(model);
     const ModelLoad theirs = other_.scheduler.model_load(model);
+    if (theirs.queued + theirs.joined > world_.options.max_queued_per_model) {
+      return std::to_string(theirs.queued + theirs.joined) + " wait for m" + std::to_string(i);
+    }
     const bool same = ours.queued == theirs.queued && ours.joined == theirs.joined &&
                       ours.in_flight == theirs.in_flight && is_same(ours.swap, theirs.swap) &&
                       ours.swap_time == theirs.swap_time && ours.serve_time == theirs.serve_time &&
                       reference_.scheduler.model_state(model) == other_.scheduler.model_state(model);
-    if (theirs.queued + theirs.joined > world_.options.max_queued_per_model) {
-      return std::to_string(theirs.queued + theirs.joined) + " wait for m" + std::to_string(i);
-    }
     if (same) continue;
     return "the load of m" + std::to_string(i) + " (queued, joined, in flight) is " + std::to_string(theirs.queued) +
            ", " + std::to_string(theirs.joined) + ", " + std::to_string(theirs.in_flight) + ", not " +
